@@ -51,6 +51,7 @@ fn main() {
 /// The other clips, for augmentations that need one.
 struct Clips<'a> {
     clips: &'a [Vec<f32>],
+    labels: timbre_core::labels::Labels,
     tags: BTreeMap<String, String>,
     backgrounds: Backgrounds,
 }
@@ -61,7 +62,7 @@ impl ClipPool for Clips<'_> {
     }
 
     fn info(&self, _row: usize) -> ClipInfo<'_> {
-        ClipInfo { id: "clip", labels: &[0], song: "song", tags: &self.tags }
+        ClipInfo { id: "clip", labels: &self.labels, song: "song", tags: &self.tags }
     }
 
     fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
@@ -79,7 +80,7 @@ impl ClipPool for Clips<'_> {
 
 fn report(spec: &str, sample_rate: u32, clips: &[Vec<f32>]) {
     let spec: AugmentSpec = serde_json::from_str(spec).expect("the spec of an augmentation");
-    let pool = Clips { clips, tags: BTreeMap::new(), backgrounds: Backgrounds::default() };
+    let pool = Clips { labels: vec![0].into(), clips, tags: BTreeMap::new(), backgrounds: Backgrounds::default() };
     let mut rng = Seed::new(1).rng();
     let mut milliseconds = Vec::new();
     let start = Instant::now();

@@ -74,7 +74,7 @@ fn trial(spec: &ModelSpec, train: &[CachedMatrix], test: &[CachedMatrix]) -> usi
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     let set = |rows: &[CachedMatrix]| {
-        let labels = (0..rows.len()).map(|row| vec![row % CLASSES]).collect();
+        let labels = (0..rows.len()).map(|row| vec![row % CLASSES].into()).collect();
         FeatureSet::from_cache("noise", rows.to_vec(), labels, CLASSES).expect("clips of one shape")
     };
     let model = spec.as_kind().fit(&set(train), &FitContext::standalone(Seed::new(1))).expect("a model");

@@ -10,6 +10,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use timbre_core::labels::Labels;
 use timbre_core::seed::{Seed, uniform};
 use timbre_evaluation::metrics::tally::{ClassCounts, NAMES, Tally};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
@@ -26,6 +27,7 @@ fn main() {
         [probabilities, truth] => (numbers(probabilities), indicators(truth)),
         _ => made(),
     };
+    let truth: Vec<Labels> = truth.into_iter().map(Labels::from).collect();
     let starts = vec![vec![0.0; WINDOWS]; RECORDINGS];
     let windows = WindowPredictions::new(Predictions { n_classes: CLASSES, probabilities }, &starts);
     let cutoffs = parse_axis("0.00..0.99/0.01").expect("an axis");
@@ -50,7 +52,7 @@ fn main() {
         let passed = |&p: &f32| cutoffs.partition_point(|&cutoff| f64::from(p) > cutoff);
         black_box(windows.probabilities.iter().map(passed).sum::<usize>());
     });
-    let counts = ClassCounts { support: 400, predicted: 500, hits: 300 };
+    let counts = ClassCounts { support: 400, predicted: 500, hits: 300, unknown: 0 };
     let tally = Tally { n: 2874, classes: vec![counts; CLASSES], exact: 100, samples: [1 << 40; 4] };
     let score = median_seconds(9, || {
         (0..scores.len()).for_each(|_| {

@@ -84,7 +84,7 @@ impl InferencePipeline {
             let shape = spec.as_kind().shape(samples);
             let shape =
                 shape.with_context(|| format!("`{}` needs clips longer than {samples} samples", spec.kind()))?;
-            Ok(FeatureSet::new(Box::new(MadeUp), shape, vec![vec![0]], n_classes))
+            Ok(FeatureSet::new(Box::new(MadeUp), shape, vec![vec![0].into()], n_classes))
         };
         let sets = self.extractors.iter().map(made_up).collect::<Result<Vec<_>>>()?;
         self.predict_sets(&sets, 1, n_classes).map(drop)

@@ -3,7 +3,8 @@
 single_label.json: 300 seeded cases from all wrong to all right, many with classes that never occur; labels are strings with one
 letter per clip ("a" is class 0). multi_label.json: as many cases with any number of classes per clip; a clip is a string of the
 letters of its classes. ranked.json and single_label_ranked.json: probabilities, written as integers row by row, to be divided by
-`levels` in single precision, so that ties occur. All files go to tests/golden/metrics.
+`levels` in single precision, so that ties occur. masked.json: decisions and probabilities with unknown labels; every score is
+scikit-learn's for the pairs of clip and class that are known, class by class or clip by clip. All files go to tests/golden/metrics.
 
 Where scikit-learn warns and returns no number (the ROC AUC of a class without positives or without negatives), the mean
 skips that class or clip, as documented in crates/evaluation/src/metrics/roc_auc.rs; the mean of nothing is null.
@@ -129,6 +130,77 @@ def ranked_case(rng):
     return {"classes": classes, "levels": levels, "truth": sets(truth), "scores": text(numbers), "metrics": own}
 
 
+def masked_case(rng):
+    """Unknown labels: at least one class of each clip is known, and some classes are unknown everywhere."""
+    classes = int(rng.integers(2, 9))
+    clips = int(rng.integers(2, 25))
+    truth = rng.random((clips, classes)) < rng.dirichlet(np.full(classes, 0.6)) * rng.choice([0.5, 2, 6])
+    known = rng.random((clips, classes)) < rng.choice([0, 0.2, 0.6, 0.9, 1], classes, p=[0.1, 0.2, 0.3, 0.2, 0.2])
+    known[np.arange(clips), rng.integers(0, classes, clips)] = True
+    truth &= known
+    levels = int(rng.choice([2, 10, 300]))
+    skill = rng.random()
+    numbers = np.floor(np.clip(skill * truth * 0.5 + rng.random((clips, classes)) * (1 - skill / 2), 0, 1) * (levels + 1))
+    numbers = np.minimum(numbers, levels)
+    scores = (numbers.astype(np.float32) / np.float32(levels)).astype(np.float64)
+    decided = scores >= 0.5
+    pairs = truth[known], decided[known]
+    rows = [(t[k], d[k], s[k]) for t, d, s, k in zip(truth, decided, scores, known)]
+    columns = [(t[k], d[k], s[k]) for t, d, s, k in zip(truth.T, decided.T, scores.T, known.T) if k.any()]
+
+    def four(t, d):
+        prf = metrics.precision_recall_fscore_support(t, d, pos_label=True, average="binary", zero_division=0)[:3]
+        return np.array([*prf, metrics.jaccard_score(t, d, pos_label=True, zero_division=0)])
+
+    def area(t, s):
+        return metrics.roc_auc_score(t, s) if 0 < t.sum() < len(t) else None
+
+    def mean(values, weights=None):
+        kept = [(v, w) for v, w in zip(values, weights if weights is not None else [1] * len(values)) if v is not None]
+        if not kept or sum(w for _, w in kept) == 0:
+            return None
+        return np.average([v for v, _ in kept], weights=[w for _, w in kept])
+
+    support = [t.sum() for t, *_ in columns]
+    own = {"hamming": metrics.accuracy_score(*pairs), "exact_match": np.mean([(t == d).all() for t, d, _ in rows])}
+    of_columns = np.array([four(t, d) for t, d, _ in columns])
+    values = {
+        "micro": four(*pairs),
+        "macro": of_columns.mean(0),
+        "weighted": np.average(of_columns, axis=0, weights=support) if sum(support) else np.zeros(4),
+        "samples": np.mean([four(t, d) for t, d, _ in rows], axis=0),
+    }
+    for average, of_average in values.items():
+        own.update({f"{name}_{average}": value for name, value in zip(("precision", "recall", "f1", "jaccard"), of_average)})
+    precision = metrics.average_precision_score
+    own["average_precision_micro"] = precision(truth[known], scores[known])
+    own["average_precision_macro"] = mean([precision(t, s) for t, _, s in columns])
+    own["average_precision_weighted"] = mean([precision(t, s) for t, _, s in columns], support) or 0
+    own["average_precision_samples"] = mean([precision(t, s) for t, _, s in rows])
+    own["roc_auc_micro"] = area(truth[known], scores[known])
+    own["roc_auc_macro"] = mean([area(t, s) for t, _, s in columns])
+    own["roc_auc_weighted"] = mean([area(t, s) for t, _, s in columns], support)
+    own["roc_auc_samples"] = mean([area(t, s) for t, _, s in rows])
+    own["lrap"] = np.mean([metrics.label_ranking_average_precision_score([t], [s]) for t, _, s in rows])
+    # scikit-learn refuses a single class, which nothing is ranked against.
+    several = lambda score, t, s: score([t], [s]) if len(t) > 1 else None
+    own["ranking_loss"] = np.mean([several(metrics.label_ranking_loss, t, s) or 0 for t, _, s in rows])
+    coverage = [t.sum() if len(t) == 1 else metrics.coverage_error([t], [s]) for t, _, s in rows]
+    own["coverage_error"] = np.mean(coverage)
+    own["log_loss"] = log_loss(truth[known].astype(int), np.stack([1 - scores[known], scores[known]], 1), [0, 1])
+    own["brier"] = np.mean((scores - truth)[known] ** 2)
+    own["calibration_error"] = calibration_error(truth[known], scores[known])
+    return {
+        "classes": classes,
+        "levels": levels,
+        "truth": sets(truth),
+        "unknown": sets(~known),
+        "decided": sets(decided),
+        "scores": text(numbers),
+        "metrics": own,
+    }
+
+
 def single_ranked_case(rng):
     """As ranked_case, one class a clip; rows need not sum to one in single precision."""
     classes = int(rng.integers(2, 12))
@@ -187,6 +259,7 @@ def main():
     write("multi_label.json", [multi_case(rng) for _ in range(200)])
     write("ranked.json", [ranked_case(rng) for _ in range(200)])
     write("single_label_ranked.json", [single_ranked_case(rng) for _ in range(150)])
+    write("masked.json", [masked_case(rng) for _ in range(150)])
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ fn jams_files_give_the_values_of_their_tags() {
     let spec = Folder { label_files: Some(LabelFiles::Jams), ..Folder::default() };
     let set = load(&dir, spec.clone()).unwrap();
     assert_eq!(set.classes.names(), ["piano", "violin"]);
-    assert_eq!(set.records.iter().map(|r| r.labels.clone()).collect::<Vec<_>>(), [vec![0], vec![0, 1]]);
+    assert_eq!(set.records.iter().map(|r| r.labels.to_vec()).collect::<Vec<_>>(), [vec![0], vec![0, 1]]);
     write("2.jams", "{}");
     assert!(format!("{:#}", load(&dir, spec).unwrap_err()).contains("2.wav: 2: it has no annotations"));
 }

@@ -106,7 +106,7 @@ fn one_column_a_class_may_hold_zeros_and_ones_or_scores() {
     let toml = format!("{base}columns = {{ labels = {{ columns = [\"flute\", \"cello\"], threshold = 0.3 }} }}");
     let set = load(&dir, &toml).unwrap();
     assert_eq!(set.classes.names(), ["flute", "cello"]);
-    assert_eq!(set.records[1].labels, [0, 1]);
+    assert_eq!(*set.records[1].labels, [0, 1]);
     let error = format!("{:#}", load(&dir, &format!("{base}columns = {{ labels = [\"fname\"] }}")).unwrap_err());
     assert!(
         error.contains("cells of a class are not a number (3):")
@@ -215,4 +215,27 @@ fn labels_of_a_manifest_can_be_changed() {
 fn the_subset_of_a_row_is_its_split() {
     let dir = project(&["a.wav"], "t.csv", "path,label,split\na.wav,x,DEV\n");
     assert_eq!(load(&dir, "path = \"t.csv\"").unwrap().records[0].subset, Subset::Validation);
+}
+
+#[test]
+fn an_empty_cell_of_a_class_is_unknown_unless_the_table_says_absent() {
+    let text = "path,violin,drums\na.wav,1,\nb.wav,0,1\nc.wav,,\nd.wav,,0\n";
+    let dir = project(&["a.wav", "b.wav", "c.wav", "d.wav"], "t.csv", text);
+    let partial = |set: &DataSet| -> Vec<String> {
+        set.records.iter().map(|r| format!("{} {:?} {:?}", r.id, r.labels.present(), r.labels.unknown())).collect()
+    };
+    // Also where the columns are guessed. A recording of which nothing is known is of no use.
+    for toml in ["", "[columns]\nlabels = [\"violin\", \"drums\"]"] {
+        let set = load(&dir, &format!("path = \"t.csv\"\n{toml}")).unwrap();
+        assert_eq!(partial(&set), ["a.wav [0] [1]", "b.wav [1] []", "d.wav [] [0]"]);
+        let note = "1 recording left out because none of their classes is known";
+        assert!(set.notes.iter().any(|own| own == note), "{:?}", set.notes);
+    }
+    let toml = "path = \"t.csv\"\n[columns]\nlabels = { columns = [\"violin\", \"drums\"], empty = \"absent\" }";
+    let set = load(&dir, toml).unwrap();
+    assert_eq!(partial(&set), ["a.wav [0] []", "b.wav [1] []", "c.wav [] []", "d.wav [] []"]);
+    // A table that marks only what is there cannot mean that everything else is unknown.
+    let dir = project(&["a.wav", "b.wav"], "t.csv", "path,violin,drums\na.wav,1,\nb.wav,,1\n");
+    let error = format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns.labels = [\"violin\", \"drums\"]").unwrap_err());
+    assert!(error.contains("no cell says that a class is absent") && error.contains("empty = \"absent\""), "{error}");
 }

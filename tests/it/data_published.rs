@@ -111,7 +111,13 @@ fn openmic_reads_the_aggregated_labels_in_its_partitions() {
             "audio/000/000135_483840.ogg [voice] 000135 Testing"
         ]
     );
-    assert!(set.notes[0].starts_with("5 of 9 pairs of a clip and an instrument are unknown"), "{:?}", set.notes);
+    let unknown = |set: &DataSet| set.records.iter().map(|r| r.labels.unknown().to_vec()).collect::<Vec<_>>();
+    assert_eq!(unknown(&set), [vec![2], vec![0, 2], vec![0, 1]]);
+    let note = "5 of 9 pairs of a clip and an instrument are unknown and take no part in fits and scores";
+    assert_eq!(set.notes, [note]);
+    let absent = load(&dir, "kind = \"openmic\"\nunknown_is_absent = true").unwrap();
+    assert_eq!((lines(&absent), unknown(&absent)), (lines(&set), vec![vec![]; 3]));
+    assert!(absent.notes[0].ends_with("are unknown and count as absent"), "{:?}", absent.notes);
     let flute = load(&dir, "kind = \"openmic\"\ninstrument = \"flute\"\nthreshold = 0.8").unwrap();
     assert_eq!(flute.classes.names(), ["flute"]);
     assert_eq!(

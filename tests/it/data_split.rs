@@ -77,14 +77,14 @@ proptest! {
         let splits = run(&records, 5, &holdout(share, 0.0), seed).unwrap();
         check_records_and_songs_are_in_one_set(&records, &splits);
         for class in 0..5 {
-            let of_class: Vec<&ClipRecord> = records.iter().filter(|r| r.labels == [class]).collect();
+            let of_class: Vec<&ClipRecord> = records.iter().filter(|r| *r.labels == [class]).collect();
             if of_class.is_empty() {
                 continue;
             }
             let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
             of_class.iter().for_each(|r| *sizes.entry(&r.group).or_default() += 1);
             let largest = *sizes.values().max().unwrap() as f64;
-            let tested = splits.test.iter().filter(|&&i| records[i].labels == [class]).count();
+            let tested = splits.test.iter().filter(|&&i| *records[i].labels == [class]).count();
             let wanted = share * of_class.len() as f64;
             prop_assert!((tested as f64 - wanted).abs() <= largest, "{tested} of {wanted:.1}, largest {largest}");
             prop_assert!(tested > 0 && tested < of_class.len(), "class {class} is on one set only");
@@ -130,7 +130,7 @@ proptest! {
 
     #[test]
     fn songs_of_other_classes_change_nothing_if_songs_have_one_class(records in songs_of_classes(), seed in 0u64..50) {
-        let first: Vec<ClipRecord> = records.iter().filter(|r| r.labels == [0]).cloned().collect();
+        let first: Vec<ClipRecord> = records.iter().filter(|r| *r.labels == [0]).cloned().collect();
         let alone = run(&first, 5, &holdout(0.25, 0.0), seed).unwrap();
         let together = run(&records, 5, &holdout(0.25, 0.0), seed).unwrap();
         let mut tested = ids(&records, &together.test);

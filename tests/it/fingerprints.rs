@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use fingerprint::Fingerprint;
 use serde_json::json;
 use timbre_core::{
-    labels::Task,
+    labels::{Labels, Task},
     seed::{Seed, uniform},
 };
 use timbre_evaluation::aggregation::{self, Aggregate};
@@ -122,13 +122,9 @@ fn window_predictions() -> WindowPredictions {
     WindowPredictions::new(Predictions { n_classes: 4, probabilities: noise(windows * 4) }, &starts)
 }
 
-fn truth() -> Vec<Vec<usize>> {
-    (0..20).map(|i| if i % 3 == 0 { vec![i % 4] } else { vec![i % 4, (i + 1) % 4] }).map(sorted).collect()
-}
-
-fn sorted(mut labels: Vec<usize>) -> Vec<usize> {
-    labels.sort_unstable();
-    labels
+fn truth() -> Vec<Labels> {
+    let classes = |i: usize| if i.is_multiple_of(3) { vec![i % 4] } else { vec![i % 4, (i + 1) % 4] };
+    (0..20).map(|i| Labels::new(classes(i), Vec::new())).collect()
 }
 
 const AGGREGATES: [Aggregate; 6] =
@@ -150,13 +146,14 @@ fn scores() -> Fingerprint {
     let predictions = Predictions { n_classes: 4, probabilities: noise(80) };
     let mut bytes = Vec::new();
     for task in [Task::SingleLabel, Task::MultiLabel] {
-        let truth: Vec<Vec<usize>> = match task {
-            Task::SingleLabel => truth().into_iter().map(|labels| vec![labels[0]]).collect(),
+        let truth: Vec<Labels> = match task {
+            Task::SingleLabel => truth().into_iter().map(|labels| vec![labels[0]].into()).collect(),
             Task::MultiLabel => truth(),
         };
+        let train: Vec<Vec<usize>> = truth.iter().map(|labels| labels.to_vec()).collect();
         let rule = DecisionRule { task, ..DecisionRule::default() };
         let scores = rule.scores(&truth, &predictions);
-        let baselines = rule.baselines(&truth, &truth, 4).into_iter().map(|baseline| format!("{:?}", baseline.metrics));
+        let baselines = rule.baselines(&train, &truth, 4).into_iter().map(|baseline| format!("{:?}", baseline.metrics));
         let lines = [format!("{scores:?}"), format!("{:?}", probability_scores(task, &truth, &predictions))];
         bytes.extend(lines.into_iter().chain(baselines).collect::<String>().into_bytes());
     }

@@ -154,3 +154,69 @@ fn excerpts_of_one_file_train_as_the_files_cut_from_it_do() {
     let log = text(&dir.done(&["data", "check", "whole/t.csv"]).stdout);
     assert!(log.contains("32 recordings: 0 unusable, 0 groups"), "{log}");
 }
+
+#[test]
+fn unknown_labels_are_left_out_of_fits_scores_and_tables() {
+    let dir = TestDir::new();
+    let (mut partial, mut known) = (String::from("file,song,low,high\n"), String::from("file,song,low,high\n"));
+    for take in 0..24 {
+        for (n, name) in ["low", "high"].into_iter().enumerate() {
+            let file = format!("{name}-{take}.wav");
+            write(&dir.path("set").join(&file), &tone(0.5, [200.0, 1500.0][n], take));
+            let cells = [["1", "0"], ["0", "1"]][n];
+            known += &format!("{file},{name}{},{},{}\n", take / 2, cells[0], cells[1]);
+            // Of half of the recordings only one class is known.
+            let cell = |class: usize| if take % 2 == 1 && (take / 2) % 2 != class { "" } else { cells[class] };
+            partial += &format!("{file},{name}{},{},{}\n", take / 2, cell(0), cell(1));
+        }
+    }
+    fs::write(dir.path("set/partial.csv"), partial).unwrap();
+    fs::write(dir.path("set/known.csv"), known).unwrap();
+    let experiment = "[data]\nuse = \"demo\"\n[audio]\nsample_rate = 8000\nclip_seconds = 0.5\n[split]\nvalidation = 0.25\n[features.mel]\nn_fft = 256\nhop_length = 64\nn_mels = 32\n\
+                      [models.knn]\nk = 3\n[models.logistic]\n[models.cnn]\nkind = \"cnn_small\"\nepochs = 30\n\
+                      [models.both]\nkind = \"ensemble\"\nmembers = [\"knn\", \"logistic\"]\nweights = \"search\"\n\
+                      [evaluate]\ntask = \"multi_label\"\n[evaluate.search]\n";
+    fs::write(dir.path("birds.toml"), experiment).unwrap();
+    let report = dir.run("birds.toml", &["--data", "set/partial.csv", "--set", "save_models=true"]);
+    for row in report["results"].as_array().unwrap().iter().filter(|row| row["features"] != "-") {
+        let (f1, hamming) = (row["metrics"]["f1_micro"].as_f64().unwrap(), row["metrics"]["hamming"].as_f64().unwrap());
+        assert!(f1 > 0.9 && hamming > 0.9, "{row}");
+    }
+    let latest = || fs::canonicalize(dir.path("runs/birds/latest")).unwrap().to_str().unwrap().to_owned();
+    let folder = latest();
+    let recordings = dir.read(&format!("{folder}/recordings.csv"));
+    assert!(recordings.starts_with("path,song,labels,content,split,labels_unknown\n"), "{recordings}");
+    assert!(recordings.lines().any(|line| line.starts_with("high-1.wav") && line.ends_with(",high")), "{recordings}");
+    // A known truth elsewhere gives the same table without the column.
+    dir.run("birds.toml", &["--data", "set/known.csv"]);
+    let whole = latest();
+    assert!(!dir.read(&format!("{whole}/recordings.csv")).contains("unknown"));
+    assert!(!dir.read(&format!("{whole}/units/mel.knn.s1.json")).contains("unknown"));
+    // True negatives are counted among the known labels alone.
+    let confusion = dir.read(&format!("{folder}/confusion.csv"));
+    let test = confusion.lines().find(|line| line.starts_with("mel,logistic,1,test,low")).unwrap();
+    let counted: u32 = test.split(',').skip(5).map(|cell| cell.parse::<u32>().unwrap()).sum();
+    let n =
+        report["results"].as_array().unwrap().iter().find(|row| row["split"] == "test").unwrap()["n"].as_u64().unwrap();
+    assert!(u64::from(counted) < n && counted > 0, "{test} of {n}");
+    // A saved model of known rows predicts, and finished runs are compared and evaluated again.
+    let wav = dir.path("set/low-3.wav");
+    let output = dir.done(&["predict", &format!("{folder}:mel.logistic.s1"), wav.to_str().unwrap(), "--json"]);
+    assert!(text(&output.stdout).contains("low"), "{}", text(&output.stdout));
+    dir.done(&["thresholds", &folder]);
+    dir.done(&["reproduce", &folder, "--device", "cpu"]);
+    // One class per recording leaves no room for an unknown one.
+    let single = [
+        "run",
+        "birds.toml",
+        "--data",
+        "set/partial.csv",
+        "--set",
+        "evaluate.task=\"single_label\"",
+        "--set",
+        "evaluate.search={}",
+    ];
+    let refused = dir.timbre(&single);
+    let said = text(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("have unknown classes"), "{said}");
+}

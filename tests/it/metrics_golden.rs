@@ -1,9 +1,13 @@
 //! Scores of single-label and multi-label predictions against scikit-learn (`tests/golden/make_metrics.py`).
 
+use indexmap::IndexMap;
 use serde_json::Value;
-use timbre_core::labels::Task;
-use timbre_evaluation::metrics::{ClassScores, Scores, multi_label, names, probability_scores, single_label};
+use timbre_core::labels::{Labels, Task};
+use timbre_evaluation::metrics::{
+    ClassScores, DecisionRule, Scores, multi_label, names, probability_scores, single_label, tally, weighted_metric,
+};
 use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::threshold_search::ThresholdGrid;
 
 fn cases(name: &str) -> Vec<Value> {
     let path = format!("{}/tests/golden/metrics/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -33,6 +37,10 @@ fn labels(letters: &Value) -> Vec<usize> {
     letters.as_str().unwrap().bytes().map(|letter| usize::from(letter - b'a')).collect()
 }
 
+fn sets(case: &Value, key: &str) -> Vec<Vec<usize>> {
+    case[key].as_array().unwrap().iter().map(labels).collect()
+}
+
 #[test]
 fn single_label_scores_equal_scikit_learn() {
     let cases = cases("single_label");
@@ -53,8 +61,8 @@ fn multi_label_scores_equal_scikit_learn() {
     assert_eq!(cases.len(), 200);
     for case in &cases {
         let classes = case["classes"].as_u64().unwrap() as usize;
-        let sets = |key: &str| case[key].as_array().unwrap().iter().map(labels).collect::<Vec<_>>();
-        let scores = multi_label(&sets("truth"), &sets("decided"), classes);
+        let truth: Vec<Labels> = sets(case, "truth").into_iter().map(Labels::from).collect();
+        let scores = multi_label(&truth, &sets(case, "decided"), classes);
         assert_equal(&scores, case);
         let n = scores.n as u64;
         let four =
@@ -64,12 +72,18 @@ fn multi_label_scores_equal_scikit_learn() {
     }
 }
 
-fn assert_probability_scores(task: Task, case: &Value, truth: &[Vec<usize>]) {
+fn predictions(case: &Value) -> Predictions {
     let levels = case["levels"].as_u64().unwrap() as f32;
     let numbers = case["scores"].as_str().unwrap().split(' ');
     let probabilities = numbers.map(|number| number.parse::<f32>().unwrap() / levels).collect();
-    let n_classes = case["classes"].as_u64().unwrap() as usize;
-    let scores = probability_scores(task, truth, &Predictions { n_classes, probabilities });
+    Predictions { n_classes: case["classes"].as_u64().unwrap() as usize, probabilities }
+}
+
+fn assert_probability_scores(task: Task, case: &Value, truth: &[Labels]) {
+    assert_scores(task, &probability_scores(task, truth, &predictions(case)), case);
+}
+
+fn assert_scores(task: Task, scores: &IndexMap<String, f64>, case: &Value) {
     let theirs = case["metrics"].as_object().unwrap();
     for (name, theirs) in theirs {
         let ours = scores.get(name).copied();
@@ -84,11 +98,41 @@ fn assert_probability_scores(task: Task, case: &Value, truth: &[Vec<usize>]) {
 }
 
 #[test]
+fn unknown_labels_take_no_part_in_any_score() {
+    let cases = cases("masked");
+    assert_eq!(cases.len(), 150);
+    for case in &cases {
+        let unknown = sets(case, "unknown").into_iter();
+        let truth: Vec<Labels> = sets(case, "truth")
+            .into_iter()
+            .zip(unknown)
+            .map(|(present, unknown)| Labels::new(present, unknown))
+            .collect();
+        let predictions = predictions(case);
+        let rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+        assert_eq!(rule.decide(&predictions), sets(case, "decided"));
+        assert_scores(Task::MultiLabel, &rule.scores(&truth, &predictions).metrics, case);
+        // The same numbers in a bootstrap that draws every clip once, and in the threshold search.
+        let (once, decided) = (vec![1; truth.len()], sets(case, "decided"));
+        let grid = ThresholdGrid::of_scores(&predictions, &truth, vec![0.5]);
+        let tally = grid.surface(&once).scores[0];
+        for (name, value) in rule.scores(&truth, &predictions).metrics {
+            let weighted = weighted_metric(Task::MultiLabel, &name, &truth, &decided, &predictions);
+            assert_eq!(weighted(&once), Some(value), "{name}");
+            if let Some(at) = tally::position(&name) {
+                assert_eq!(tally[at], value, "{name}");
+            }
+        }
+    }
+    assert!(cases.iter().any(|case| case["metrics"]["roc_auc_macro"].is_null()));
+}
+
+#[test]
 fn multi_label_probability_scores_equal_scikit_learn() {
     let cases = cases("ranked");
     assert_eq!(cases.len(), 200);
     for case in &cases {
-        let truth: Vec<Vec<usize>> = case["truth"].as_array().unwrap().iter().map(labels).collect();
+        let truth: Vec<Labels> = sets(case, "truth").into_iter().map(Labels::from).collect();
         assert_probability_scores(Task::MultiLabel, case, &truth);
     }
     let undefined = |case: &&Value| case["metrics"]["roc_auc_samples"].is_null();
@@ -100,7 +144,7 @@ fn single_label_probability_scores_equal_scikit_learn() {
     let cases = cases("single_label_ranked");
     assert_eq!(cases.len(), 150);
     for case in &cases {
-        let truth: Vec<Vec<usize>> = labels(&case["truth"]).into_iter().map(|class| vec![class]).collect();
+        let truth: Vec<Labels> = labels(&case["truth"]).into_iter().map(|class| vec![class].into()).collect();
         assert_probability_scores(Task::SingleLabel, case, &truth);
     }
 }

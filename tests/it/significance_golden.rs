@@ -10,8 +10,8 @@ fn document() -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn labels(letters: &Value) -> Vec<Vec<usize>> {
-    letters.as_str().unwrap().bytes().map(|letter| vec![usize::from(letter - b'a')]).collect()
+fn labels<T: From<Vec<usize>>>(letters: &Value) -> Vec<T> {
+    letters.as_str().unwrap().bytes().map(|letter| vec![usize::from(letter - b'a')].into()).collect()
 }
 
 fn numbers(list: &Value) -> Vec<f64> {

@@ -1,4 +1,7 @@
-//! The task and the classes of a data set.
+//! The task, the classes of a data set, and the labels of a recording.
+
+use std::borrow::Cow;
+use std::ops::Deref;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,5 +44,113 @@ impl Classes {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The classes of a recording by number, ascending: those that it has, and those of which nobody knows whether it has them. All others
+/// are absent. As a slice it is the classes that it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct Labels {
+    present: Vec<usize>,
+    unknown: Vec<usize>,
+}
+
+impl Labels {
+    /// Sorts both lists. A class that is present is not unknown.
+    pub fn new(present: Vec<usize>, unknown: Vec<usize>) -> Labels {
+        let sorted = |mut classes: Vec<usize>| {
+            classes.sort_unstable();
+            classes.dedup();
+            classes
+        };
+        let (present, mut unknown) = (sorted(present), sorted(unknown));
+        unknown.retain(|class| present.binary_search(class).is_err());
+        Labels { present, unknown }
+    }
+
+    pub fn present(&self) -> &[usize] {
+        &self.present
+    }
+
+    /// The classes of which it is unknown whether the recording has them.
+    pub fn unknown(&self) -> &[usize] {
+        &self.unknown
+    }
+
+    pub fn is_known(&self, class: usize) -> bool {
+        self.unknown.binary_search(&class).is_err()
+    }
+
+    /// Those of `classes` that are known to be present or absent.
+    pub fn known_of<'a>(&self, classes: &'a [usize]) -> Cow<'a, [usize]> {
+        if self.unknown.is_empty() {
+            return Cow::Borrowed(classes);
+        }
+        classes.iter().copied().filter(|&class| self.is_known(class)).collect()
+    }
+
+    /// Whether decided classes are exactly right, apart from those that are unknown.
+    pub fn is_exactly(&self, decided: &[usize]) -> bool {
+        *self.known_of(decided) == *self.present
+    }
+}
+
+impl Deref for Labels {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.present
+    }
+}
+
+impl<'a> IntoIterator for &'a Labels {
+    type Item = &'a usize;
+    type IntoIter = std::slice::Iter<'a, usize>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.present.iter()
+    }
+}
+
+impl From<Vec<usize>> for Labels {
+    /// Everything else is absent. The classes are ascending.
+    fn from(present: Vec<usize>) -> Labels {
+        Labels { present, unknown: Vec::new() }
+    }
+}
+
+/// The form of labels in a file: a list, unless some are unknown.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Known(Vec<usize>),
+    Partial { present: Vec<usize>, unknown: Vec<usize> },
+}
+
+impl From<Labels> for Stored {
+    fn from(Labels { present, unknown }: Labels) -> Stored {
+        if unknown.is_empty() { Stored::Known(present) } else { Stored::Partial { present, unknown } }
+    }
+}
+
+impl From<Stored> for Labels {
+    fn from(stored: Stored) -> Labels {
+        match stored {
+            Stored::Known(present) => present.into(),
+            Stored::Partial { present, unknown } => Labels { present, unknown },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_about_an_unknown_class_is_neither_right_nor_wrong() {
+        let labels = Labels::new(vec![0], vec![1]);
+        assert!(labels.is_exactly(&[0]) && labels.is_exactly(&[0, 1]) && !labels.is_exactly(&[0, 2]));
+        assert_eq!((&*labels.known_of(&[0, 1, 2]), labels.is_known(1), labels.len()), (&[0, 2][..], false, 1));
     }
 }

@@ -23,10 +23,11 @@ mod tests;
 use anyhow::{Context, Result};
 
 use classic::{
-    bagging, decision_tree, ensemble, extra_trees, gmm, hist_gradient_boosting, knn, linear_svm, logistic, mlp,
-    naive_bayes, nearest_centroid, random_forest, svm,
+    bagging, decision_tree, ensemble, extra_trees, gmm, hist_gradient_boosting, knn, known_rows, linear_svm, logistic,
+    mlp, naive_bayes, nearest_centroid, random_forest, svm,
 };
 use device::Device;
+use timbre_inputs::dataset::feature_set::FeatureSet;
 
 pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
@@ -60,10 +61,21 @@ networks::model_registry! {
 }
 
 impl ModelSpec {
+    /// Fits the model to a training set, of which some labels may be unknown.
+    pub fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
+        let kind = self.as_kind();
+        if known_rows::applies(kind, train, context.decision_rule.task) {
+            return known_rows::fit(kind, train, context);
+        }
+        kind.fit(train, context)
+    }
+
     /// The fitted model from the tensors it saved ([`Classifier::tensors`]). It predicts the same bits on the same device.
     pub fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
-        self.as_kind()
-            .restore(tensors, n_classes, device)
-            .with_context(|| format!("restore a model of kind `{}` from its tensors", self.kind()))
+        let restored = match known_rows::are_of_known_rows(&tensors) {
+            true => known_rows::restore(self.as_kind(), tensors, n_classes, device),
+            false => self.as_kind().restore(tensors, n_classes, device),
+        };
+        restored.with_context(|| format!("restore a model of kind `{}` from its tensors", self.kind()))
     }
 }

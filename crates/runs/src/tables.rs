@@ -12,7 +12,7 @@ use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, Se
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
 use timbre_core::{
-    labels::Classes,
+    labels::{Classes, Labels},
     text::{csv_text, one_line},
 };
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
@@ -41,7 +41,7 @@ impl<'a> ScoredSplit<'a> {
     pub fn hardest(&self) -> Vec<usize> {
         let split = self.split;
         let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
-            .filter(|&c| self.decided[c] != split.clips[c].truth)
+            .filter(|&c| !split.clips[c].truth.is_exactly(&self.decided[c]))
             .map(|c| {
                 let (row, truth) = (split.predictions.row(c), &split.clips[c].truth);
                 (if self.scores.confusion.is_empty() { likelihood(row, truth) } else { f64::from(row[truth[0]]) }, c)
@@ -115,6 +115,8 @@ pub struct Recording {
     pub song: String,
     /// Classes, joined by `;`.
     pub labels: String,
+    /// The unknown classes.
+    pub unknown: String,
     /// BLAKE3 of its bytes as hexadecimal digits, or `unreadable`.
     pub content: String,
 }
@@ -141,11 +143,15 @@ pub fn recordings(rows: &[Recording], subsets: &[(String, Vec<&str>)]) -> Result
         column("content", |r| &r.content),
     ];
     // polars writes an empty text as two quotes, and no text as an empty cell.
-    let cells =
-        |subsets: &[&str]| subsets.iter().map(|text| Some(text.to_string()).filter(|t| !t.is_empty())).collect();
+    let cells = |texts: &mut dyn Iterator<Item = &str>| {
+        texts.map(|text| Some(text.to_owned()).filter(|text| !text.is_empty())).collect::<Vec<_>>()
+    };
     for (name, subsets) in subsets {
-        let cells: Vec<Option<String>> = cells(subsets);
-        columns.push(Column::new(name.as_str().into(), cells));
+        columns.push(Column::new(name.as_str().into(), cells(&mut subsets.iter().copied())));
+    }
+    if rows.iter().any(|row| !row.unknown.is_empty()) {
+        let unknown = cells(&mut rows.iter().map(|row| row.unknown.as_str()));
+        columns.push(Column::new("labels_unknown".into(), unknown));
     }
     frame(rows.len(), columns)
 }
@@ -165,7 +171,7 @@ pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
 
 /// The column of a class: its name, with ` (class)` after it if a key column has this name.
 pub fn class_column(name: &str) -> PlSmallStr {
-    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "start"];
+    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "truth_unknown", "start"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
 
@@ -183,6 +189,10 @@ pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFram
         "truth".into(),
         rows.clone().map(|(_, s, c)| class_list(classes, &s.clips[c].truth)).collect::<Vec<_>>(),
     ));
+    if rows.clone().any(|(_, s, c)| !s.clips[c].truth.unknown().is_empty()) {
+        let unknown = rows.clone().map(|(_, s, c)| class_list(classes, s.clips[c].truth.unknown()));
+        columns.push(Column::new("truth_unknown".into(), unknown.collect::<Vec<_>>()));
+    }
     for (class, name) in classes.names().iter().enumerate() {
         let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
         columns.push(Column::new(class_column(name), values));
@@ -250,7 +260,7 @@ fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataF
     columns.push(count("true_positives", &|_, c| c.hits));
     columns.push(count("false_positives", &|_, c| c.predicted - c.hits));
     columns.push(count("false_negatives", &|_, c| c.support - c.hits));
-    columns.push(count("true_negatives", &|s, c| s.scores.n as u64 + c.hits - c.support - c.predicted));
+    columns.push(count("true_negatives", &|s, c| s.scores.n as u64 + c.hits - c.support - c.predicted - c.unknown));
     frame(rows.clone().count(), columns)
 }
 
@@ -274,18 +284,19 @@ pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let given = |labels: &dyn Fn(&(&ScoredSplit, usize)) -> Vec<usize>| {
         rows.iter().map(|r| r.0.mean_probability(r.1, &labels(r))).collect::<Vec<Option<f32>>>()
     };
-    columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth)));
+    columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth.to_vec())));
     columns.push(Column::new("p_decided".into(), given(&|r| r.0.decided[r.1].clone())));
     frame(rows.len(), columns)
 }
 
-/// The mean log-likelihood of the presence or absence of each class.
-fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
+/// The mean log-likelihood of the presence or absence of each known class.
+fn likelihood(row: &[f32], truth: &Labels) -> f64 {
     let of = |(class, &p): (usize, &f32)| {
         let p = f64::from(p).clamp(1e-7, 1.0 - 1e-7);
         if truth.contains(&class) { p.ln() } else { (1.0 - p).ln() }
     };
-    row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
+    let known = row.iter().enumerate().filter(|(class, _)| truth.is_known(*class));
+    known.map(of).sum::<f64>() / (row.len() - truth.unknown().len()).max(1) as f64
 }
 
 /// A metric along a parameter of a model, in long form.
@@ -491,7 +502,7 @@ mod tests {
     fn a_class_can_have_the_name_of_a_column() {
         let classes = Classes::new(["song", "truth"]);
         let trial = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
-        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
+        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1].into() };
         let predictions = timbre_evaluation::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
         let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
         let trial = TrialRecord {

@@ -70,7 +70,7 @@ mod tests {
         let clips = truths.iter().enumerate().map(|(i, truth)| ClipTruth {
             path: format!("{i}.wav"),
             song: i.to_string(),
-            truth: truth.clone(),
+            truth: truth.clone().into(),
         });
         // Correct on solo recordings; never predicts the second instrument.
         let probabilities = vec![0.9, 0.0, 0.0, 0.9, 0.1, 0.0, 0.0, 0.0, 0.8, 0.9, 0.0, 0.0, 0.0, 0.7, 0.0];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::trials_of;
 use timbre_core::error::UserError;
-use timbre_core::labels::{Classes, Task};
+use timbre_core::labels::{Classes, Labels, Task};
 use timbre_core::text::count;
 use timbre_experiment::Experiment;
 use timbre_inputs::data::DataSet;
@@ -89,8 +89,8 @@ impl ModelSource {
         let mut dropped = 0;
         for record in &mut set.records {
             let had = record.labels.len();
-            record.labels = record.labels.iter().filter_map(|&label| new_label[label]).collect();
-            record.labels.sort_unstable();
+            let renamed = |labels: &[usize]| labels.iter().filter_map(|&label| new_label[label]).collect();
+            record.labels = Labels::new(renamed(record.labels.present()), renamed(record.labels.unknown()));
             let lost = had - record.labels.len();
             dropped += lost;
             is_known.push(match task {

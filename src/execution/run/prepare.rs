@@ -110,6 +110,16 @@ impl PreparedDataset {
                 )
             ));
         }
+        let is_partial = |&&i: &&usize| !set.records[i].labels.unknown().is_empty();
+        let partial = eligible.iter().filter(is_partial).count();
+        if experiment.evaluate.task == Task::SingleLabel && partial > 0 {
+            bail!(UserError::usage(format!(
+                "{partial} of {} recordings of `{}` have unknown classes, which a task with one class per recording cannot \
+                 have: set `evaluate.task = \"multi_label\"`",
+                eligible.len(),
+                set.name
+            )));
+        }
         let mut hashes_on_disk = ContentHashes::open(&settings.cache);
         // Excerpts share files, each of which is read once.
         let paths: IndexSet<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
@@ -158,6 +168,7 @@ impl PreparedDataset {
                 path: record.id.clone(),
                 song: record.group.clone(),
                 labels: class_list(&self.set.classes, &record.labels),
+                unknown: class_list(&self.set.classes, record.labels.unknown()),
                 content: self.contents[&i].as_ref().map_or_else(|_| "unreadable".to_owned(), hex),
             }
         };
@@ -360,6 +371,9 @@ fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Re
         let content = contents[&i].as_ref().map_or("unreadable".to_owned(), hex);
         let line = json!([r.id, labels, r.group, format!("{:?}", r.subset), r.fold, content]);
         hasher.update(line.to_string().as_bytes());
+        if !r.labels.unknown().is_empty() {
+            hasher.update(json!(class_list(&set.classes, r.labels.unknown())).to_string().as_bytes());
+        }
     }
     hasher.finalize().to_hex().to_string()
 }

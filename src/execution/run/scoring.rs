@@ -1,6 +1,6 @@
 //! Scores predictions: the rows of `results.csv` with metrics, intervals and trivial baselines.
 
-use timbre_core::seed::Seed;
+use timbre_core::{labels::Labels, seed::Seed};
 use timbre_evaluation::metrics::{self, DecisionRule, Decisions, Scores};
 use timbre_experiment::Experiment;
 use timbre_runs::{
@@ -15,7 +15,7 @@ pub const VERSION: u32 = 1;
 pub fn headline(
     experiment: &Experiment,
     decision_rule: &DecisionRule,
-    truth: &[Vec<usize>],
+    truth: &[Labels],
     decisions: &Decisions,
 ) -> Option<f64> {
     let metric = experiment.evaluate.metric().name();

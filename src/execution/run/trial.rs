@@ -12,7 +12,11 @@ use super::scoring::{FinishedTrials, headline};
 use super::select::Selection;
 use super::trial_data::TrialData;
 use super::{Run, tables};
-use timbre_core::{files, labels::Task, seed::Seed};
+use timbre_core::{
+    files,
+    labels::{Labels, Task},
+    seed::Seed,
+};
 use timbre_evaluation::{
     metrics::{Decisions, Metric},
     predictions::{Predictions, WindowPredictions},
@@ -120,7 +124,7 @@ impl Run<'_> {
             printer: self.settings.printer,
             callback,
         };
-        spec.fit(train, &context)
+        self.experiment.models[&trial.model].fit(train, &context)
     }
 
     /// Predicts one subset: its clips, or every window of its recordings.
@@ -193,7 +197,7 @@ impl Fitted {
 }
 
 /// The number of clips of each class.
-fn class_counts(labels: &[Vec<usize>], n_classes: usize) -> Vec<usize> {
+fn class_counts(labels: &[Labels], n_classes: usize) -> Vec<usize> {
     let mut counts = vec![0; n_classes];
     labels.iter().flatten().for_each(|&label| counts[label] += 1);
     counts

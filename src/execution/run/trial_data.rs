@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::prepare::PreparedDataset;
 use super::select::Selection;
-use timbre_core::seed::Seed;
+use timbre_core::{labels::Labels, seed::Seed};
 use timbre_experiment::Experiment;
 use timbre_inputs::augment::Chain;
 use timbre_inputs::dataset::examples::{ExampleSpec, Replay, TrainingExamples};
@@ -51,7 +51,7 @@ impl TrialData<'_> {
     }
 
     /// The classes of these recordings.
-    pub fn labels(&self, rows: &[usize]) -> Vec<Vec<usize>> {
+    pub fn labels(&self, rows: &[usize]) -> Vec<Labels> {
         let records = &self.dataset.set.records;
         rows.iter().map(|&row| records[self.selection.clips[row]].labels.clone()).collect()
     }

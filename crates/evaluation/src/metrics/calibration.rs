@@ -7,7 +7,7 @@
 
 use super::probability_scores::WeightedScore;
 use crate::predictions::{Predictions, argmax};
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 pub const BINS: usize = 15;
 
@@ -55,7 +55,7 @@ impl Bins {
 /// The calibration error, prepared for any weights of the clips.
 pub(super) fn calibration_error<'a>(
     task: Task,
-    truth: &'a [Vec<usize>],
+    truth: &'a [Labels],
     predictions: &'a Predictions,
 ) -> WeightedScore<'a> {
     let mut cases: Vec<(u32, u8, bool, f64)> = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn calibration_error<'a>(
             Task::SingleLabel => argmax(row)..argmax(row) + 1,
             Task::MultiLabel => 0..row.len(),
         };
-        cases.extend(classes.map(|class| {
+        cases.extend(classes.filter(|&class| truth.is_known(class)).map(|class| {
             let p = f64::from(row[class]);
             (clip as u32, bin(p) as u8, truth.contains(&class), p)
         }));

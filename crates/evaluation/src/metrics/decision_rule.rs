@@ -1,5 +1,7 @@
 //! From probabilities to decisions to scores. Only this module distinguishes the two tasks.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use crate::aggregation::{self, Aggregate};
@@ -8,7 +10,7 @@ use crate::metrics::{
     single_label_baselines,
 };
 use crate::predictions::{Predictions, WindowPredictions};
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// How decisions are taken and scored: the keys of `[evaluate]`, with class names resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +111,7 @@ impl DecisionRule {
     }
 
     /// Scores decisions against the true classes of each clip.
-    pub fn score(&self, truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Scores {
+    pub fn score(&self, truth: &[Labels], decided: &[Vec<usize>], n_classes: usize) -> Scores {
         match self.task {
             Task::SingleLabel => single_label(&single_classes(truth), &single_classes(decided), n_classes),
             Task::MultiLabel => multi_label(truth, decided, n_classes),
@@ -117,14 +119,14 @@ impl DecisionRule {
     }
 
     /// [`decide`](Self::decide), then [`score`](Self::score), with the scores of the probabilities.
-    pub fn scores(&self, truth: &[Vec<usize>], predictions: &Predictions) -> Scores {
+    pub fn scores(&self, truth: &[Labels], predictions: &Predictions) -> Scores {
         let mut scores = self.score(truth, &self.decide(predictions), predictions.n_classes);
         scores.metrics.extend(probability_scores(self.task, truth, predictions));
         scores
     }
 
     /// The scores of the trivial baselines.
-    pub fn baselines(&self, train: &[Vec<usize>], truth: &[Vec<usize>], n_classes: usize) -> Vec<TrivialBaseline> {
+    pub fn baselines(&self, train: &[Vec<usize>], truth: &[Labels], n_classes: usize) -> Vec<TrivialBaseline> {
         match self.task {
             Task::SingleLabel => single_label_baselines(&single_classes(train), &single_classes(truth), n_classes),
             Task::MultiLabel => multi_label_baselines(train, truth, n_classes),
@@ -137,8 +139,8 @@ impl DecisionRule {
     }
 }
 
-fn single_classes(classes: &[Vec<usize>]) -> Vec<usize> {
-    let one = |classes: &Vec<usize>| match classes[..] {
+fn single_classes<T: Deref<Target = [usize]>>(classes: &[T]) -> Vec<usize> {
+    let one = |classes: &T| match classes[..] {
         [class] => class,
         _ => panic!("a clip of a single-label task has one class"),
     };

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::average_precision::average_precision;
 use super::brier;
 use super::calibration::calibration_error;
-use super::probability_scores::{WeightedScore, macro_mean, mean_over_clips, micro, samples_mean, weighted_mean};
+use super::probability_scores::{
+    WeightedScore, macro_mean, mean_over_clips, mean_over_pairs, micro, samples_mean, weighted_mean,
+};
 use super::roc_auc::roc_auc;
 use super::sorted_scores::SortedScores;
 use super::tally::{ClassCounts, Tally};
 use super::{log_loss, ranking};
 use crate::predictions::Predictions;
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// How a metric is computed.
 #[derive(Clone, Copy)]
@@ -25,7 +27,7 @@ pub enum Formula {
     Recordings(fn(&Tally) -> f64),
     /// From the classes of each clip, ascending, and its probabilities. Prepared once, then evaluated for any weights of the
     /// clips. No threshold is involved.
-    Probabilities(for<'a> fn(&'a [Vec<usize>], &'a Predictions) -> WeightedScore<'a>),
+    Probabilities(for<'a> fn(&'a [Labels], &'a Predictions) -> WeightedScore<'a>),
 }
 
 /// A row of the table of metrics.
@@ -181,11 +183,11 @@ metrics! {
         "coverage_error" { multi: Probabilities(|t, p| mean_over_clips(ranking::coverage_error, t, p)) }
         "log_loss" {
             single: Probabilities(|t, p| mean_over_clips(|truth, p| log_loss::single_label(truth[0], p), t, p)),
-            multi: Probabilities(|t, p| mean_over_clips(log_loss::multi_label, t, p)),
+            multi: Probabilities(|t, p| mean_over_pairs(log_loss::multi_label, t, p)),
         }
         "brier" {
             single: Probabilities(|t, p| mean_over_clips(brier::sum, t, p)),
-            multi: Probabilities(|t, p| mean_over_clips(brier::mean, t, p)),
+            multi: Probabilities(|t, p| mean_over_pairs(brier::mean, t, p)),
         }
         "calibration_error" {
             single: Probabilities(|t, p| calibration_error(Task::SingleLabel, t, p)),

@@ -2,13 +2,16 @@
 //!
 //! Each score is prepared once (sorted, or computed for each clip) and then evaluated for many weightings of the clips. This
 //! makes a bootstrap cheap: a pass over sorted clips instead of a sort.
+//!
+//! Unknown labels: a pair of a clip and a class of which nobody knows the answer is left out of every score. A clip is scored over
+//! its known classes. A class that is unknown in every clip has no part in means over classes.
 
 use indexmap::IndexMap;
 
 use super::metric::{Formula, METRICS};
 use super::sorted_scores::SortedScores;
 use crate::predictions::Predictions;
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// A prepared score. Its argument is the number of times that each clip counts. None where the score is undefined.
 pub type WeightedScore<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
@@ -18,7 +21,7 @@ type Curve = fn(&SortedScores, &dyn Fn(usize) -> u32) -> Option<f64>;
 
 /// The scores of `predictions` by name, in the order of the tables, without those that are undefined. `truth` has the classes
 /// of each clip, ascending.
-pub fn probability_scores(task: Task, truth: &[Vec<usize>], predictions: &Predictions) -> IndexMap<String, f64> {
+pub fn probability_scores(task: Task, truth: &[Labels], predictions: &Predictions) -> IndexMap<String, f64> {
     let once = vec![1; truth.len()];
     let mut scores = IndexMap::new();
     for entry in METRICS {
@@ -32,42 +35,49 @@ pub fn probability_scores(task: Task, truth: &[Vec<usize>], predictions: &Predic
 }
 
 /// The score of all pairs of clip and class.
-pub fn micro<'a>(curve: Curve, truth: &'a [Vec<usize>], predictions: &'a Predictions) -> WeightedScore<'a> {
+pub fn micro<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
     let items = truth.iter().enumerate().flat_map(|(clip, truth)| {
         let pair = move |(class, &p): (usize, &f32)| (clip as u32, p, truth.contains(&class));
-        predictions.row(clip).iter().enumerate().map(pair)
+        predictions.row(clip).iter().enumerate().filter(|(class, _)| truth.is_known(*class)).map(pair)
     });
     let ranked = SortedScores::new(items);
     Box::new(move |times| curve(&ranked, &|clip| times[clip]))
 }
 
 /// The mean over the classes.
-pub fn macro_mean<'a>(curve: Curve, truth: &'a [Vec<usize>], predictions: &'a Predictions) -> WeightedScore<'a> {
+pub fn macro_mean<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
     over_classes(curve, truth, predictions, |_| 1)
 }
 
 /// The mean over the classes, weighted by their clips.
-pub fn weighted_mean<'a>(curve: Curve, truth: &'a [Vec<usize>], predictions: &'a Predictions) -> WeightedScore<'a> {
+pub fn weighted_mean<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
     over_classes(curve, truth, predictions, |support| support)
 }
 
 fn over_classes<'a>(
     curve: Curve,
-    truth: &'a [Vec<usize>],
+    truth: &'a [Labels],
     predictions: &'a Predictions,
     weight: fn(u64) -> u64,
 ) -> WeightedScore<'a> {
     let of_class = |class: usize| {
         let item =
-            |(clip, truth): (usize, &Vec<usize>)| (clip as u32, predictions.row(clip)[class], truth.contains(&class));
-        SortedScores::new(truth.iter().enumerate().map(item))
+            |(clip, truth): (usize, &Labels)| (clip as u32, predictions.row(clip)[class], truth.contains(&class));
+        SortedScores::new(truth.iter().enumerate().filter(|(_, truth)| truth.is_known(class)).map(item))
     };
     let ranked: Vec<SortedScores> = (0..predictions.n_classes).map(of_class).collect();
     Box::new(move |times| {
-        let mut support = vec![0u64; ranked.len()];
-        truth.iter().zip(times).for_each(|(t, &times)| t.iter().for_each(|&c| support[c] += u64::from(times)));
+        let (mut support, mut unknown, mut n) = (vec![0u64; ranked.len()], vec![0u64; ranked.len()], 0u64);
+        for (truth, &times) in truth.iter().zip(times) {
+            truth.iter().for_each(|&class| support[class] += u64::from(times));
+            truth.unknown().iter().for_each(|&class| unknown[class] += u64::from(times));
+            n += u64::from(times);
+        }
         let (mut sum, mut whole) = (0.0, 0.0);
-        for (ranked, support) in ranked.iter().zip(support) {
+        for ((ranked, support), unknown) in ranked.iter().zip(support).zip(unknown) {
+            if unknown == n {
+                continue;
+            }
             let (Some(value), weight) = (curve(ranked, &|clip| times[clip]), weight(support) as f64) else { continue };
             sum += value * weight;
             whole += weight;
@@ -78,21 +88,54 @@ fn over_classes<'a>(
 }
 
 /// The mean over the clips; in each clip the classes are ranked.
-pub fn samples_mean<'a>(curve: Curve, truth: &'a [Vec<usize>], predictions: &'a Predictions) -> WeightedScore<'a> {
-    let of_clip = |(clip, truth): (usize, &Vec<usize>)| {
-        let row = predictions.row(clip).iter().enumerate();
+pub fn samples_mean<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
+    let of_clip = |(clip, truth): (usize, &Labels)| {
+        let row = predictions.row(clip).iter().enumerate().filter(|(class, _)| truth.is_known(*class));
         curve(&SortedScores::new(row.map(|(c, &p)| (c as u32, p, truth.contains(&c)))), &|_| 1)
     };
     mean_of_defined(truth.iter().enumerate().map(of_clip).collect())
 }
 
-/// The mean of a score of single clips, computed from the classes and probabilities of each.
+/// The mean of a score of single clips, computed from the classes and probabilities of each; unknown classes are left out.
 pub fn mean_over_clips<'a>(
     score: fn(&[usize], &[f32]) -> f64,
-    truth: &'a [Vec<usize>],
+    truth: &'a [Labels],
     predictions: &'a Predictions,
 ) -> WeightedScore<'a> {
-    mean_of_defined(truth.iter().enumerate().map(|(clip, t)| Some(score(t, predictions.row(clip)))).collect())
+    mean_of_defined(truth.iter().enumerate().map(|(clip, t)| Some(of_known(score, t, predictions.row(clip)))).collect())
+}
+
+/// The mean over all known pairs of clip and class of a score that is a mean over the classes of a clip.
+pub fn mean_over_pairs<'a>(
+    score: fn(&[usize], &[f32]) -> f64,
+    truth: &'a [Labels],
+    predictions: &'a Predictions,
+) -> WeightedScore<'a> {
+    if truth.iter().all(|truth| truth.unknown().is_empty()) {
+        return mean_over_clips(score, truth, predictions);
+    }
+    let of_clip = |(clip, truth): (usize, &Labels)| {
+        let known = (predictions.n_classes - truth.unknown().len()) as f64;
+        (of_known(score, truth, predictions.row(clip)) * known, known)
+    };
+    let sums: Vec<(f64, f64)> = truth.iter().enumerate().map(of_clip).collect();
+    Box::new(move |times| {
+        let add = |(sum, pairs): (f64, f64), (own, &times): (&(f64, f64), &u32)| {
+            (sum + own.0 * f64::from(times), pairs + own.1 * f64::from(times))
+        };
+        let (sum, pairs) = sums.iter().zip(times).fold((0.0, 0.0), add);
+        (pairs > 0.0).then(|| sum / pairs)
+    })
+}
+
+/// A score of the known classes of a clip, renumbered.
+fn of_known(score: fn(&[usize], &[f32]) -> f64, truth: &Labels, probabilities: &[f32]) -> f64 {
+    if truth.unknown().is_empty() {
+        return score(truth, probabilities);
+    }
+    let known: Vec<usize> = (0..probabilities.len()).filter(|&class| truth.is_known(class)).collect();
+    let present: Vec<usize> = (0..known.len()).filter(|&at| truth.contains(&known[at])).collect();
+    score(&present, &known.iter().map(|&class| probabilities[class]).collect::<Vec<_>>())
 }
 
 /// The mean over the clips that have a value; 0 without any clips.

@@ -15,15 +15,23 @@ pub struct ClassScores {
     pub predicted: u64,
     /// Clips for which both are true.
     pub hits: u64,
+    /// Clips of which it is unknown whether they are of this class.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: u64,
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl From<&ClassCounts> for ClassScores {
     fn from(class: &ClassCounts) -> ClassScores {
-        let &ClassCounts { support, predicted, hits } = class;
-        ClassScores { support, predicted, hits, precision: class.precision(), recall: class.recall(), f1: class.f1() }
+        let &ClassCounts { support, predicted, hits, unknown } = class;
+        let (precision, recall, f1) = (class.precision(), class.recall(), class.f1());
+        ClassScores { support, predicted, hits, unknown, precision, recall, f1 }
     }
 }
 
@@ -47,7 +55,7 @@ pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Sco
     let mut tally = Tally::new(n_classes);
     for (&truth, &decided) in truth.iter().zip(decided) {
         confusion[truth][decided] += 1;
-        tally.count_classes(&[truth], &[decided], 1);
+        tally.count_known(&[truth], &[decided], 1);
     }
     let per_class = tally.classes.iter().map(ClassScores::from).collect();
     Scores { n: truth.len(), metrics: tally.metrics(Task::SingleLabel), per_class, confusion }

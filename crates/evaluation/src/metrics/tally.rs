@@ -8,11 +8,15 @@
 //! macro means run over the classes that occur in the truth or in the decisions (scikit-learn's default labels), and
 //! `balanced_accuracy` over the classes that occur in the truth. `matthews` is the multi-class correlation R_K, 0 where it is
 //! undefined.
+//!
+//! Unknown labels: a pair of a recording and a class of which nobody knows the answer counts nowhere, as if scikit-learn got the
+//! rows with an answer, class by class. A recording is scored over its known classes. A class that is unknown in every recording
+//! has no part in macro means.
 
 use indexmap::IndexMap;
 
 use super::metric::{DECISIONS, Formula, METRICS};
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// The names of the metrics of multi-label decisions, in the order of the tables.
 pub const NAMES: [&str; DECISIONS.len()] = {
@@ -34,6 +38,8 @@ pub struct ClassCounts {
     pub predicted: u64,
     /// Recordings for which both are true.
     pub hits: u64,
+    /// Recordings of which it is unknown whether they are of this class.
+    pub unknown: u64,
 }
 
 impl ClassCounts {
@@ -80,17 +86,28 @@ impl Tally {
         Tally { classes: vec![ClassCounts::default(); n_classes], ..Tally::default() }
     }
 
-    /// Counts one recording `times` times. Its classes are ascending.
-    pub fn count(&mut self, truth: &[usize], decided: &[usize], times: u32) {
-        let common = self.count_classes(truth, decided, times);
-        self.exact += if truth == decided { u64::from(times) } else { 0 };
+    /// Counts one recording `times` times. The decided classes are ascending.
+    pub fn count(&mut self, truth: &Labels, decided: &[usize], times: u32) {
+        let decided = &*truth.known_of(decided);
+        let common = self.count_known(truth, decided, times);
+        self.exact += if *truth.present() == *decided { u64::from(times) } else { 0 };
+        self.count_unknown(truth, times);
         let own = scores_of_recording(truth.len() as u64, decided.len() as u64, common);
         self.samples.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
     }
 
-    /// [`Self::count`] without the sums over recordings, which only [`Formula::Recordings`] needs. Returns the number of
-    /// classes that are both true and decided.
-    pub(super) fn count_classes(&mut self, truth: &[usize], decided: &[usize], times: u32) -> u64 {
+    /// [`Self::count`] without the sums over recordings, which only [`Formula::Recordings`] needs.
+    pub(super) fn count_classes(&mut self, truth: &Labels, decided: &[usize], times: u32) {
+        self.count_known(truth, &truth.known_of(decided), times);
+        self.count_unknown(truth, times);
+    }
+
+    pub(crate) fn count_unknown(&mut self, truth: &Labels, times: u32) {
+        truth.unknown().iter().for_each(|&class| self.classes[class].unknown += u64::from(times));
+    }
+
+    /// Counts a recording whose decided classes are all known. Returns the number of classes that are both true and decided.
+    pub(super) fn count_known(&mut self, truth: &[usize], decided: &[usize], times: u32) -> u64 {
         let weight = u64::from(times);
         truth.iter().for_each(|&class| self.classes[class].support += weight);
         decided.iter().for_each(|&class| self.classes[class].predicted += weight);
@@ -128,12 +145,14 @@ impl Tally {
             support: sum.support + class.support,
             predicted: sum.predicted + class.predicted,
             hits: sum.hits + class.hits,
+            unknown: sum.unknown + class.unknown,
         })
     }
 
     /// One minus scikit-learn's `hamming_loss`.
     pub(super) fn hamming(&self) -> f64 {
         let (total, cells) = (self.total(), self.n * self.classes.len() as u64);
+        let cells = cells - total.unknown;
         share(cells - (total.support + total.predicted - 2 * total.hits), cells)
     }
 
@@ -142,7 +161,7 @@ impl Tally {
     }
 
     pub(super) fn macro_mean(&self, score: fn(&ClassCounts) -> f64) -> f64 {
-        mean(self.classes.iter().map(score))
+        mean(self.classes.iter().filter(|class| class.unknown < self.n).map(score))
     }
 
     /// Weighted by the recordings of each class.
@@ -227,7 +246,7 @@ mod tests {
             .collect();
         let tally = |order: &mut dyn Iterator<Item = &(Vec<usize>, Vec<usize>)>| {
             let mut tally = Tally::new(7);
-            order.for_each(|(truth, decided)| tally.count(truth, decided, 1));
+            order.for_each(|(truth, decided)| tally.count(&truth.clone().into(), decided, 1));
             tally
         };
         let (forward, backward) = (tally(&mut pairs.iter()), tally(&mut pairs.iter().rev()));
@@ -238,8 +257,22 @@ mod tests {
     #[test]
     fn a_recording_counted_twice_equals_two_recordings() {
         let (mut twice, mut two) = (Tally::new(3), Tally::new(3));
-        twice.count(&[0, 2], &[0], 2);
-        (0..2).for_each(|_| two.count(&[0, 2], &[0], 1));
+        let truth = vec![0, 2].into();
+        twice.count(&truth, &[0], 2);
+        (0..2).for_each(|_| two.count(&truth, &[0], 1));
         assert_eq!(twice, two);
+    }
+
+    #[test]
+    fn unknown_pairs_count_nowhere() {
+        let mut tally = Tally::new(3);
+        // Class 2 is unknown everywhere. The decision for class 1 of the first recording is neither right nor wrong.
+        tally.count(&Labels::new(vec![0], vec![1, 2]), &[0, 1, 2], 1);
+        tally.count(&Labels::new(vec![], vec![2]), &[1], 1);
+        assert_eq!(tally.hamming(), 2.0 / 3.0);
+        assert_eq!((tally.total().predicted, tally.exact_match()), (2, 0.5));
+        // Class 0 is right, class 1 has a wrong decision.
+        assert_eq!(tally.macro_mean(ClassCounts::f1), 0.5);
+        assert_eq!(Tally::new(2).macro_mean(ClassCounts::f1), 0.0);
     }
 }

@@ -13,7 +13,7 @@ use super::multi_label::multi_label;
 use super::probability_scores::probability_scores;
 use super::single_label::single_label;
 use crate::predictions::Predictions;
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// The scores of a trivial baseline by name, as in [`Scores`](super::Scores).
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub fn constant_decisions(task: Task, name: &str, trained_on: &[usize]) -> Optio
 
 /// The baselines for any number of classes per clip: `nothing`, `commonest` (the class with most training clips),
 /// `two_commonest` and `all`; the middle two only if some training clip has a class.
-pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Vec<usize>], n_classes: usize) -> Vec<TrivialBaseline> {
+pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Labels], n_classes: usize) -> Vec<TrivialBaseline> {
     let named: Vec<usize> = train.iter().flatten().copied().collect();
     let counts = counts(&named, n_classes);
     let mut ranked: Vec<usize> = (0..n_classes).filter(|&class| counts[class] > 0).collect();
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn the_multi_label_baselines_decide_none_the_most_frequent_and_all() {
         let train = [vec![1, 2], vec![2], vec![0, 2], vec![1]];
-        let truth = [vec![1, 2], vec![0]];
+        let truth = [vec![1, 2], vec![0]].map(Labels::from);
         let baselines = multi_label_baselines(&train, &truth, 4);
         let of = |name: &str, metric: &str| baselines.iter().find(|b| b.name == name).unwrap().metrics[metric];
         assert_eq!(of("nothing", "hamming"), 5.0 / 8.0);
@@ -139,6 +139,7 @@ mod tests {
         dealt.enumerate().for_each(|(at, class)| truth[at % 2874].push(class));
         let train: Vec<Vec<usize>> =
             counts.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(vec![class], n)).collect();
+        let truth: Vec<Labels> = truth.into_iter().map(Labels::from).collect();
         let baselines = multi_label_baselines(&train, &truth, 11);
         let of = |name: &str, metric: &str| baselines.iter().find(|b| b.name == name).unwrap().metrics[metric];
         let expected = [
@@ -167,7 +168,7 @@ mod tests {
         let one: Vec<usize> =
             trained_on.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(class, n)).collect();
         let several: Vec<Vec<usize>> = one.iter().map(|&class| vec![class]).collect();
-        let truth = [vec![0, 3], vec![1], vec![], vec![3]];
+        let truth = [vec![0, 3], vec![1], vec![], vec![3]].map(Labels::from);
         for own in multi_label_baselines(&several, &truth, 4) {
             let decided = constant_decisions(Task::MultiLabel, own.name, &trained_on).unwrap();
             let scores = multi_label(&truth, &vec![decided; 4], 4).metrics;

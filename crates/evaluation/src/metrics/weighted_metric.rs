@@ -4,18 +4,18 @@ use super::metric::{Formula, formula};
 use super::probability_scores::WeightedScore;
 use super::tally::Tally;
 use crate::predictions::Predictions;
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 
 /// A metric of these decisions and probabilities. With every clip counted once it equals the number in the tables to the last
 /// bit. It gives None where it is undefined, and always where the task has no such metric.
 pub fn weighted_metric<'a>(
     task: Task,
     metric: &str,
-    truth: &'a [Vec<usize>],
+    truth: &'a [Labels],
     decided: &'a [Vec<usize>],
     predictions: &'a Predictions,
 ) -> WeightedScore<'a> {
-    let tally = move |times: &[u32], count: fn(&mut Tally, &[usize], &[usize], u32)| {
+    let tally = move |times: &[u32], count: fn(&mut Tally, &Labels, &[usize], u32)| {
         let mut tally = Tally::new(predictions.n_classes);
         for ((truth, decided), &times) in truth.iter().zip(decided).zip(times) {
             if times > 0 {
@@ -28,12 +28,7 @@ pub fn weighted_metric<'a>(
         None => Box::new(|_| None),
         Some(Formula::Probabilities(prepare)) => prepare(truth, predictions),
         Some(Formula::Recordings(score)) => Box::new(move |times| Some(score(&tally(times, Tally::count)))),
-        Some(Formula::Classes(score)) => {
-            let count = |tally: &mut Tally, truth: &[usize], decided: &[usize], times| {
-                tally.count_classes(truth, decided, times);
-            };
-            Box::new(move |times| Some(score(&tally(times, count))))
-        }
+        Some(Formula::Classes(score)) => Box::new(move |times| Some(score(&tally(times, Tally::count_classes)))),
     }
 }
 
@@ -44,11 +39,11 @@ mod tests {
     use super::*;
     use crate::metrics::{multi_label, names, probability_scores, single_label};
 
-    type Clip = (Vec<bool>, Vec<u8>, Vec<bool>, u32);
+    type Clip = (Vec<bool>, Vec<u8>, Vec<bool>, u32, Vec<bool>);
 
     fn clips(k: usize) -> impl Strategy<Value = Vec<Clip>> {
         let flags = || prop::collection::vec(any::<bool>(), k);
-        prop::collection::vec((flags(), prop::collection::vec(0u8..=8, k), flags(), 0u32..4), 1..25)
+        prop::collection::vec((flags(), prop::collection::vec(0u8..=8, k), flags(), 0u32..4, flags()), 1..25)
     }
 
     fn cases() -> impl Strategy<Value = (usize, Vec<Clip>)> {
@@ -61,23 +56,30 @@ mod tests {
 
     fn tables(task: Task, clips: &[Clip], k: usize) -> indexmap::IndexMap<String, f64> {
         let (truth, decided, predictions) = prepared(task, clips, k);
-        let one = |sets: &[Vec<usize>]| sets.iter().map(|set| set[0]).collect::<Vec<_>>();
         let mut metrics = match task {
-            Task::SingleLabel => single_label(&one(&truth), &one(&decided), k).metrics,
+            Task::SingleLabel => {
+                let (truth, decided): (Vec<usize>, Vec<usize>) =
+                    truth.iter().zip(&decided).map(|(truth, decided)| (truth[0], decided[0])).unzip();
+                single_label(&truth, &decided, k).metrics
+            }
             Task::MultiLabel => multi_label(&truth, &decided, k).metrics,
         };
         metrics.extend(probability_scores(task, &truth, &predictions));
         metrics
     }
 
-    fn prepared(task: Task, clips: &[Clip], k: usize) -> (Vec<Vec<usize>>, Vec<Vec<usize>>, Predictions) {
+    fn prepared(task: Task, clips: &[Clip], k: usize) -> (Vec<Labels>, Vec<Vec<usize>>, Predictions) {
         let classes = |flags: &[bool]| match task {
             Task::SingleLabel => vec![set(flags).first().copied().unwrap_or(0)],
             Task::MultiLabel => set(flags),
         };
         let probabilities = clips.iter().flat_map(|clip| clip.1.iter().map(|&n| f32::from(n) / 8.0)).collect();
+        let truth = |clip: &Clip| match task {
+            Task::SingleLabel => classes(&clip.0).into(),
+            Task::MultiLabel => Labels::new(set(&clip.0), set(&clip.4)),
+        };
         (
-            clips.iter().map(|clip| classes(&clip.0)).collect(),
+            clips.iter().map(truth).collect(),
             clips.iter().map(|clip| classes(&clip.2)).collect(),
             Predictions { n_classes: k, probabilities },
         )

@@ -7,6 +7,7 @@
 
 use super::threshold_grid::{ThresholdGrid, values};
 use crate::metrics::tally::{self, Tally};
+use timbre_core::labels::Labels;
 
 /// Thresholds by class, as positions on the axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +66,7 @@ impl Ascent<'_> {
             }
         }
         let cutoffs = vec![cutoff; n];
-        let of = |(own, truth): (&[u16], &Vec<usize>)| {
+        let of = |(own, truth): (&[u16], &Labels)| {
             let is_decided = |class: &usize| usize::from(own[*class]) > cutoff;
             let common = truth.iter().filter(|class| is_decided(class)).count() as u64;
             ((0..n).filter(is_decided).count() as u64, common)

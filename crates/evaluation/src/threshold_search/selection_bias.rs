@@ -141,14 +141,14 @@ mod tests {
     use crate::metrics::tally;
     use crate::predictions::Predictions;
     use crate::threshold_search::parse_axis;
-    use timbre_core::seed::uniform;
+    use timbre_core::{labels::Labels, seed::uniform};
 
     /// 60 recordings of 20 songs and 4 classes. With a `skill` of 0 the scores carry no information.
     fn grid(skill: f64) -> (ThresholdGrid, Vec<usize>) {
         let mut rng = Seed::new(4).rng();
         let mut draw = || uniform(&mut rng);
-        let truth: Vec<Vec<usize>> = (0..60).map(|_| (0..4).filter(|_| draw() < 0.3).collect()).collect();
-        let score = |truth: &Vec<usize>, class: usize, noise: f64| {
+        let truth: Vec<Labels> = (0..60).map(|_| (0..4).filter(|_| draw() < 0.3).collect::<Vec<_>>().into()).collect();
+        let score = |truth: &Labels, class: usize, noise: f64| {
             let own = if truth.contains(&class) { 0.8 } else { 0.2 };
             (skill * own + (1.0 - skill) * noise) as f32
         };

@@ -12,6 +12,7 @@ use super::best_point::Point;
 use crate::aggregation::{is_above, reaches, votes_needed};
 use crate::metrics::tally::{self, Tally};
 use crate::predictions::{Predictions, WindowPredictions};
+use timbre_core::labels::Labels;
 
 /// When a probability passes a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct ThresholdGrid {
     bounds: Vec<usize>,
     /// The steps of a row, those at high thresholds first: `n_classes` per row.
     steps: Vec<Step>,
-    pub(super) truth: Vec<Vec<usize>>,
+    pub(super) truth: Vec<Labels>,
     /// Precision, recall, F1, Jaccard index and exactness by (classes, decided classes, classes in both).
     values: Values,
 }
@@ -66,7 +67,7 @@ impl ThresholdGrid {
     /// For votes of windows. `truth`: the classes of each recording, ascending. Thresholds and fractions are ascending.
     pub fn of_windows(
         windows: &WindowPredictions,
-        truth: &[Vec<usize>],
+        truth: &[Labels],
         cutoffs: Vec<f64>,
         fractions: Vec<f64>,
     ) -> ThresholdGrid {
@@ -82,7 +83,7 @@ impl ThresholdGrid {
     }
 
     /// For one score per recording and class.
-    pub fn of_scores(scores: &Predictions, truth: &[Vec<usize>], cutoffs: Vec<f64>) -> ThresholdGrid {
+    pub fn of_scores(scores: &Predictions, truth: &[Labels], cutoffs: Vec<f64>) -> ThresholdGrid {
         let bounds = (0..=scores.len()).collect();
         ThresholdGrid::new(
             &scores.probabilities,
@@ -99,7 +100,7 @@ impl ThresholdGrid {
         probabilities: &[f32],
         bounds: Vec<usize>,
         n_classes: usize,
-        truth: &[Vec<usize>],
+        truth: &[Labels],
         cutoffs: Vec<f64>,
         fractions: Vec<f64>,
         rule: Comparison,
@@ -109,12 +110,12 @@ impl ThresholdGrid {
             cutoffs.is_sorted() && fractions.is_sorted() && cutoffs.len() < usize::from(u16::MAX),
             "axes are ascending"
         );
-        let recording = |(r, truth): (usize, &Vec<usize>)| {
+        let recording = |(r, truth): (usize, &Labels)| {
             let own = &probabilities[bounds[r] * n_classes..bounds[r + 1] * n_classes];
             steps_of(own, n_classes, truth, &cutoffs, rule)
         };
         let steps: Vec<Vec<Step>> = truth.par_iter().enumerate().with_min_len(64).map(recording).collect();
-        let most = truth.iter().map(Vec::len).max().unwrap_or(0);
+        let most = truth.iter().map(|truth| truth.len()).max().unwrap_or(0);
         ThresholdGrid {
             cutoffs,
             fractions,
@@ -211,7 +212,7 @@ impl ThresholdGrid {
 }
 
 /// The steps of one recording: one row per number of votes.
-fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rule: Comparison) -> Vec<Step> {
+fn steps_of(own: &[f32], n_classes: usize, truth: &Labels, cutoffs: &[f64], rule: Comparison) -> Vec<Step> {
     let windows = own.len() / n_classes.max(1);
     let passed = |p: f32| {
         let count = match rule {
@@ -224,7 +225,8 @@ fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rul
     let mut of_class = vec![0; windows];
     for class in 0..n_classes {
         for (window, passes) in of_class.iter_mut().enumerate() {
-            *passes = passed(own[window * n_classes + class]);
+            // An unknown class passes no threshold, as if it were never decided.
+            *passes = if truth.is_known(class) { passed(own[window * n_classes + class]) } else { 0 };
         }
         of_class.sort_unstable_by(|a, b| b.cmp(a));
         let is_true = truth.contains(&class);
@@ -292,6 +294,7 @@ impl Sums {
         for (truth, &times) in grid.truth.iter().zip(times) {
             truth.iter().for_each(|&class| tally.classes[class].support += u64::from(times));
             tally.n += u64::from(times);
+            tally.count_unknown(truth, times);
             let own = grid.values.of(truth.len(), 0, 0);
             nothing.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
         }
@@ -361,7 +364,7 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Case {
         windows: WindowPredictions,
-        truth: Vec<Vec<usize>>,
+        truth: Vec<Labels>,
         cutoffs: Vec<f64>,
         fractions: Vec<f64>,
         times: Vec<u32>,
@@ -371,7 +374,9 @@ mod tests {
     fn cases() -> impl Strategy<Value = Case> {
         (1usize..5, prop::collection::vec(1usize..7, 1..8)).prop_flat_map(|(k, counts)| {
             let n: usize = counts.iter().sum();
-            let sets = prop::collection::btree_set(0..k, 0..=k).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+            let set = || prop::collection::btree_set(0..k, 0..=k).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+            let sets = (set(), set(), any::<bool>())
+                .prop_map(|(present, unknown, known)| Labels::new(present, if known { vec![] } else { unknown }));
             let axis = |most: f64| {
                 prop::collection::btree_set(0u8..20, 1..7)
                     .prop_map(move |set| set.into_iter().map(|n| f64::from(n) / 20.0 * most).collect::<Vec<f64>>())
@@ -398,7 +403,7 @@ mod tests {
         DecisionRule { task: Task::MultiLabel, aggregate: Aggregate::Vote, ..DecisionRule::default() }
     }
 
-    fn values_of(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<f64> {
+    fn values_of(truth: &[Labels], decided: &[Vec<usize>], n_classes: usize) -> Vec<f64> {
         multi_label(truth, decided, n_classes).metrics.into_values().collect()
     }
 

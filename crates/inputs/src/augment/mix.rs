@@ -139,7 +139,14 @@ impl Effect for MixDraw {
             let gain = Some(gain as f32).filter(|gain| gain.is_finite()).unwrap_or(1.0);
             let later = clip.samples.iter_mut().skip(part.offset);
             later.zip(&samples).for_each(|(sample, added)| *sample += gain * added);
-            pool.info(row).labels.iter().for_each(|&label| clip.targets[label] = 1.0);
+            let labels = pool.info(row).labels;
+            labels.iter().for_each(|&label| clip.targets[label] = 1.0);
+            // What is present in one of the clips is present in the mixture; otherwise an unknown class stays unknown.
+            for &label in labels.unknown() {
+                if clip.targets[label] != 1.0 {
+                    clip.targets[label] = f32::NAN;
+                }
+            }
         }
         Ok(())
     }
@@ -273,7 +280,7 @@ mod tests {
         let pool = |value| {
             TestPool::new([TestClip {
                 id: "one".into(),
-                labels: vec![1],
+                labels: vec![1].into(),
                 samples: vec![value; 3],
                 ..TestClip::default()
             }])

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image, Kind};
-use timbre_core::seed::uniform;
+use timbre_core::{labels::Labels, seed::uniform};
 
 augment_spec! {
     /// Mixup: image and targets become a weighted mean of those of two clips.
@@ -64,10 +64,12 @@ impl Effect for MixupDraw {
     }
 }
 
-/// Gives the clip itself the share `weight` of the targets, and the classes `labels` of the other clip the rest.
-pub(super) fn weigh(targets: &mut [f32], weight: f32, labels: &[usize]) {
+/// Gives the clip itself the share `weight` of the targets, and the classes `labels` of the other clip the rest. A class that is
+/// unknown in one of the clips is unknown (NaN) in the mixture.
+pub(super) fn weigh(targets: &mut [f32], weight: f32, labels: &Labels) {
     targets.iter_mut().for_each(|target| *target *= weight);
     labels.iter().for_each(|&label| targets[label] += 1.0 - weight);
+    labels.unknown().iter().for_each(|&label| targets[label] = f32::NAN);
 }
 
 /// The row of a clip that a draw names.
@@ -160,5 +162,12 @@ mod tests {
                 .to_string()
                 .contains("gone.wav is not a training clip")
         );
+    }
+
+    #[test]
+    fn a_class_that_is_unknown_in_one_clip_is_unknown_in_the_mixture() {
+        let mut targets = [1.0, 0.0, f32::NAN, 0.0];
+        weigh(&mut targets, 0.75, &Labels::new(vec![1], vec![0]));
+        assert!(targets[0].is_nan() && targets[2].is_nan() && targets[1] == 0.25 && targets[3] == 0.0, "{targets:?}");
     }
 }

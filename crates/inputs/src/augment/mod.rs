@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
+use timbre_core::labels::Labels;
 use timbre_core::registry;
 use timbre_core::{
     registry::{Fault, Kind},
@@ -254,7 +255,7 @@ pub struct TempoAndKey {
 pub struct ClipInfo<'a> {
     pub id: &'a str,
     /// Ascending.
-    pub labels: &'a [usize],
+    pub labels: &'a Labels,
     pub song: &'a str,
     /// Tags from the data set (IRMAS: `genre`, `drums`).
     pub tags: &'a BTreeMap<String, String>,
@@ -265,7 +266,7 @@ pub struct ClipInfo<'a> {
 pub struct Waveform {
     pub samples: Vec<f32>,
     pub sample_rate: u32,
-    /// The share of each class: 1 for the labels of the clip and 0 for the others, until something is mixed in.
+    /// The share of each class: 1 for the labels of the clip, NaN for those that are unknown and 0 for the others, until something is mixed in.
     pub targets: Vec<f32>,
 }
 
@@ -301,7 +302,7 @@ pub(crate) mod tests {
     #[derive(Default)]
     pub struct TestClip {
         pub id: String,
-        pub labels: Vec<usize>,
+        pub labels: Labels,
         pub tags: BTreeMap<String, String>,
         pub samples: Vec<f32>,
         pub tempo_and_key: Option<TempoAndKey>,
@@ -355,7 +356,7 @@ pub(crate) mod tests {
             let key = Some(Key { tonic: [4, 5, 6, 4, 7][row], minor: false });
             TestClip {
                 id: format!("{row}.wav"),
-                labels: labels[row].to_vec(),
+                labels: labels[row].to_vec().into(),
                 tags: BTreeMap::from([("genre".to_owned(), ["a", "b", "a", "c", "d"][row].to_owned())]),
                 samples: (0..samples).map(|_| uniform(&mut rng) as f32 - 0.5).collect(),
                 tempo_and_key: Some(TempoAndKey { tempo: Some([100.0, 113.0, 123.0, 135.0, 50.4][row]), key }),

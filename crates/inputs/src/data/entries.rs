@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::walk::{files_below, names_of};
 use super::{ClipRecord, CommonKeys, DataDirs, DataSet, MissingData, Subset, listed, some_of, sorted_by_id};
 use timbre_core::{
-    labels::Classes,
+    labels::{Classes, Labels},
     registry::Fault,
     text::{count, one_line},
 };
@@ -22,6 +22,8 @@ pub struct Entry {
     pub excerpt: Option<Excerpt>,
     /// Class names.
     pub labels: Vec<String>,
+    /// Names of the classes of which it is unknown whether the recording has them.
+    pub unknown: Vec<String>,
     /// The song; `None`: the file is a song of its own.
     pub group: Option<String>,
     pub subset: Option<Subset>,
@@ -131,7 +133,7 @@ impl<'a> Entries<'a> {
                 missing.push(place(&file));
                 continue;
             };
-            labels.push(entry.labels);
+            labels.push((entry.labels, entry.unknown));
             records.push(ClipRecord {
                 excerpt: entry.excerpt,
                 group: entry.group.unwrap_or(file),
@@ -162,10 +164,11 @@ impl<'a> Entries<'a> {
             bail!("read data set `{}`: {} has faults:{}", self.name, self.table, self.faults.message());
         }
         let index: HashMap<&str, usize> = classes.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
-        for (record, names) in records.iter_mut().zip(&labels) {
-            let own: BTreeSet<usize> = names.iter().map(|name| index[name.as_str()]).collect();
-            record.labels = own.into_iter().collect();
+        let numbers = |names: &[String]| names.iter().map(|name| index[name.as_str()]).collect();
+        for (record, (present, unknown)) in records.iter_mut().zip(&labels) {
+            record.labels = Labels::new(numbers(present), numbers(unknown));
         }
+        self.notes.extend(leave_out_unknown(&mut records, classes.len()));
         let records = sorted_by_id(records, &self.name)?;
         Ok(DataSet { name: self.name, classes: Classes::new(classes), records, notes: self.notes })
     }
@@ -189,8 +192,9 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn class_list(&mut self, labels: &[Vec<String>]) -> Vec<String> {
-        let found: BTreeSet<&str> = labels.iter().flatten().map(String::as_str).collect();
+    fn class_list(&mut self, labels: &[(Vec<String>, Vec<String>)]) -> Vec<String> {
+        let found: BTreeSet<&str> =
+            labels.iter().flat_map(|(present, unknown)| present.iter().chain(unknown)).map(String::as_str).collect();
         // Every table joins the classes of a recording by `;`.
         for class in found.iter().filter(|class| class.contains(';')) {
             self.faults
@@ -205,6 +209,14 @@ impl<'a> Entries<'a> {
         }
         classes
     }
+}
+
+/// Leaves out recordings of which no class is known, and says how many.
+pub(super) fn leave_out_unknown(records: &mut Vec<ClipRecord>, n_classes: usize) -> Option<String> {
+    let all = records.len();
+    records.retain(|record| record.labels.unknown().len() < n_classes);
+    let left_out = all - records.len();
+    (left_out > 0).then(|| format!("{} left out because none of their classes is known", count(left_out, "recording")))
 }
 
 /// A class that sounds from `start` to `end`, in seconds.

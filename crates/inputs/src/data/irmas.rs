@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{FoundFile, files_below, folders_in, names_of};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, listed, sorted_by_id};
-use timbre_core::{labels::Classes, registry::Fault};
+use timbre_core::{
+    labels::{Classes, Labels},
+    registry::Fault,
+};
 
 /// The eleven instruments, in the order of their codes.
 pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
@@ -231,10 +234,8 @@ fn keep_instruments(set: DataSet, wanted: &[String]) -> DataSet {
     let classes = Classes::new(wanted);
     let mut records = set.records;
     for record in &mut records {
-        let mut labels: Vec<usize> =
-            record.labels.iter().filter_map(|&label| classes.index(set.classes.name(label))).collect();
-        labels.sort_unstable();
-        record.labels = labels;
+        let own = record.labels.iter().filter_map(|&label| classes.index(set.classes.name(label)));
+        record.labels = Labels::new(own.collect(), Vec::new());
     }
     records.retain(|record| !record.labels.is_empty());
     DataSet { classes, records, ..set }

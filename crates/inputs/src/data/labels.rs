@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::entries::leave_out_unknown;
 use super::table::Table;
 use super::{DataDirs, DataSet, some_of};
 use timbre_core::{
-    labels::Classes,
+    labels::{Classes, Labels},
     registry::Fault,
     text::{count, one_line},
 };
@@ -97,15 +98,20 @@ impl LabelSpec {
 
     fn applied(&self, mut set: DataSet, dirs: &DataDirs) -> Result<DataSet> {
         let mut order: IndexSet<String> = set.classes.names().iter().cloned().collect();
-        let mut labels: Vec<IndexSet<String>> = set
-            .records
-            .iter()
-            .map(|record| record.labels.iter().map(|&label| set.classes.name(label).to_owned()).collect())
-            .collect();
+        let names_of = |classes: &[usize]| classes.iter().map(|&label| set.classes.name(label).to_owned()).collect();
+        let mut labels: Vec<IndexSet<String>> =
+            set.records.iter().map(|record| names_of(record.labels.present())).collect();
+        let mut unknown: Vec<IndexSet<String>> =
+            set.records.iter().map(|record| names_of(record.labels.unknown())).collect();
         if let Some(file) = &self.hierarchy {
             let parents = Hierarchy::read(&dirs.data_dir.join(file))?;
             for own in &mut labels {
                 *own = own.iter().flat_map(|label| parents.with_ancestors(label)).collect();
+            }
+            for own in &mut unknown {
+                // An ancestor that is a class of the set has its own answer.
+                let is_open = |name: &String| own.contains(name) || !order.contains(name);
+                *own = own.iter().flat_map(|label| parents.with_ancestors(label)).filter(is_open).collect();
             }
             let found: BTreeSet<&String> = labels.iter().flatten().collect();
             order.extend(found.into_iter().cloned());
@@ -119,6 +125,8 @@ impl LabelSpec {
         if excluded > 0 {
             let mut stays = labels.iter().map(|own| !is_excluded(own));
             set.records.retain(|_| stays.next().expect("one list of labels per record"));
+            let mut stays = labels.iter().map(|own| !is_excluded(own));
+            unknown.retain(|_| stays.next().expect("one list of labels per record"));
             labels.retain(|own| !is_excluded(own));
             let names = some_of(5, self.exclude.iter().map(String::as_str));
             set.notes.push(format!("{} left out because of `labels.exclude` ({names})", count(excluded, "recording")));
@@ -126,7 +134,7 @@ impl LabelSpec {
         let had_a_class: Vec<bool> = labels.iter().map(|own| !own.is_empty()).collect();
         let keeps =
             |name: &String| !self.drop.contains(name) && (self.include.is_empty() || self.include.contains(name));
-        for own in &mut labels {
+        for own in labels.iter_mut().chain(&mut unknown) {
             *own = own.iter().filter(|name| !self.drop.contains(*name)).map(mapped).filter(keeps).collect();
         }
         let mut classes: IndexSet<String> = if self.include.is_empty() {
@@ -158,15 +166,17 @@ impl LabelSpec {
         }
         let mut left_out = 0;
         let mut records = Vec::with_capacity(labels.len());
-        for ((mut record, own), had) in set.records.into_iter().zip(&labels).zip(had_a_class) {
+        for (((mut record, own), unknown), had) in set.records.into_iter().zip(&labels).zip(&unknown).zip(had_a_class) {
             if own.is_empty() && had && self.without_class == Remaining::LeaveOut {
                 left_out += 1;
                 continue;
             }
-            record.labels = own.iter().filter_map(|name| classes.get_index_of(name)).collect();
-            record.labels.sort_unstable();
+            let numbers =
+                |names: &IndexSet<String>| names.iter().filter_map(|name| classes.get_index_of(name)).collect();
+            record.labels = Labels::new(numbers(own), numbers(unknown));
             records.push(record);
         }
+        set.notes.extend(leave_out_unknown(&mut records, classes.len()));
         if left_out > 0 {
             set.notes.push(format!(
                 "{} left out because `labels` ignores all their classes (`without_class = \"keep\"` keeps them)",
@@ -279,7 +289,7 @@ mod tests {
         let names: BTreeSet<&str> = records.iter().flat_map(|labels| labels.iter().copied()).collect();
         let classes = Classes::new(names);
         let record = |(n, labels): (usize, &&[&str])| {
-            let labels = labels.iter().map(|name| classes.index(name).unwrap()).collect();
+            let labels: Vec<usize> = labels.iter().map(|name| classes.index(name).unwrap()).collect();
             ClipRecord::new(format!("{n}"), format!("{n}"), labels)
         };
         DataSet {
@@ -381,5 +391,37 @@ mod tests {
         std::fs::write(folder.path().join("own.csv"), "label,parent\nviolin,strings\nstrings,\n").unwrap();
         let (found, ..) = applied("hierarchy = \"own.csv\"", &[&["violin"]], folder.path()).unwrap();
         assert_eq!(found, ["0 violin+strings"]);
+    }
+
+    #[test]
+    fn unknown_classes_follow_the_changes_of_names() {
+        let mut all = set(&[&["egtr"], &["agtr", "piano"], &["piano"], &[]]);
+        let names = all.classes.clone();
+        let number = |name: &str| names.index(name).unwrap();
+        let unknown = [vec!["agtr"], vec![], vec!["egtr"], vec!["agtr", "egtr"]];
+        for (record, unknown) in all.records.iter_mut().zip(unknown) {
+            let unknown = unknown.into_iter().map(number).collect();
+            record.labels = Labels::new(record.labels.to_vec(), unknown);
+        }
+        let partial = |toml: &str, set: DataSet, folder: &Path| -> Vec<String> {
+            let spec: LabelSpec = toml::from_str(toml).unwrap();
+            let set = spec.apply(set, &dirs(folder)).unwrap();
+            let list = |classes: &[usize]| classes.iter().map(|&c| set.classes.name(c)).collect::<Vec<_>>().join("+");
+            let line = |r: &ClipRecord| format!("{} {} ?{}", r.id, list(r.labels.present()), list(r.labels.unknown()));
+            set.records.iter().map(line).collect()
+        };
+        let here = Path::new(".");
+        // Present if one of the names is present, else unknown if one is unknown.
+        let map = "map = { egtr = \"guitar\", agtr = \"guitar\" }";
+        let found = partial(map, all.clone(), here);
+        assert_eq!(found, ["0 guitar ?", "1 guitar+piano ?", "2 piano ?guitar", "3  ?guitar"]);
+        // A recording of which nothing is known any more is left out.
+        let found = partial("include = [\"agtr\"]\nwithout_class = \"keep\"", all.clone(), here);
+        assert_eq!(found, ["1 agtr ?", "2  ?"]);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("h.csv"), "label,parent\negtr,strings\nagtr,piano\n").unwrap();
+        let found = partial("hierarchy = \"h.csv\"", all, folder.path());
+        // Strings are new, and unknown with their only part; the piano has an answer of its own.
+        assert_eq!(found[2..], ["2 piano ?egtr+strings", "3  ?agtr+egtr+strings"]);
     }
 }

@@ -76,7 +76,7 @@ impl Columns {
 pub enum LabelColumns {
     /// One column with one class per recording.
     One(String),
-    /// One column per class, with 0 or 1 or a score; from 0.5 on, the class is present.
+    /// One column per class, with 0 or 1 or a score; from 0.5 on, the class is present. An empty cell is an unknown class.
     Each(Vec<String>),
     Detailed(DetailedLabels),
 }
@@ -97,6 +97,19 @@ pub struct DetailedLabels {
     /// The score from which a class is present, with `columns`. Default: 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// What an empty cell of `columns` says of its class. Default: unknown, so that it takes no part in fits and scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<EmptyCell>,
+}
+
+/// What an empty cell says of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EmptyCell {
+    /// Nobody knows whether the recording has the class.
+    Unknown,
+    /// The recording lacks the class.
+    Absent,
 }
 
 /// Usual names of columns, in lower case.
@@ -156,7 +169,7 @@ const ENDS: [&str; 5] = ["end", "end_seconds", "end_time", "offset", "stop"];
 
 impl DataKind for Manifest {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn common_keys(&self) -> &CommonKeys {
@@ -184,6 +197,7 @@ impl DataKind for Manifest {
                 (Some(_), []) if labels.threshold.is_some() => {
                     fault("columns", "`threshold` is for `columns`, one a class")
                 }
+                (Some(_), []) if labels.empty.is_some() => fault("columns", "`empty` is for `columns`, one a class"),
                 (_, [_, ..]) if labels.separator.is_some() => fault("columns", "`separator` is for one `column`"),
                 _ => {}
             },
@@ -212,6 +226,7 @@ impl DataKind for Manifest {
             let (columns, notes) = Chosen::new(&self.columns, &table, &shown)?;
             let mut faults = Faults::default();
             table.faults.iter().for_each(|fault| faults.add("rows cannot be read", fault.clone()));
+            columns.labels.check_absent(&table, &mut faults);
             let entries = table.rows.iter().filter_map(|row| self.entry(row, &columns, &mut faults)).collect();
             Ok(Entries {
                 name: name.clone(),
@@ -269,10 +284,10 @@ impl Manifest {
         {
             faults.add("rows end before they begin", format!("{path}: {start} to {end} s (line {line})"));
         }
-        let labels = columns.labels.of(row, &path, faults);
+        let (labels, unknown) = columns.labels.of(row, &path, faults);
         let tags: BTreeMap<String, String> =
             columns.tags.iter().filter_map(|(name, at)| Some((name.clone(), optional(Some(*at))?))).collect();
-        Some(Entry { path, excerpt, labels, group, subset, fold: optional(columns.fold), tags, line })
+        Some(Entry { path, excerpt, labels, unknown, group, subset, fold: optional(columns.fold), tags, line })
     }
 }
 
@@ -290,7 +305,7 @@ struct Chosen {
 
 enum ChosenLabels {
     Column { at: usize, separator: Option<String> },
-    Scores { columns: Vec<(String, usize)>, threshold: f64 },
+    Scores { columns: Vec<(String, usize)>, threshold: f64, empty: EmptyCell },
 }
 
 impl Chosen {
@@ -333,17 +348,20 @@ impl Chosen {
         let end = optional("end", &written.end, &ENDS)?;
         let tags =
             written.tags.iter().map(|name| Ok((name.clone(), place("tags", name)?))).collect::<Result<Vec<_>>>()?;
-        let scores = |names: &[String], threshold: Option<f64>| -> Result<ChosenLabels> {
+        let scores = |names: &[String], threshold: Option<f64>, empty: Option<EmptyCell>| -> Result<ChosenLabels> {
             let columns = names.iter().map(|name| Ok((name.clone(), place("labels", name)?))).collect::<Result<_>>()?;
-            Ok(ChosenLabels::Scores { columns, threshold: threshold.unwrap_or(0.5) })
+            let (threshold, empty) = (threshold.unwrap_or(0.5), empty.unwrap_or(EmptyCell::Unknown));
+            Ok(ChosenLabels::Scores { columns, threshold, empty })
         };
         let labels = match &written.labels {
             Some(LabelColumns::One(name)) => ChosenLabels::Column { at: place("labels", name)?, separator: None },
-            Some(LabelColumns::Each(names)) => scores(names, None)?,
+            Some(LabelColumns::Each(names)) => scores(names, None, None)?,
             Some(LabelColumns::Detailed(DetailedLabels { column: Some(name), separator, .. })) => {
                 ChosenLabels::Column { at: place("labels", name)?, separator: separator.clone() }
             }
-            Some(LabelColumns::Detailed(DetailedLabels { columns, threshold, .. })) => scores(columns, *threshold)?,
+            Some(LabelColumns::Detailed(DetailedLabels { columns, threshold, empty, .. })) => {
+                scores(columns, *threshold, *empty)?
+            }
             None => {
                 let taken = [Some(path), group, split, fold, start, end];
                 let free = |at: &usize| !taken.contains(&Some(*at));
@@ -370,7 +388,7 @@ impl Chosen {
                         let columns: Vec<(String, usize)> =
                             columns.into_iter().map(|at| (table.columns[at].clone(), at)).collect();
                         guesses.push(format!("labels = {} columns of 0 and 1, one a class", columns.len()));
-                        ChosenLabels::Scores { columns, threshold: 0.5 }
+                        ChosenLabels::Scores { columns, threshold: 0.5, empty: EmptyCell::Unknown }
                     }
                 }
             }
@@ -404,20 +422,42 @@ fn separator_of(table: &Table, at: usize) -> Option<String> {
 
 fn is_score_column(table: &Table, at: usize) -> bool {
     !table.rows.is_empty()
-        && table.rows.iter().all(|row| score(&row.cells[at].text()).is_some_and(|n| (0.0..=1.0).contains(&n)))
+        && table.rows.iter().all(|row| {
+            let text = row.cells[at].text();
+            text.trim().is_empty() || score(&text).is_some_and(|n| (0.0..=1.0).contains(&n))
+        })
 }
 
-/// The number in a cell; an empty cell, `false` and `no` are 0.
+/// The number in a cell; `false` and `no` are 0.
 fn score(text: &str) -> Option<f64> {
     match text.trim().to_lowercase().as_str() {
-        "" | "false" | "no" => Some(0.0),
+        "false" | "no" => Some(0.0),
         "true" | "yes" => Some(1.0),
         number => number.parse().ok(),
     }
 }
 
 impl ChosenLabels {
-    fn of(&self, row: &Row, path: &str, faults: &mut Faults) -> Vec<String> {
+    /// A table that marks only what is present has empty cells for what is absent: they cannot be unknown.
+    fn check_absent(&self, table: &Table, faults: &mut Faults) {
+        let ChosenLabels::Scores { columns, threshold, empty: EmptyCell::Unknown } = self else { return };
+        let mut has_empty = false;
+        for text in table.rows.iter().flat_map(|row| columns.iter().map(|(_, at)| row.cells[*at].text())) {
+            match score(&text) {
+                _ if text.trim().is_empty() => has_empty = true,
+                Some(score) if score >= *threshold => {}
+                _ => return,
+            }
+        }
+        if has_empty {
+            let kind = "columns of classes have empty cells, which are unknown classes, and no cell says that a class is absent";
+            let advice = "write `labels = { columns = [...], empty = \"absent\" }` if empty cells mean that";
+            faults.add(kind, advice.to_owned());
+        }
+    }
+
+    /// The classes that a recording has, and those that are unknown.
+    fn of(&self, row: &Row, path: &str, faults: &mut Faults) -> (Vec<String>, Vec<String>) {
         match self {
             ChosenLabels::Column { at, separator } => {
                 let parts: Vec<String> = match (&row.cells[*at], separator) {
@@ -425,12 +465,17 @@ impl ChosenLabels {
                     (Cell::Text(text), Some(separator)) => text.split(separator.as_str()).map(str::to_owned).collect(),
                     (Cell::Text(text), None) => list_items(text).unwrap_or_else(|| vec![text.clone()]),
                 };
-                parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+                let present = parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+                (present, Vec::new())
             }
-            ChosenLabels::Scores { columns, threshold } => {
-                let mut present = Vec::new();
+            ChosenLabels::Scores { columns, threshold, empty } => {
+                let (mut present, mut unknown) = (Vec::new(), Vec::new());
                 for (name, at) in columns {
                     let text = row.cells[*at].text();
+                    if text.trim().is_empty() {
+                        unknown.extend((*empty == EmptyCell::Unknown).then(|| name.clone()));
+                        continue;
+                    }
                     match score(&text) {
                         Some(score) if score >= *threshold => present.push(name.clone()),
                         Some(_) => {}
@@ -440,7 +485,7 @@ impl ChosenLabels {
                         }
                     }
                 }
-                present
+                (present, unknown)
             }
         }
     }

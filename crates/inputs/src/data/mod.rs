@@ -9,7 +9,12 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use timbre_core::{error::UserError, labels::Classes, registry::Fault, seed::Seed};
+use timbre_core::{
+    error::UserError,
+    labels::{Classes, Labels},
+    registry::Fault,
+    seed::Seed,
+};
 use timbre_signal::audio::Excerpt;
 
 pub mod audioset;
@@ -226,8 +231,8 @@ pub struct ClipRecord {
     pub path: PathBuf,
     /// The part of the file, if the recording is not all of it.
     pub excerpt: Option<Excerpt>,
-    /// Indices into the classes of the set, ascending.
-    pub labels: Vec<usize>,
+    /// Indices into the classes of the set, ascending. At least one class is known.
+    pub labels: Labels,
     /// Song or performer: clips of one group are never divided by a split.
     pub group: String,
     /// The subset that the makers of the set declare.
@@ -240,12 +245,12 @@ pub struct ClipRecord {
 
 impl ClipRecord {
     /// A whole file of the training subset that is a song of its own.
-    pub fn new(id: impl Into<String>, path: impl Into<PathBuf>, labels: Vec<usize>) -> ClipRecord {
+    pub fn new(id: impl Into<String>, path: impl Into<PathBuf>, labels: impl Into<Labels>) -> ClipRecord {
         let id = id.into();
         ClipRecord {
             path: path.into(),
             excerpt: None,
-            labels,
+            labels: labels.into(),
             group: id.clone(),
             subset: Subset::Training,
             fold: None,
@@ -294,8 +299,8 @@ impl DataSet {
                 self.name
             ));
         }
-        let first = self.records.first().map_or(&[][..], |record| &record.labels);
-        if let ([only], true) = (first, self.records.iter().all(|record| record.labels == first)) {
+        let first: &[usize] = self.records.first().map_or(&[], |record| &record.labels);
+        if let ([only], true) = (first, self.records.iter().all(|record| *record.labels == *first)) {
             warnings.push(format!(
                 "all recordings are of one class, {}: a model cannot be wrong, and its scores mean nothing",
                 self.classes.name(*only)

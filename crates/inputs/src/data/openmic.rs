@@ -1,7 +1,7 @@
 //! OpenMIC-2018: clips of 10 s with crowd-sourced labels of 20 instruments, of which each clip has only a few.
 //!
-//! The relevance of an instrument is 0.5 ± half the confidence of the answers; most pairs of a clip and an instrument were not asked.
-//! They count as absent, which is often wrong: `instrument` reads instead the clips of which one instrument is known.
+//! The relevance of an instrument is 0.5 ± half the confidence of the answers; most pairs of a clip and an instrument were not asked:
+//! they are unknown (`Y_mask` of the published arrays).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,10 +28,13 @@ pub struct OpenMic {
     /// The relevance from which an instrument is present.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: f64,
-    /// One of the instruments: only the clips of which it is known whether they have it. Default: all clips and instruments, and
-    /// an instrument without an answer counts as absent.
+    /// One of the instruments: only the clips of which it is known whether they have it. Default: all clips and instruments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instrument: Option<String>,
+    /// Whether an instrument without an answer counts as absent, which is often wrong. Default: it is unknown, and takes no part in
+    /// fits and scores.
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub unknown_is_absent: bool,
     /// Whether clips that are not on disk are left out, and counted in a note, instead of being a fault.
     #[serde(skip_serializing_if = "super::is_false")]
     pub skip_missing: bool,
@@ -39,13 +42,19 @@ pub struct OpenMic {
 
 impl Default for OpenMic {
     fn default() -> Self {
-        OpenMic { common: CommonKeys::default(), threshold: 0.5, instrument: None, skip_missing: false }
+        OpenMic {
+            common: CommonKeys::default(),
+            threshold: 0.5,
+            instrument: None,
+            unknown_is_absent: false,
+            skip_missing: false,
+        }
     }
 }
 
 impl DataKind for OpenMic {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn common_keys(&self) -> &CommonKeys {
@@ -107,6 +116,14 @@ impl OpenMic {
             set.entries.push(Entry {
                 path: format!("audio/{}/{key}.ogg", key.get(..3).unwrap_or_default()),
                 labels: present.map(|(name, _)| name.clone()).collect(),
+                unknown: match self.unknown_is_absent {
+                    true => Vec::new(),
+                    false => classes
+                        .iter()
+                        .filter(|name| wanted(name) && answers.iter().all(|(known, _)| known != **name))
+                        .map(|name| (*name).clone())
+                        .collect(),
+                },
                 // The track of the Free Music Archive.
                 group: Some(key.split('_').next().unwrap_or(key).to_owned()),
                 subset: Some(subset),
@@ -123,9 +140,12 @@ impl OpenMic {
             None => {
                 let pairs = clips.len() * classes.len();
                 let asked: usize = clips.values().map(|(_, answers)| answers.len()).sum();
+                let what = match self.unknown_is_absent {
+                    true => "count as absent",
+                    false => "take no part in fits and scores",
+                };
                 set.notes.push(format!(
-                    "{} of {pairs} pairs of a clip and an instrument are unknown and count as absent (`instrument` reads the clips \
-                     of which one instrument is known)",
+                    "{} of {pairs} pairs of a clip and an instrument are unknown and {what}",
                     pairs - asked
                 ));
                 classes.into_iter().cloned().collect()

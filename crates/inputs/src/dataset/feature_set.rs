@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
+use timbre_core::labels::Labels;
 
 use crate::features::FeatureSpec;
 use crate::features::cache::CachedMatrix;
@@ -25,7 +26,7 @@ pub trait RowSource: Send + Sync {
 /// Makes examples that differ from epoch to epoch, by random crops and augmentations of the waveform.
 pub trait ExampleGenerator: Send + Sync {
     /// The example of row `row` in an epoch, counted from 0; every call gives the same numbers. `targets`: in, the
-    /// one-hot or multi-hot labels of the row; out, soft targets after mixing.
+    /// one-hot or multi-hot labels of the row; out, soft targets after mixing. NaN is an unknown class.
     fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()>;
 
     /// The waveforms behind the examples, for a device that cuts and transforms them itself; `None` if only the CPU can
@@ -58,8 +59,7 @@ pub trait WaveformSource: Send + Sync {
 pub struct FeatureSet {
     /// The shape of the matrix of a row: bands and frames.
     shape: [usize; 2],
-    /// The classes of each row, ascending.
-    labels: Arc<Vec<Vec<usize>>>,
+    labels: Arc<Vec<Labels>>,
     /// The single class of each row; empty if any row has none or several.
     targets: Vec<usize>,
     n_classes: usize,
@@ -77,6 +77,18 @@ impl RowSource for InMemory {
         let start = row * self.dims;
         out.copy_from_slice(&self.values[start + columns.start..start + columns.end]);
         Ok(())
+    }
+}
+
+/// Some rows of another source.
+struct Subset {
+    rows: Vec<usize>,
+    of: Arc<dyn RowSource>,
+}
+
+impl RowSource for Subset {
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.of.read(self.rows[row], columns, out)
     }
 }
 
@@ -109,7 +121,7 @@ impl FeatureSet {
     pub fn from_windows(
         name: &str,
         recordings: Vec<CachedWindows>,
-        labels: &[Vec<usize>],
+        labels: &[Labels],
         n_classes: usize,
     ) -> Result<Self> {
         let shape = recordings.first().map_or([0, 0], CachedWindows::shape);
@@ -123,7 +135,7 @@ impl FeatureSet {
     }
 
     /// The feature `name` of recordings in the cache.
-    pub fn from_cache(name: &str, rows: Vec<CachedMatrix>, labels: Vec<Vec<usize>>, n_classes: usize) -> Result<Self> {
+    pub fn from_cache(name: &str, rows: Vec<CachedMatrix>, labels: Vec<Labels>, n_classes: usize) -> Result<Self> {
         let shape = rows.first().map_or([0, 0], |r| [r.rows, r.cols]);
         if let Some(other) = rows.iter().find(|r| [r.rows, r.cols] != shape) {
             bail!(
@@ -137,7 +149,7 @@ impl FeatureSet {
     }
 
     /// A set stored in `source`: rows of one shape, each with its classes.
-    pub fn new(source: Box<dyn RowSource>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
+    pub fn new(source: Box<dyn RowSource>, shape: [usize; 2], labels: Vec<Labels>, n_classes: usize) -> Self {
         let targets: Option<Vec<usize>> =
             labels.iter().map(|l| if let [one] = l[..] { Some(one) } else { None }).collect();
         FeatureSet {
@@ -155,11 +167,21 @@ impl FeatureSet {
         Self::from_matrices(values, [1, dims], targets.into_iter().map(|t| vec![t]).collect(), n_classes)
     }
 
-    /// Matrices in memory, one after the other.
+    /// Matrices in memory, one after the other, with all their classes: every other class is absent.
     pub fn from_matrices(values: Vec<f32>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
+        Self::from_labelled(values, shape, labels.into_iter().map(Labels::from).collect(), n_classes)
+    }
+
+    /// Matrices in memory, one after the other.
+    pub fn from_labelled(values: Vec<f32>, shape: [usize; 2], labels: Vec<Labels>, n_classes: usize) -> Self {
         let dims = shape[0] * shape[1];
         assert_eq!(values.len(), dims * labels.len(), "one matrix per row");
         Self::new(Box::new(InMemory { dims, values }), shape, labels, n_classes)
+    }
+
+    /// Some rows of this set, with other labels.
+    pub fn subset(&self, rows: Vec<usize>, labels: Vec<Labels>, n_classes: usize) -> Self {
+        Self::new(Box::new(Subset { rows, of: Arc::clone(&self.source) }), self.shape, labels, n_classes)
     }
 
     /// The same set with a generator for the examples of each epoch.
@@ -197,8 +219,13 @@ impl FeatureSet {
     }
 
     /// The classes of each row, ascending.
-    pub fn labels(&self) -> &[Vec<usize>] {
+    pub fn labels(&self) -> &[Labels] {
         &self.labels
+    }
+
+    /// Whether a class of some row is unknown.
+    pub fn has_unknown_labels(&self) -> bool {
+        self.labels.iter().any(|labels| !labels.unknown().is_empty())
     }
 
     /// Whether examples differ from epoch to epoch.
@@ -225,10 +252,11 @@ impl FeatureSet {
         self.source.read(row, 0..self.dims(), out)
     }
 
-    /// Writes 1 for each class of a row and 0 for the others.
+    /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others.
     pub fn write_targets(&self, row: usize, targets: &mut [f32]) {
         targets.fill(0.0);
         self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
+        self.labels[row].unknown().iter().for_each(|&class| targets[class] = f32::NAN);
     }
 
     /// The number of whole rows in a block of [`BLOCK_BYTES`], at least one.
@@ -272,5 +300,18 @@ mod tests {
         assert_eq!(block, [5.0, 6.0, 9.0, 10.0]);
         set.read(0..0, 0..4, &mut block).unwrap();
         assert!(block.is_empty());
+    }
+
+    #[test]
+    fn a_subset_has_its_own_labels_and_unknown_classes_have_no_target() {
+        let set = FeatureSet::from_memory((0..12).map(|v| v as f32).collect(), 4, vec![0, 1, 0], 2);
+        let subset = set.subset(vec![2, 0], vec![Labels::new(vec![1], vec![2]), Labels::default()], 3);
+        let mut rows = Vec::new();
+        subset.read_rows(0..2, &mut rows).unwrap();
+        assert_eq!(rows, [8.0, 9.0, 10.0, 11.0, 0.0, 1.0, 2.0, 3.0]);
+        let mut targets = [5.0; 3];
+        subset.write_targets(0, &mut targets);
+        assert!(targets[..2] == [0.0, 1.0] && targets[2].is_nan());
+        assert!(subset.has_unknown_labels() && !set.has_unknown_labels());
     }
 }

@@ -27,7 +27,10 @@ use crate::classifier::ensure_trainable;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_shaped};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve};
-use timbre_core::{labels::Task, registry::Fault};
+use timbre_core::{
+    labels::{Labels, Task},
+    registry::Fault,
+};
 use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -237,7 +240,7 @@ impl Classifier for Fitted {
         let (shape, labels) = match self.task {
             Task::SingleLabel => (vec![rows], self.train.targets().iter().map(|&class| class as f32).collect()),
             Task::MultiLabel => {
-                let mark = |row: &Vec<usize>, class: usize| f32::from(u8::from(row.contains(&class)));
+                let mark = |row: &Labels, class: usize| f32::from(u8::from(row.contains(&class)));
                 let marks = |row| (0..n_classes).map(move |class| mark(row, class));
                 (vec![rows, n_classes], self.train.labels().iter().flat_map(marks).collect())
             }

@@ -13,6 +13,7 @@ pub mod fusion;
 pub mod gmm;
 pub mod hist_gradient_boosting;
 pub mod knn;
+pub mod known_rows;
 pub mod linear_svm;
 pub mod logistic;
 pub mod mlp;

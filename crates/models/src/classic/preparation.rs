@@ -18,7 +18,10 @@ use super::l1::l1_weights;
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
 use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
-use timbre_core::{labels::Task, registry::Fault};
+use timbre_core::{
+    labels::{Labels, Task},
+    registry::Fault,
+};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// How the columns are scored.
@@ -67,7 +70,7 @@ impl Select {
     }
 
     /// The columns that are kept, ascending.
-    fn columns(&self, rows: &Rows, labels: &[Vec<usize>], n_classes: usize, task: Task) -> Result<Vec<usize>> {
+    fn columns(&self, rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Result<Vec<usize>> {
         let scores = match self.score {
             Score::FClassif => f_scores(rows, labels, n_classes, task),
             Score::L1 => l1_scores(rows, labels, n_classes, self.c),
@@ -248,7 +251,7 @@ impl Preparation {
 }
 
 /// The F score of every column; a constant column has 0.
-fn f_scores(rows: &Rows, labels: &[Vec<usize>], n_classes: usize, task: Task) -> Vec<f64> {
+fn f_scores(rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Vec<f64> {
     let groupings: Vec<Vec<usize>> = match task {
         Task::SingleLabel => vec![labels.iter().map(|labels| labels[0]).collect()],
         Task::MultiLabel => {
@@ -265,7 +268,7 @@ fn f_scores(rows: &Rows, labels: &[Vec<usize>], n_classes: usize, task: Task) ->
 }
 
 /// The sum of the absolute weights of a column over the classes, each against the rest.
-fn l1_scores(rows: &Rows, labels: &[Vec<usize>], n_classes: usize, c: f64) -> Vec<f64> {
+fn l1_scores(rows: &Rows, labels: &[Labels], n_classes: usize, c: f64) -> Vec<f64> {
     let weights = |class: usize| {
         let has: Vec<bool> = labels.iter().map(|labels| labels.contains(&class)).collect();
         // A class that all clips have, or none, tells nothing about columns.

@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn set(rows: &Arc<Rows>, n: usize) -> FeatureSet {
-        FeatureSet::new(Box::new(Shared(Arc::clone(rows))), [2, DIMS / 2], vec![vec![0]; n], 1)
+        FeatureSet::new(Box::new(Shared(Arc::clone(rows))), [2, DIMS / 2], vec![vec![0].into(); n], 1)
     }
 
     fn unchanged(_: &mut [f32]) {}

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 
 use super::batch_source::DeviceBatch;
@@ -93,8 +93,6 @@ impl<'a> Learner<'a> {
         let _guard = self.seed_device(seed);
         let dropout = DropoutMasks::new(seed);
         let targets = self.setup.objective.smoothed(batch.targets);
-        let sizes = [batch.rows.len(), targets.len() / batch.rows.len()];
-        let targets = Tensor::from_data(TensorData::new(targets, sizes), &self.device);
         let loss = self.setup.objective.loss(self.network().forward(batch.images, Some(&dropout)), targets);
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();

@@ -3,7 +3,8 @@
 //! Conventions: means over clips (cross-entropy) or over clips and classes (the others), as in PyTorch. Label smoothing of
 //! cross-entropy is PyTorch's: the share s of a target is spread evenly over all classes. Smoothing of the others moves a target
 //! y to y · (1 − s) + s / 2, as in Keras. Mixed targets: cross-entropy divides those of a clip by their sum, the others use them
-//! unchanged; smoothing comes after. `focal` is torchvision's `sigmoid_focal_loss` without its alpha, which `pos_weight` replaces.
+//! unchanged; smoothing comes after. An unknown class (a target that is NaN) has no loss, and the mean is over the others: a
+//! `BCEWithLogitsLoss` of the known entries of a batch. `focal` is torchvision's `sigmoid_focal_loss` without its alpha, which `pos_weight` replaces.
 
 use anyhow::{Result, ensure};
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid};
@@ -60,8 +61,8 @@ impl Objective {
         };
         if kind == Kind::CrossEntropy {
             ensure!(
-                train.labels().iter().all(|labels| labels.len() == 1),
-                "train with cross-entropy: it needs one label per clip, and some clips have none or several; \
+                train.labels().iter().all(|labels| labels.len() == 1 && labels.unknown().is_empty()),
+                "train with cross-entropy: it needs one label per clip, and some clips have none, several or unknown ones; \
                  write `loss = \"bce\"`"
             );
         }
@@ -112,12 +113,19 @@ impl Objective {
         present
     }
 
-    /// The mean loss of a batch, as a tensor with one value.
-    pub fn loss(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-        let [clips, classes] = logits.dims();
-        match self.kind {
-            Kind::CrossEntropy => (targets * log_softmax(logits, 1)).sum().mul_scalar(-1.0 / clips as f64),
-            Kind::Bce => self.binary(logits, targets).sum().mul_scalar(1.0 / (clips * classes) as f64),
+    /// The mean loss of a batch, as a tensor with one value. `targets`: row-major, a column per class; NaN is an unknown class.
+    pub fn loss(&self, logits: Tensor<2>, mut targets: Vec<f32>) -> Tensor<1> {
+        let ([clips, classes], device) = (logits.dims(), logits.device());
+        let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [clips, classes]), &device);
+        let known: Vec<f32> = targets.iter().map(|target| f32::from(u8::from(!target.is_nan()))).collect();
+        let unknown = known.iter().filter(|&&known| known == 0.0).count();
+        targets.iter_mut().filter(|target| target.is_nan()).for_each(|target| *target = 0.0);
+        let targets = tensor(targets);
+        let pairs = match self.kind {
+            Kind::CrossEntropy => {
+                return (targets * log_softmax(logits, 1)).sum().mul_scalar(-1.0 / clips as f64);
+            }
+            Kind::Bce => self.binary(logits, targets),
             Kind::Focal => {
                 let present = sigmoid(logits.clone());
                 // 1 − p for a present class, p for an absent one.
@@ -126,9 +134,11 @@ impl Objective {
                 if self.gamma != 0.0 {
                     loss = loss * base.clamp_min(MIN_BASE).powf_scalar(self.gamma);
                 }
-                loss.sum().mul_scalar(1.0 / (clips * classes) as f64)
+                loss
             }
-        }
+        };
+        let pairs = if unknown > 0 { pairs * tensor(known) } else { pairs };
+        pairs.sum().mul_scalar(1.0 / (clips * classes - unknown).max(1) as f64)
     }
 
     /// Binary cross-entropy with logits for each clip and class.
@@ -183,6 +193,8 @@ mod tests {
     use burn::tensor::Device;
     use serde_json::Value;
 
+    use timbre_core::labels::Labels;
+
     use super::*;
     use crate::training::test_fit::{golden, numbers};
 
@@ -203,7 +215,7 @@ mod tests {
         let tensor =
             |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
         let logits = tensor(logits.to_vec()).require_grad();
-        let loss = objective.loss(logits.clone(), tensor(objective.targets(set)));
+        let loss = objective.loss(logits.clone(), objective.targets(set));
         let gradient = logits.grad(&loss.backward()).unwrap();
         (f64::from(loss.into_scalar::<f32>()), gradient.into_data().try_into_vec().unwrap())
     }
@@ -295,5 +307,33 @@ mod tests {
         );
         // Far from every class, but not zero.
         close(OutputActivation::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+    }
+
+    #[test]
+    fn an_unknown_class_has_no_loss_and_no_gradient() {
+        let logits = [0.5f32, -1.0, 2.0, 0.25, -0.5, 1.5];
+        let labels = vec![Labels::new(vec![0], vec![1]), Labels::new(vec![2], vec![0])];
+        let set = FeatureSet::from_labelled(vec![0.0; 2], [1, 1], labels, 3);
+        // Both clips have two known classes: the mean over them is the log loss.
+        let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+        let known = [(0, 1.0), (2, 0.0), (4, 0.0), (5, 1.0)];
+        let log_loss = |of: [(usize, f64); 2]| {
+            let present: Vec<usize> = (0..2).filter(|&at| of[at].1 == 1.0).collect();
+            timbre_evaluation::metrics::log_loss::multi_label(&present, &of.map(|(at, _)| probability(logits[at])))
+        };
+        let expected = (log_loss([known[0], known[1]]) + log_loss([known[2], known[3]])) / 2.0;
+        let objective = Objective::new(&Training::default(), Task::MultiLabel, &set).unwrap();
+        let (loss, gradient) = loss_of(&objective, &logits, &set);
+        assert!((loss - expected).abs() < 1e-6, "{loss}, not {expected}");
+        assert_eq!((gradient[1], gradient[3]), (0.0, 0.0));
+        for (at, truth) in known {
+            let expected = (f64::from(probability(logits[at])) - truth) / 4.0;
+            assert!((f64::from(gradient[at]) - expected).abs() < 1e-6, "{at}: {}", gradient[at]);
+        }
+        let focal = Training { loss: Loss::Focal, label_smoothing: 0.1, ..Training::default() };
+        let (loss, gradient) = loss_of(&Objective::new(&focal, Task::MultiLabel, &set).unwrap(), &logits, &set);
+        assert!(loss.is_finite() && (gradient[1], gradient[3]) == (0.0, 0.0));
+        let refused = Training { loss: Loss::CrossEntropy, ..Training::default() };
+        assert!(Objective::new(&refused, Task::MultiLabel, &set).unwrap_err().to_string().contains("unknown"));
     }
 }

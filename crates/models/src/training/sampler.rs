@@ -1,16 +1,11 @@
 //! The sampler: which clips an epoch uses, in which order. Pure functions of a seed and the epoch.
 
 use crate::training::hyperparameters::Sampling;
+use timbre_core::labels::Labels;
 use timbre_core::seed::{Seed, shuffle, uniform, uniform_below};
 
 /// The rows of an epoch, as many as there are clips.
-pub fn epoch_order(
-    sampling: Sampling,
-    labels: &[Vec<usize>],
-    n_classes: usize,
-    seed: Seed,
-    epoch: usize,
-) -> Vec<usize> {
+pub fn epoch_order(sampling: Sampling, labels: &[Labels], n_classes: usize, seed: Seed, epoch: usize) -> Vec<usize> {
     let mut rng = seed.child("order").child(epoch).rng();
     match sampling {
         Sampling::Shuffle => {
@@ -51,7 +46,7 @@ pub fn epoch_order(
 }
 
 /// The rows of each class; clips without a label form an additional class, the last.
-fn members(labels: &[Vec<usize>], n_classes: usize) -> Vec<Vec<usize>> {
+fn members(labels: &[Labels], n_classes: usize) -> Vec<Vec<usize>> {
     let mut members = vec![Vec::new(); n_classes + 1];
     for (row, labels) in labels.iter().enumerate() {
         labels.iter().for_each(|&class| members[class].push(row));
@@ -69,11 +64,11 @@ mod tests {
     use super::*;
 
     /// Sixty clips of class 0, six of class 1, six of both, three of neither.
-    fn labels() -> Vec<Vec<usize>> {
+    fn labels() -> Vec<Labels> {
         let mut labels = vec![vec![0]; 60];
         labels.extend([vec![1], vec![0, 1]].into_iter().flat_map(|l| vec![l; 6]));
         labels.extend(vec![vec![]; 3]);
-        labels
+        labels.into_iter().map(Labels::from).collect()
     }
 
     /// How often each clip is drawn in two thousand epochs, as a share of all draws.

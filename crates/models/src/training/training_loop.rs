@@ -328,9 +328,8 @@ impl TrainingRun<'_> {
     fn loss_of(&self, set: &FeatureSet, logits: &[f32]) -> f64 {
         let cpu = burn::tensor::Device::flex();
         let sizes = [set.len(), set.n_classes()];
-        let targets = self.setup.objective.targets(set);
-        let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, sizes), &cpu);
-        scalar(self.setup.objective.loss(tensor(logits.to_vec()), tensor(targets)))
+        let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), sizes), &cpu);
+        scalar(self.setup.objective.loss(logits, self.setup.objective.targets(set)))
     }
 
     /// Writes a checkpoint, after the best weights that it refers to.

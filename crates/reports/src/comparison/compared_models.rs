@@ -9,7 +9,7 @@ use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
 use super::run::{ModelKey, Run, TrialPredictions};
 use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
-use timbre_core::{progress::Printer, seed::Seed};
+use timbre_core::{labels::Labels, progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::{self, replicates};
 use timbre_runs::{
     run_dir::{self, ResultRow, SplitRecord, Trial},
@@ -204,7 +204,7 @@ impl ModelComparer<'_> {
         names.sort_unstable();
         names.dedup();
         let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
-        let truths: Vec<Vec<Vec<usize>>> = decisions.by_seed.iter().map(|own| own.split.truth()).collect();
+        let truths: Vec<Vec<Labels>> = decisions.by_seed.iter().map(|own| own.split.truth()).collect();
         let mut terms = Vec::new();
         for (own, truth) in decisions.by_seed.iter().zip(&truths) {
             let score = metrics::weighted_metric(

@@ -203,11 +203,11 @@ fn compare_common(found: &MatchedDecisions, first: &Run) -> Common {
             f1: of(|c| c.f1),
         }
     };
-    let list = |labels: &Vec<usize>| timbre_runs::tables::class_list(&first.classes, labels);
+    let list = |labels: &[usize]| timbre_runs::tables::class_list(&first.classes, labels);
     let clip = |own: pairing::ChangedDecision| ClipDifference {
         path: own.path,
         truth: list(&own.truth),
-        decided: own.decided.map(|decided| decided.iter().map(list).collect()),
+        decided: own.decided.map(|decided| decided.iter().map(|labels| list(labels)).collect()),
         right: own.right,
         seeds: own.seeds,
     };
@@ -247,7 +247,7 @@ fn data(runs: &[Run; 2]) -> DataDifference {
         if first.content != second.content {
             found.content.push(path.clone());
         }
-        if first.labels != second.labels {
+        if (&first.labels, &first.unknown) != (&second.labels, &second.unknown) {
             found.labels.push((path.clone(), [first.labels.clone(), second.labels.clone()]));
         }
         if first.song != second.song {

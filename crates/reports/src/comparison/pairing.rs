@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::significance::{PairedScore, SeedPairing};
-use timbre_core::labels::{Classes, Task};
+use timbre_core::labels::{Classes, Labels, Task};
 use timbre_evaluation::{
     metrics::{self, DecisionRule, Scores},
     predictions::Predictions,
@@ -58,7 +58,7 @@ pub struct MatchedDecisions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangedDecision {
     pub path: String,
-    pub truth: Vec<usize>,
+    pub truth: Labels,
     /// The distinct decisions of the reference and of the other model, over their seeds.
     pub decided: [Vec<Vec<usize>>; 2],
     /// With how many of the seeds each was right.
@@ -73,7 +73,7 @@ struct SeedPairDecisions {
     paths: Vec<String>,
     song: Vec<usize>,
     /// Twice the recordings: first as the reference decided, then as the other model did.
-    truth: Vec<Vec<usize>>,
+    truth: Vec<Labels>,
     decided: Vec<Vec<usize>>,
     predictions: Predictions,
 }
@@ -108,7 +108,7 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
         .into_iter()
         .map(|(places, one, other, common)| SeedPairDecisions::new(places, one, other, &common, &renamed, &songs))
         .collect();
-    let right = |pair: &SeedPairDecisions, clip: usize| pair.decided[clip] == pair.truth[clip];
+    let right = |pair: &SeedPairDecisions, clip: usize| pair.truth[clip].is_exactly(&pair.decided[clip]);
     let alone = |which: bool| {
         let of_pair = |pair: &SeedPairDecisions| {
             let n = pair.song.len();
@@ -211,7 +211,9 @@ fn common(
         let (a, b) = (content(reference), content(line));
         if a.is_some() && b.is_some() && a != b {
             left_out.changed.insert(clip.path.clone());
-        } else if one.split.clips[first].truth != in_classes(&clip.truth, renamed) {
+        } else if one.split.clips[first].truth
+            != Labels::new(in_classes(&clip.truth, renamed), in_classes(clip.truth.unknown(), renamed))
+        {
             left_out.relabelled.insert(clip.path.clone());
         } else {
             found.push((first, at));
@@ -237,7 +239,7 @@ impl SeedPairDecisions {
         songs: &HashMap<&str, usize>,
     ) -> SeedPairDecisions {
         let n_classes = renamed.len();
-        let truth: Vec<Vec<usize>> = common.iter().map(|&(a, _)| one.split.clips[a].truth.clone()).collect();
+        let truth: Vec<Labels> = common.iter().map(|&(a, _)| one.split.clips[a].truth.clone()).collect();
         let mut decided: Vec<Vec<usize>> = common.iter().map(|&(a, _)| one.decided[a].clone()).collect();
         decided.extend(common.iter().map(|&(_, b)| in_classes(&other.decided[b], renamed)));
         let mut probabilities: Vec<f32> = Vec::with_capacity(2 * common.len() * n_classes);
@@ -322,7 +324,7 @@ impl MatchedDecisions {
                 });
                 own.seeds += 1;
                 for (side, at) in [clip, n + clip].into_iter().enumerate() {
-                    own.right[side] += usize::from(pair.decided[at] == pair.truth[at]);
+                    own.right[side] += usize::from(pair.truth[at].is_exactly(&pair.decided[at]));
                     if !own.decided[side].contains(&pair.decided[at]) {
                         own.decided[side].push(pair.decided[at].clone());
                     }

@@ -161,5 +161,8 @@ pub fn recordings(run: &Path) -> Option<Vec<tables::Recording>> {
     let mut take = |name: &str| columns.swap_remove(name);
     let (paths, songs, labels, contents) = (take("path")?, take("song")?, take("labels")?, take("content")?);
     let rows = paths.into_iter().zip(songs).zip(labels).zip(contents);
-    Some(rows.map(|(((path, song), labels), content)| tables::Recording { path, song, labels, content }).collect())
+    let unknown = take("labels_unknown").unwrap_or_else(|| vec![String::new(); rows.len()]);
+    let recording =
+        |((((path, song), labels), content), unknown)| tables::Recording { path, song, labels, unknown, content };
+    Some(rows.zip(unknown).map(recording).collect())
 }

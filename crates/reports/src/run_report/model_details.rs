@@ -130,7 +130,8 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
 fn pairs<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a {
     let split = scored.split;
     split.clips.iter().enumerate().flat_map(move |(clip, of)| {
-        split.predictions.row(clip).iter().enumerate().map(move |(class, &score)| (score, of.truth.contains(&class)))
+        let known = split.predictions.row(clip).iter().enumerate().filter(|(class, _)| of.truth.is_known(*class));
+        known.map(move |(class, &score)| (score, of.truth.contains(&class)))
     })
 }
 
@@ -139,6 +140,9 @@ fn decisions<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> +
     let split = scored.split;
     scored.decided.iter().enumerate().filter_map(move |(clip, decided)| {
         let class = *decided.first()?;
+        if !split.clips[clip].truth.is_known(class) {
+            return None;
+        }
         Some((split.predictions.row(clip)[class], split.clips[clip].truth.contains(&class)))
     })
 }
@@ -287,6 +291,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
     let row = |class: usize| {
         let own = &scored.scores.per_class[class];
         let cases = (0..split.clips.len())
+            .filter(|&clip| split.clips[clip].truth.is_known(class))
             .map(|clip| (clip as u32, split.predictions.row(clip)[class], split.clips[clip].truth.contains(&class)));
         let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), &|_| 1));
         vec![

@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 use polars_core::prelude::DataFrame;
 use polars_io::prelude::{ParquetReader, SerReader};
 
-use timbre_core::{error::UserError, labels::Classes};
+use timbre_core::{
+    error::UserError,
+    labels::{Classes, Labels},
+};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_runs::{
     run_dir::{ClipTruth, SplitRecord, Table, Trial},
@@ -77,6 +80,8 @@ impl Rows {
 fn predictions(path: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRecord>)>> {
     let rows = rows(path, classes)?;
     let (songs, truths) = (text_column(&rows.frame, "song")?, text_column(&rows.frame, "truth")?);
+    let has_unknown = rows.frame.get_column_index("truth_unknown").is_some();
+    let unknown = has_unknown.then(|| text_column(&rows.frame, "truth_unknown")).transpose()?;
     let mut trials: Vec<(Trial, Vec<SplitRecord>)> = Vec::new();
     for at in 0..rows.height {
         let (trial, split) = (rows.trial(at), &rows.split[at]);
@@ -95,7 +100,10 @@ fn predictions(path: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRe
         }
         let own = splits.last_mut().expect("just pushed");
         let label = |name: &str| classes.index(name).with_context(|| format!("`{name}` is not a class of the run"));
-        let truth = truths[at].split(';').filter(|name| !name.is_empty()).map(label).collect::<Result<_>>()?;
+        let labels =
+            |list: &str| list.split(';').filter(|name| !name.is_empty()).map(label).collect::<Result<Vec<usize>>>();
+        let unknown = unknown.as_ref().map_or(Ok(Vec::new()), |unknown| labels(&unknown[at]))?;
+        let truth = Labels::new(labels(&truths[at])?, unknown);
         own.clips.push(ClipTruth { path: rows.path[at].clone(), song: songs[at].clone(), truth });
         own.predictions.probabilities.extend(rows.row(at));
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReusedTrials;
-use timbre_core::labels::Task;
+use timbre_core::labels::{Labels, Task};
 use timbre_evaluation::{
     metrics::DecisionRule,
     predictions::{Predictions, WindowPredictions},
@@ -65,7 +65,7 @@ pub struct SplitRecord {
 
 impl SplitRecord {
     /// The classes of each recording.
-    pub fn truth(&self) -> Vec<Vec<usize>> {
+    pub fn truth(&self) -> Vec<Labels> {
         self.clips.iter().map(|clip| clip.truth.clone()).collect()
     }
 
@@ -85,7 +85,7 @@ pub struct ClipTruth {
     pub path: String,
     pub song: String,
     /// Its classes in ascending order; exactly one in a single-label task.
-    pub truth: Vec<usize>,
+    pub truth: Labels,
 }
 
 impl TrialRecord {
@@ -100,12 +100,16 @@ impl TrialRecord {
                     && ends == (Some(&0), Some(&windows.starts.len()))
                     && windows.probabilities.len() == n_classes * windows.starts.len()
             };
-            let is_ascending = |truth: &Vec<usize>| truth.windows(2).all(|pair| pair[0] < pair[1]);
+            // What `Labels::new` makes, below the number of classes.
+            let is_valid = |truth: &Labels| {
+                *truth == Labels::new(truth.to_vec(), truth.unknown().to_vec())
+                    && truth.iter().chain(truth.unknown()).all(|class| *class < n_classes)
+            };
             n_classes == self.trained_on.len()
                 && split.predictions.probabilities.len() == n_classes * split.clips.len()
                 && split.is_finite()
                 && split.windows.as_ref().is_none_or(windows_agree)
-                && split.clips.iter().all(|clip| is_ascending(&clip.truth) && clip.truth.iter().all(|c| *c < n_classes))
+                && split.clips.iter().all(|clip| is_valid(&clip.truth))
         };
         self.splits.iter().all(is_consistent)
     }
@@ -246,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_record_whose_numbers_do_not_belong_together_counts_as_missing() {
-        let clip = |truth: &[usize]| ClipTruth { path: "a".into(), song: "a".into(), truth: truth.to_vec() };
+        let clip = |truth: &[usize]| ClipTruth { path: "a".into(), song: "a".into(), truth: truth.to_vec().into() };
         let good = || TrialRecord {
             trial: Trial { features: "mel".into(), model: "knn".into(), seed: 1 },
             trained_on: vec![1, 1],
@@ -265,8 +269,8 @@ mod tests {
         };
         assert!(good().is_consistent() && good().fits(Task::SingleLabel));
         let edits: [fn(&mut SplitRecord); 5] = [
-            |split| split.clips[0].truth = vec![2],
-            |split| split.clips[0].truth = vec![1, 0],
+            |split| split.clips[0].truth = vec![2].into(),
+            |split| split.clips[0].truth = vec![1, 0].into(),
             |split| drop(split.clips.pop()),
             |split| split.predictions.n_classes = 3,
             |split| split.predictions.probabilities[0] = f32::INFINITY,
@@ -278,9 +282,19 @@ mod tests {
         }
         for labels in [&[][..], &[0, 1]] {
             let mut edited = good();
-            edited.splits[0].clips[0].truth = labels.to_vec();
+            edited.splits[0].clips[0].truth = labels.to_vec().into();
             assert!(edited.is_consistent() && edited.fits(Task::MultiLabel) && !edited.fits(Task::SingleLabel));
         }
+    }
+
+    #[test]
+    fn labels_are_stored_as_a_list_unless_some_are_unknown() {
+        let stored = |labels: &Labels| serde_json::to_string(labels).unwrap();
+        let known = Labels::from(vec![0, 2]);
+        assert_eq!((stored(&known), serde_json::from_str(&stored(&known)).unwrap()), ("[0,2]".to_owned(), known));
+        let partial = Labels::new(vec![2, 0], vec![3, 1, 2]);
+        assert_eq!(stored(&partial), r#"{"present":[0,2],"unknown":[1,3]}"#);
+        assert_eq!(serde_json::from_str::<Labels>(&stored(&partial)).unwrap(), partial);
     }
 
     #[test]

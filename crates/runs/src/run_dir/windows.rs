@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn split(name: &str, counts: &[usize]) -> SplitRecord {
-        let clip = |n: usize| ClipTruth { path: n.to_string(), song: n.to_string(), truth: vec![0] };
+        let clip = |n: usize| ClipTruth { path: n.to_string(), song: n.to_string(), truth: vec![0].into() };
         let starts: Vec<Vec<f64>> = counts.iter().map(|&n| (0..n).map(|w| w as f64 / 3.0).collect()).collect();
         let probabilities = (0..2 * counts.iter().sum::<usize>()).map(|n| 1.0 / (n as f32 + 1.0)).collect();
         let windows = WindowPredictions::new(Predictions { n_classes: 2, probabilities }, &starts);
