@@ -254,13 +254,14 @@ fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataF
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
     columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
-    let count = |name: &str, of: &dyn Fn(&ScoredSplit, &ClassScores) -> u64| {
-        Column::new(name.into(), rows.clone().map(|(s, _, c)| of(s, c)).collect::<Vec<_>>())
+    let count = |name: &str, of: &dyn Fn(u64, &ClassScores) -> u64| {
+        let known = |s: &ScoredSplit, class| s.split.clips.iter().filter(|clip| clip.truth.is_known(class)).count();
+        Column::new(name.into(), rows.clone().map(|(s, k, c)| of(known(s, k) as u64, c)).collect::<Vec<_>>())
     };
     columns.push(count("true_positives", &|_, c| c.hits));
     columns.push(count("false_positives", &|_, c| c.predicted - c.hits));
     columns.push(count("false_negatives", &|_, c| c.support - c.hits));
-    columns.push(count("true_negatives", &|s, c| s.scores.n as u64 + c.hits - c.support - c.predicted - c.unknown));
+    columns.push(count("true_negatives", &|known, c| known + c.hits - c.support - c.predicted));
     frame(rows.clone().count(), columns)
 }
 

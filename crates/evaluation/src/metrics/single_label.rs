@@ -15,23 +15,15 @@ pub struct ClassScores {
     pub predicted: u64,
     /// Clips for which both are true.
     pub hits: u64,
-    /// Clips of which it is unknown whether they are of this class.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub unknown: u64,
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
 }
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 impl From<&ClassCounts> for ClassScores {
     fn from(class: &ClassCounts) -> ClassScores {
-        let &ClassCounts { support, predicted, hits, unknown } = class;
-        let (precision, recall, f1) = (class.precision(), class.recall(), class.f1());
-        ClassScores { support, predicted, hits, unknown, precision, recall, f1 }
+        let &ClassCounts { support, predicted, hits, .. } = class;
+        ClassScores { support, predicted, hits, precision: class.precision(), recall: class.recall(), f1: class.f1() }
     }
 }
 
