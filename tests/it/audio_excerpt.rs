@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use timbre_signal::audio::wav_write::write_pcm16;
-use timbre_signal::audio::{AudioSpec, DecodeLimits, Excerpt, check_file, decode_file, load_file, probe_file};
+use timbre_signal::audio::{AudioSpec, DecodeLimits, Excerpt, decode_file, load_file, probe_file, visit_file};
 
 fn excerpt(start: f64, end: Option<f64>) -> Excerpt {
     Excerpt { start, end }
@@ -83,7 +83,7 @@ fn an_excerpt_that_reaches_beyond_the_end_is_what_there_is_and_one_that_begins_t
     assert_eq!(part.samples.len(), 4000);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio");
     for path in [path, golden.join("plain.mp3"), golden.join("alaw.wav")] {
-        let why = check_file(&path, Some(&excerpt(3600.0, None)), DecodeLimits::NONE).unwrap_err();
+        let why = visit_file(&path, Some(&excerpt(3600.0, None)), DecodeLimits::NONE, |_, _| ()).unwrap_err();
         assert_eq!(why.code(), "outside", "{why}");
         assert!(why.to_string().starts_with("the excerpt begins at 3600 s, and the recording has only "), "{why}");
     }

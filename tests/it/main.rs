@@ -21,6 +21,7 @@ mod config_merge;
 mod config_messages;
 mod config_properties;
 mod config_schema;
+mod data_check;
 mod data_folder;
 mod data_irmas;
 mod data_manifest;

@@ -19,6 +19,8 @@ pub enum ExitStatus {
     SomeFailed = 6,
     /// The recordings or the program have changed since the run.
     RunChanged = 7,
+    /// `data check --deny` found what it was to deny.
+    DataFindings = 8,
     /// Stopped by a signal. The same command resumes the work.
     Stopped = 75,
 }

@@ -4,5 +4,6 @@ pub mod data;
 pub mod features;
 pub mod augment;
 pub mod dataset;
+pub mod audit;
 #[cfg(test)]
 mod fingerprint;

@@ -23,8 +23,26 @@ pub enum DataCommand {
         #[arg(long, value_name = "N")]
         clips_per_class: Option<usize>,
     },
-    /// Read every recording of a data set; list unusable and duplicate recordings.
-    Check { name: String },
+    /// Read every recording of a data set; list unusable and duplicate recordings, and what else may be wrong.
+    ///
+    /// Lists unusable, quiet, clipped and short recordings; files with the same bytes, the same samples or the same sound, and whether
+    /// they differ in labels, songs or subsets; songs in several subsets; numbers other than the publisher's; files on disk that are in
+    /// no recording. Then the balance of the labels. Ends with exit code 3 if a recording is unusable.
+    Check {
+        name: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Also write a page to this file.
+        #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
+        html: Option<PathBuf>,
+        /// End with exit code 8 if there is a finding of this kind: a name of `kind` or `also` in the JSON, such as other_labels, or
+        /// all (repeatable).
+        #[arg(long, value_name = "KIND", value_delimiter = ',')]
+        deny: Vec<String>,
+        #[command(flatten)]
+        pool: ThreadArgs,
+    },
     /// Show the number of clips and songs, durations and sample rates of a data set, by class.
     Describe { name: String },
     /// Preview the training examples of a network: audio, images before and after augmentation, and the drawn parameters.

@@ -23,7 +23,7 @@ pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsAr
 const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 failure; 2 usage or configuration error; 3 too many unusable recordings; 4 nothing selected or usable; \
 5 worse than the baseline, or different numbers; 6 some points of a grid failed or were removed; 7 the recordings or the program have changed \
-since the run; 75 stopped, run the same command to resume.";
+since the run; 8 findings that `data check --deny` denies; 75 stopped, run the same command to resume.";
 
 /// Run audio classification experiments from TOML files.
 #[derive(Debug, Parser)]

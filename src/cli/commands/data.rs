@@ -1,33 +1,30 @@
 //! `timbre data`: list, check and describe data sets; generate the demo set.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use super::{ExitStatus, print, settings};
+use super::{ExitStatus, print, print_data, settings, start_threads};
 use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::execution::run::prepare::make_demo;
-use timbre_core::{
-    error::UserError,
-    progress::eprint_line,
-    text::{count, one_line},
-};
+use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
-use timbre_inputs::data::{self, ClipRecord, DataSet, DataSpec, MissingData, demo};
-use timbre_inputs::features::cache::{
-    Hash,
-    content_hashes::{Unreadable, check_size, content_of, hash_file},
-};
+use timbre_inputs::audit::{FindingKind, audit};
+use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
+use timbre_reports::data_report;
 use timbre_runs::tables::aligned;
-use timbre_signal::audio::{self, AudioSpec};
+use timbre_signal::audio;
 
 pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     match command {
         DataCommand::List => list(common),
         DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
-        DataCommand::Check { name } => check(common, &name),
+        DataCommand::Check { name, json, html, deny, pool } => {
+            start_threads(&pool)?;
+            check(common, &name, json, html.as_deref(), &deny)
+        }
         DataCommand::Describe { name } => describe(common, &name),
         DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
     }
@@ -145,63 +142,29 @@ fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: 
     Ok(ExitStatus::Done)
 }
 
-/// Decodes each recording, and finds identical files.
-fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
+fn check(common: &GlobalArgs, name: &str, json: bool, html: Option<&Path>, deny: &[String]) -> Result<ExitStatus> {
+    let published = spec(common, name)?.as_kind().common_keys().published_counts();
     let set = load(common, name)?;
     let progress = settings(common, false).printer.start("recordings", set.records.len());
-    let read = set.records.par_iter().map(|record| {
-        let checked = checked(record);
-        progress.step();
-        checked
-    });
-    let read: Vec<(Option<Hash>, Result<(), Unreadable>)> = read.collect();
+    let audit = audit(&set, &published, || progress.step());
     progress.finish();
-    let mut text = String::new();
-    let mut unusable = 0;
-    for (record, (_, usable)) in set.records.iter().zip(&read) {
-        if let Err(Unreadable { code, sentence }) = usable {
-            unusable += 1;
-            text += &format!("unusable  {}: {code}: {sentence}\n", one_line(&record.id));
-        }
+    if let Some(path) = html {
+        files::write_bytes(path, data_report::check_page(&audit).as_bytes())?;
     }
-    let mut same: HashMap<Hash, Vec<usize>> = HashMap::new();
-    let hashes = read.iter().enumerate().filter_map(|(i, (hash, _))| Some((i, (*hash)?)));
-    hashes.for_each(|(i, hash)| same.entry(hash).or_default().push(i));
-    let mut same: Vec<Vec<usize>> = same.into_values().filter(|group| group.len() > 1).collect();
-    same.sort();
-    for group in &same {
-        let records: Vec<_> = group.iter().map(|&i| &set.records[i]).collect();
-        let differ = |what: bool, word: &str| if what { format!(", {word}") } else { String::new() };
-        let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
-            + &differ(records.iter().any(|r| r.subset != records[0].subset), "in different parts")
-            + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
-        let ids: Vec<String> = records.iter().map(|r| one_line(&r.id)).collect();
-        text += &format!("the same  {}{notes}\n", ids.join(" = "));
+    match json {
+        true => drop(print_data(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?),
+        false => print(&audit.text(common.verbose > 0))?,
     }
-    text +=
-        &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
-    print(&text)?;
-    Ok(if unusable > 0 { ExitStatus::TooManyUnusable } else { ExitStatus::Done })
-}
-
-/// The hash of a recording, and whether an experiment with the default limits can use it. One block of the file is in memory.
-fn checked(record: &ClipRecord) -> (Option<Hash>, Result<(), Unreadable>) {
-    let (path, excerpt) = (&record.path, record.excerpt.as_ref());
-    let defaults = AudioSpec::default();
-    let hash = std::fs::metadata(path)
-        .map_err(Unreadable::from)
-        .and_then(|metadata| check_size(metadata.len(), defaults.max_bytes))
-        .and_then(|()| Ok(hash_file(path)?));
-    match hash {
-        Ok(hash) => {
-            let usable = audio::check_file(path, excerpt, defaults.limits());
-            (
-                Some(content_of(&hash, excerpt)),
-                usable.map_err(|why| Unreadable { code: why.code(), sentence: why.to_string() }),
-            )
-        }
-        Err(why) => (None, Err(why)),
+    let denied = audit.denied(deny.iter().map(String::as_str))?;
+    if audit.number_of(FindingKind::Unusable) > 0 {
+        return Ok(ExitStatus::TooManyUnusable);
     }
+    if denied.is_empty() {
+        return Ok(ExitStatus::Done);
+    }
+    let names: Vec<&str> = denied.iter().map(|kind| kind.name()).collect();
+    eprint_line(&format!("timbre: `{name}` has findings that are denied: {}", names.join(", ")));
+    Ok(ExitStatus::DataFindings)
 }
 
 fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {

@@ -36,11 +36,13 @@ pub mod musicnet;
 pub mod nsynth;
 pub mod openmic;
 pub mod philharmonia;
+mod published_counts;
 pub mod split;
 pub mod table;
 pub mod walk;
 
 pub use missing::MissingData;
+pub use published_counts::PublishedCounts;
 
 use timbre_core::registry;
 
@@ -175,6 +177,11 @@ impl CommonKeys {
         data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
     }
 
+    /// The numbers of the publisher; none with other labels, which leave recordings out.
+    pub fn published_counts(&self) -> PublishedCounts {
+        if self.labels.is_default() { self.about.counts.clone() } else { PublishedCounts::default() }
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.labels.faults();
         if self.limit_per_class == Some(0) {
@@ -209,6 +216,9 @@ pub struct About {
     /// How to put the files in place, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obtain: Option<String>,
+    /// Numbers of recordings as published, with which `timbre data check` compares what is on disk.
+    #[serde(skip_serializing_if = "PublishedCounts::is_empty")]
+    pub counts: PublishedCounts,
 }
 
 /// A file of a data set as published.

@@ -3,8 +3,8 @@
 use super::comparison_figures::{against, drawn, paired, title};
 use super::conclusion::baseline_label;
 use super::figures::Figure;
-use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
+use crate::page::{Cell, Heading, Page, Section, figures, list, paragraph, table};
 use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use timbre_core::text::{count, escape_xml};
 
-use super::page::{Cell, folded, list, paragraph, table};
 use super::report_data::ReportData;
 use crate::comparison::config_keys;
+use crate::page::{Cell, folded, list, paragraph, table};
 
 /// The largest number of characters shown of a configuration.
 const MOST: usize = 60_000;

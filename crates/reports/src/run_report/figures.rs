@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::page;
+use crate::page;
 use crate::plot::{self, Drawing, ImageFormat};
 use timbre_core::files;
 

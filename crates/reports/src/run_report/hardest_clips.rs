@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use timbre_core::text::{count, escape_xml};
 
-use super::page::{Cell, paragraph, table};
 use super::report_data::ReportData;
+use crate::page::{Cell, paragraph, table};
 use crate::plot::data_uri;
 use crate::plot::spectrogram_image::SpectrogramImage;
 use timbre_evaluation::aggregation::Aggregate;

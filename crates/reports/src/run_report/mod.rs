@@ -22,15 +22,14 @@ mod figures;
 mod report_data;
 mod markdown;
 mod overview;
-mod page;
 mod threshold_section;
 mod configuration;
 mod conclusion;
 
+use crate::page::{Page, Section, paragraph};
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use hardest_clips::HardestClips;
-use page::{Page, Section, paragraph};
 use report_data::ReportData;
 
 pub use comparison_figures::comparison_figures;

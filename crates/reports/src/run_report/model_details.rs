@@ -1,8 +1,8 @@
 //! Shows one model in detail: errors by class, thresholds, calibration, training.
 
 use super::figures::Figure;
-use super::page::{Cell, figures, folded, paragraph, table};
 use super::report_data::{ReportData, by_f1};
+use crate::page::{Cell, figures, folded, paragraph, table};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
 use std::time::Duration;
 

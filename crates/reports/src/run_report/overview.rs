@@ -2,8 +2,8 @@
 
 use super::conclusion::baseline_label;
 use super::figures::Figure;
-use super::page::{self, Cell, Heading, folded, paragraph, table};
 use super::report_data::{RankedModel, ReportData, mean};
+use crate::page::{self, Cell, Heading, folded, paragraph, table};
 use crate::plot::{self, Interval};
 use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;

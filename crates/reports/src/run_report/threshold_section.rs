@@ -1,6 +1,6 @@
 //! Shows the last threshold search: the chosen point beside that of the run, on every split, and the selection bias.
 
-use super::page::{Cell, figure, folded, paragraph, table};
+use crate::page::{Cell, figure, folded, paragraph, table};
 use crate::plot;
 use timbre_core::text::{count, escape_xml};
 use timbre_runs::{

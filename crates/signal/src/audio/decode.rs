@@ -91,15 +91,24 @@ fn decode_source(source: ByteSource, extension: Option<&str>, limits: DecodeLimi
     Ok(Recording { samples, sample_rate: decoder.sample_rate(), channels: decoder.channels() })
 }
 
-/// Checks a regular file as [`decode_file`] does, with one block of it, or the excerpt, in memory.
-pub fn check_file(path: &Path, excerpt: Option<&Excerpt>, limits: DecodeLimits) -> Result<(), Unusable> {
+/// Gives the samples of a regular file to `each` as they are decoded, with their rate. The samples and errors are those of
+/// [`decode_file`]; one block of the file, or the excerpt, is in memory.
+pub fn visit_file(
+    path: &Path,
+    excerpt: Option<&Excerpt>,
+    limits: DecodeLimits,
+    mut each: impl FnMut(&[f32], u32),
+) -> Result<(), Unusable> {
     if let Some(excerpt) = excerpt {
-        return decode_excerpt(path, excerpt, limits).map(drop);
+        let recording = decode_excerpt(path, excerpt, limits)?;
+        each(&recording.samples, recording.sample_rate);
+        return Ok(());
     }
     let source = ByteSource::open_regular(path)?;
     let mut decoder = BlockDecoder::open(source, super::extension(path))?.with_limits(limits)?;
     let mut block = Vec::new();
     while decoder.next_block(&mut block)? {
+        each(&block, decoder.sample_rate());
         block.clear();
     }
     Ok(())

@@ -22,7 +22,7 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use decode::{Header, Recording, check_file, decode, decode_file, probe};
+pub use decode::{Header, Recording, decode, decode_file, probe, visit_file};
 pub use excerpt::Excerpt;
 pub use limits::DecodeLimits;
 pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};

@@ -3,6 +3,7 @@
 //! There are two layouts. A spectrogram is frame-major: the bins of a frame are contiguous, as the transform writes them and
 //! the filters read them. A feature matrix is band-major: a row per band, a column per frame, as in librosa.
 
+pub mod acoustic_fingerprint;
 pub mod window;
 pub mod stft;
 pub mod mel;
