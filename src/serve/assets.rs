@@ -30,6 +30,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/kept.js" SCRIPT "kept.js"
     "/lane.js" SCRIPT "lane.js"
     "/meaning.js" SCRIPT "meaning.js"
+    "/overview.js" SCRIPT "overview.js"
     "/player.js" SCRIPT "player.js"
     "/recorder.js" SCRIPT "recorder.js"
     "/rows.js" SCRIPT "rows.js"

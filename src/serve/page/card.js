@@ -42,7 +42,7 @@ export class Card {
     this.details.addEventListener("toggle", () => this.details.open && this.openPlayer());
     this.player.onTime = (time) => this.rows.markNow(time);
     // The time axis is shown with the spectrogram.
-    this.player.onPicture = () => this.updateRows();
+    this.player.onPicture = () => this.answer && this.updateRows();
   }
 
   openPlayer() {
@@ -51,15 +51,22 @@ export class Card {
 
   showProgress(...progress) {
     this.progress = progress;
-    if (!this.answer && !this.problem) this.updateState();
+    clearInterval(this.timer);
+    if (progress[0] === "analysing") {
+      this.began = performance.now();
+      this.timer = setInterval(() => this.updateState(), 1000);
+    }
+    if (!this.isDone) this.updateState();
   }
 
   showProblem(problem) {
+    clearInterval(this.timer);
     this.problem = problem;
     this.update();
   }
 
   showResult(answer, isOpen) {
+    clearInterval(this.timer);
     this.answer = answer;
     this.order = answer.instruments.map((one) => one.code);
     this.update();
@@ -103,16 +110,37 @@ export class Card {
       const details = detail ? make("details", { class: "technical" }, make("summary", {}, translator.text("technical")), make("p", { class: "hint", lang: "en" }, `${code}: ${detail}`)) : "";
       this.state.replaceChildren(make("p", { class: "trouble" }, this.problemSentence()), RETRY.includes(code) ? plain("again", () => this.page.retry(this)) : "", details);
     } else if (!this.answer) {
-      const [key, value] = this.progress;
-      const values = key === "sending" ? { percent: translator.percent(value) } : { n: value };
-      const dots = make("span", { class: "dots", "aria-hidden": "true" }, ...Array.from({ length: 3 }, () => make("i")));
-      this.state.replaceChildren(make("p", {}, dots, translator.text(key, values)), plain("cancel", () => this.abort.abort()));
+      this.waiting ??= { dots: make("span", { class: "dots", "aria-hidden": "true" }, make("i"), make("i"), make("i")), text: make("span"), bar: make("progress", { max: "1" }), cancel: plain("cancel", () => this.abort.abort()) };
+      const { dots, text, bar, cancel } = this.waiting;
+      // The same elements each second, so that the button keeps the focus.
+      if (!this.state.contains(cancel)) this.state.replaceChildren(make("p", {}, dots, text), bar, cancel);
+      const { sentence, share } = this.progressText();
+      text.textContent = sentence;
+      cancel.textContent = translator.text("cancel");
+      bar.hidden = share === null;
+      bar.value = share ?? 0;
+      bar.setAttribute("aria-label", sentence);
     }
+  }
+
+  /// How far the recording is, and as a share if that is known. The server says nothing while it predicts: the time that is left
+  /// follows from the speed of earlier answers.
+  progressText() {
+    const { translator, speed, model, models } = this.page;
+    const [key, value] = this.progress;
+    if (key === "sending") return { sentence: translator.text("sending", { percent: translator.percent(value) }), share: value };
+    const spent = (performance.now() - this.began) / 1000;
+    if (key !== "analysing" || spent < 1) return { sentence: translator.text(key, { n: value }), share: null };
+    const expected = this.seconds / speed.get(model ?? models?.[0]?.id);
+    const all = this.seconds ? clock(this.seconds) : null;
+    if (expected > 3 && spent < expected) return { sentence: translator.text("analysing_left", { all, left: translator.duration(Math.ceil(expected - spent)) }), share: spent / expected };
+    if (spent < 3) return { sentence: translator.text(key), share: null };
+    return { sentence: translator.text(all ? "analysing_of" : "analysing_since", { all, spent: translator.duration(Math.floor(spent)) }), share: null };
   }
 
   problemSentence() {
     const { translator, limits } = this.page;
-    const values = { mib: Math.floor(limits.bytes / 2 ** 20), minutes: translator.number(limits.seconds / 60) };
+    const values = { mib: Math.floor(limits.bytes / 2 ** 20), minutes: translator.number(this.page.longest() / 60) };
     return translator.problem(this.problem, values);
   }
 

@@ -6,6 +6,8 @@ import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { whatScore } from "./meaning.js";
 import { forget, keep, kept } from "./kept.js";
+import { Overview } from "./overview.js";
+import { durationOf } from "./player.js";
 import { Recorder } from "./recorder.js";
 import { kindsOf } from "./rule.js";
 import { headers, predict, Problem } from "./send.js";
@@ -43,6 +45,15 @@ const page = {
   /// The access token, if the server requires one; kept as long as the tab.
   token: memory.read("token", "sessionStorage"),
   limits: { bytes: Infinity, seconds: 3600, clip_seconds: 600 },
+  /// The longest recording of the chosen model, in seconds.
+  longest: () => {
+    const model = page.modelOf(page.model) ?? page.models?.[0];
+    return model?.window === null ? page.limits.clip_seconds : page.limits.seconds;
+  },
+  /// Seconds of a recording that a model predicts in a second, by the id of the model: for the time that is left.
+  speed: new Map(),
+  /// Where the page was scrolled to when a recording was added.
+  seen: null,
   /// The decision rule that the person chose; null is the model's own.
   choice: { kind: null, cutoff: null, fraction: null },
   cards: [],
@@ -65,6 +76,7 @@ const page = {
     card.element.remove();
     page.cards.splice(page.cards.indexOf(card), 1);
     at("answers").hidden = page.cards.length === 0;
+    updateOverview();
     (next?.querySelector("h2") ?? at("main")).focus();
     updateRule();
   },
@@ -85,13 +97,14 @@ const updateTexts = () => {
   trim.update();
   page.cards.forEach((card) => card.update());
   updateRule();
+  updateOverview();
   updateAbout();
 };
 
 const updateAbout = () => {
   const [body, { translator, models, limits }] = [at("about-body"), page];
   if (models) body.replaceChildren(...about(models, limits, translator));
-  else body.replaceChildren(make("p", { class: "hint" }, translator.text(page.hasFailed ? "models_failed" : "loading")));
+  else body.replaceChildren(make("p", { class: "hint" }, translator.text(page.needsToken ? "token_lead" : page.hasFailed ? "models_failed" : "loading")));
 };
 
 const applyTheme = () => {
@@ -174,7 +187,25 @@ const announceResults = () => {
 
 // ---- recordings
 
-const updateOverview = () => {};
+const overview = new Overview(at("overview"), page);
+/// With more results they are drawn smaller: the table has the overview.
+const MANY = 5;
+const updateOverview = () => {
+  overview.update();
+  at("cards").classList.toggle("is-many", page.cards.length > MANY);
+};
+
+/// Brings a result into view unless the person has scrolled elsewhere since the recordings were added.
+const reveal = (card) => {
+  if (page.cards[0] !== card && at("overview").hidden) return;
+  if (page.seen !== null && Math.abs(page.seen - scrollY) > 8) return;
+  const target = at("overview").hidden ? card.element : at("overview");
+  const { top, bottom } = target.getBoundingClientRect();
+  const isBelow = card.answer && at("overview").hidden ? card.result.getBoundingClientRect().bottom > innerHeight : Math.min(bottom, top + 120) > innerHeight;
+  // Without an animation the position is known at once.
+  if (isBelow) target.scrollIntoView({ block: "start", behavior: "instant" });
+  page.seen = scrollY;
+};
 
 /// Adds cards; a recording with an `answer` is not sent.
 const add = (recordings, answer = null) => {
@@ -183,6 +214,11 @@ const add = (recordings, answer = null) => {
   at("cards").prepend(...cards.map((card) => card.element));
   at("answers").hidden = false;
   cards.forEach((card) => (answer ? card.showResult(answer, false) : card.update()));
+  updateOverview();
+  if (!answer) {
+    page.seen = null;
+    reveal(cards[0]);
+  }
   queue();
   return cards;
 };
@@ -195,20 +231,28 @@ const queue = () => {
 
 const send = async (card) => {
   card.isSending = true;
+  updateOverview();
   try {
     if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large");
+    card.seconds = await durationOf(card.recording.blob);
+    // Some formats have only an estimate of their length: the server decides near the limit.
+    if (card.seconds > 1.05 * page.longest()) throw new Problem("too_long");
     const answer = await predict(card.recording, page, (...progress) => card.showProgress(...progress), card.abort.signal);
     keepRecording(card, answer);
+    page.speed.set(answer.model.id, answer.seconds / Math.max(0.01, answer.timings.total - answer.timings.receive - answer.timings.wait));
     card.showResult(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
     page.announce(card.sentence());
     updateRule();
+    reveal(card);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     card.showProblem(problem);
+    if (problem.code === "no_token") at("token-form").hidden = false;
     if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.problemSentence()}`);
   } finally {
     card.isSending = false;
     queue();
+    updateOverview();
   }
 };
 
@@ -248,7 +292,8 @@ const recorder = new Recorder(page, (blob, extension, isToTrim) => (isToTrim ? t
 const loadModels = async () => {
   try {
     const response = await fetch("/api/v1/models", { headers: headers(page.token) });
-    at("token-form").hidden = response.status !== 401;
+    page.needsToken = response.status === 401;
+    at("token-form").hidden = !page.needsToken;
     at("token-trouble").textContent = response.status === 401 && page.token ? page.translator.text("token_wrong") : "";
     if (!response.ok) throw new Error(String(response.status));
     const body = await response.json();
@@ -260,6 +305,7 @@ const loadModels = async () => {
   }
   updateTexts();
   navigate(false);
+  if (!page.hasFailed) page.cards.filter((card) => card.problem?.code === "no_token").forEach(page.retry);
 };
 
 // ---- events
@@ -307,7 +353,13 @@ at("token-form").addEventListener("submit", (event) => {
   memory.write("token", page.token, "sessionStorage");
   loadModels();
 });
-at("model").addEventListener("change", ({ target }) => (page.model = target.value));
+at("model").addEventListener("change", ({ target }) => {
+  page.model = target.value;
+  // The results are those of the chosen model.
+  page.cards.filter((card) => card.answer && card.answer.model.id !== page.model).forEach((card) => card.restart());
+  updateRule();
+  queue();
+});
 window.addEventListener("hashchange", () => navigate(true));
 
 const art = document.querySelector(".drop-art");

@@ -9,6 +9,21 @@ import { clock } from "./texts.js";
 const TICK = 64;
 const MARKS = [100, 500, 2000, 8000];
 
+/// The length of a recording in seconds; null if the browser cannot read it, or not without decoding it.
+export const durationOf = (blob) =>
+  new Promise((resolve) => {
+    const audio = make("audio", { preload: "metadata" });
+    const address = URL.createObjectURL(blob);
+    const done = () => {
+      resolve(Number.isFinite(audio.duration) ? audio.duration : null);
+      audio.removeAttribute("src");
+      URL.revokeObjectURL(address);
+    };
+    for (const kind of ["loadedmetadata", "error"]) audio.addEventListener(kind, done, { once: true });
+    setTimeout(done, 3000);
+    audio.src = address;
+  });
+
 export class Player {
   constructor(blob, page) {
     Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, seconds: 0, picture: null, state: "new" });
