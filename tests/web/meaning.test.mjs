@@ -90,10 +90,10 @@ test("classes throughout and in part are apart, and a click on a part plays it",
   const tab = await opened(answer({ classes, rows: rows.map(([guitar, dog], w) => [w > 3 && w < 7 ? 0.9 : 0.1, dog, guitar > 0.5 ? 0 : 0.1]), window_fraction: 0.35 }));
   assert.match(await text(tab, ".heading"), /^Present throughout$/);
   assert.match(await text(tab, ".named"), /^dogin 100% of the recording$/);
-  assert.match(await text(tab, ".parts"), /^guitarfrom 0:04, 3\ss in all$/);
+  assert.match(await text(tab, ".parts"), /^guitarfrom 0:04, 3\ss in all\(play from there\)$/);
   assert.match(await tab.textContent("#live"), /dog \(in 100% of the recording\)\. In part: guitar\.$/);
   await shot(tab, "in-part");
-  await tab.getByRole("button", { name: /^guitar: from 0:04/ }).click();
+  await tab.getByRole("button", { name: /^guitar from 0:04, 3\ss in all \(play from there\)$/ }).click();
   await tab.waitForFunction(() => document.querySelector("audio").currentTime >= 4 && !document.querySelector("audio").paused);
   assert.deepEqual(tab.complaints, []);
 });

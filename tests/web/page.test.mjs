@@ -271,7 +271,17 @@ describe("a model that uses one clip", () => {
     assert.deepEqual(await named(tab), predicted(model, [path])[0].decided);
     assert.match(await tab.textContent(".card"), /no timeline/);
     assert.equal(await tab.isVisible("#fraction"), false);
+    assert.doesNotMatch(await tab.textContent("#listen .lead"), /when/);
     await shot(tab, "one-clip");
+    // The part that was used is marked.
+    const [long] = model.longRecordings();
+    await tab.setInputFiles("#file", long);
+    await hasResults(tab, 2);
+    const card = tab.locator(".card", { hasText: basename(long) });
+    assert.match(await card.textContent(), /marked in the spectrogram/);
+    const [used, picture] = await Promise.all([".used", ".picture"].map((selector) => card.locator(selector).boundingBox()));
+    const { used: part, seconds } = await (await fetch(`${clips.url}/api/v1/predict`, { method: "POST", body: readFileSync(long) })).json();
+    assert.ok(Math.abs((used.x - picture.x) / picture.width - part.start / seconds) < 0.01 && Math.abs(used.width / picture.width - part.share) < 0.01, JSON.stringify([used, picture, part]));
     assert.deepEqual(tab.complaints, []);
   });
 });

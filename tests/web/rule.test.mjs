@@ -65,8 +65,9 @@ test("a single-label model names the most confident class unless a slider sets a
 test("both languages have every text", () => {
   const { en, hr } = languages;
   assert.deepEqual(Object.keys(hr), Object.keys(en));
-  for (const key of ["metrics", "names"]) assert.deepEqual(Object.keys(hr[key]), Object.keys(en[key]));
+  for (const key of ["metrics", "averages", "names", "problems"]) assert.deepEqual(Object.keys(hr[key]), Object.keys(en[key]));
   const placeholders = (text) => String(text).match(/\{\w+\}/g)?.sort() ?? [];
+  for (const key of Object.keys(en.problems)) assert.deepEqual(placeholders(hr.problems[key]), placeholders(en.problems[key]), key);
   for (const key of Object.keys(en).filter((key) => typeof en[key] === "string")) assert.deepEqual(placeholders(hr[key]), placeholders(en[key]), key);
 });
 

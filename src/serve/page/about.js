@@ -1,12 +1,14 @@
-// The section About: the models, their scores and their limitations.
+// The section About: the models, their scores beside those of baselines, what they confuse, and their limitations.
 
 import { make } from "./dom.js";
 import { icon } from "./icons.js";
+import { bestBaseline, isSynthetic } from "./meaning.js";
 
-/// Metrics that are shares, shown in per cent; the others have their own scale.
-const isShare = (name) => !["log_loss", "brier", "matthews", "cohen_kappa", "calibration_error"].includes(name);
-
-const range = (metrics, name) => [metrics[`${name}_low`], metrics[`${name}_high`]];
+/// Figures of a model: its headline metric and the first of these that the run has.
+const [FIGURES, PREFERRED] = [3, ["accuracy", "f1_micro", "f1_macro", "top_3_accuracy", "average_precision_macro"]];
+/// More classes are a list of names without icons.
+const MOST_ICONS = 24;
+const CONFUSIONS = 3;
 
 export const about = (models, limits, translator) => {
   const { text } = translator;
@@ -35,15 +37,18 @@ const codes = ({ classes }) => classes.map(({ code }) => code).join();
 
 const modelSection = (model, translator, hasSameClasses) => {
   const { text } = translator;
-  const classes = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code, name)), translator.name(code, name)));
+  const names = model.classes.map(({ code, name }) => translator.name(code, name));
+  const withIcons = () => make("ul", { class: "known" }, ...model.classes.map(({ code, name }, c) => make("li", {}, make("span", { class: "round" }, icon(code, name)), names[c])));
+  const withoutIcons = () => make("p", { class: "names" }, translator.list(names));
   const origin = [`${text("model")} ${model.model}`, model.experiment, model.data && `${text("data")}: ${model.data}`, model.signature && `${text("signature")} ${model.signature.slice(0, 8)}`];
   return make(
     "section",
     { class: "model", "aria-label": model.id },
+    make("h2", {}, model.id),
     make("p", { class: "lead" }, text("about_lead", { n: translator.count("classes", model.classes.length) })),
-    hasSameClasses ? null : make("ul", { class: "known" }, ...classes),
+    hasSameClasses ? null : names.length > MOST_ICONS ? withoutIcons() : withIcons(),
     make("p", { class: "hint" }, origin.filter(Boolean).join(" · ")),
-    make("h2", {}, text("quality")),
+    make("h3", {}, text("quality")),
     ...quality(model, translator),
   );
 };
@@ -54,30 +59,58 @@ const quality = (model, translator) => {
     const members = model.members.map(({ id, weight }) => `${id} (${translator.number(weight, 2)})`);
     return [make("p", {}, text("quality_none")), members.length ? make("p", { class: "hint" }, text("members", { members: translator.list(members) })) : ""];
   }
-  const value = (metrics, name) => {
-    const found = metrics[name];
-    if (found === null || found === undefined) return "–";
-    return isShare(name) ? `${translator.number(100 * found, 1)} %` : translator.number(found, 3);
-  };
   const splits = [...model.quality].sort((a, b) => (a.split === "test" ? -1 : b.split === "test" ? 1 : 0));
   const [best] = splits;
-  const [low, high] = range(best.metrics, model.metric);
-  const interval = low != null && high != null ? ` (95 %: ${translator.number(100 * low, 0)}–${translator.number(100 * high, 0)} %)` : "";
-  const names = [...new Set(splits.flatMap(({ metrics }) => Object.keys(metrics)))].filter((name) => !/_(low|high)$/.test(name));
   const splitName = (split) => ({ test: text("split_test"), validation: text("split_validation") })[split] ?? split;
   return [
-    make("p", {}, text("quality_lead")),
-    make("p", { class: "figure" }, make("b", {}, value(best.metrics, model.metric)), make("span", {}, `${translator.metric(model.metric)}${interval}, ${splitName(best.split)}`)),
-    model.data === "demo" ? make("p", { class: "warn" }, text("quality_demo")) : "",
-    make(
-      "div",
-      { class: "table", tabindex: "0", role: "region", "aria-label": text("quality") },
-      make(
-        "table",
-        {},
-        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, text("metric")), ...splits.map(({ split, n }) => make("th", { scope: "col" }, splitName(split), make("small", {}, translator.count("split_n", n)))))),
-        make("tbody", {}, ...names.map((name) => make("tr", {}, make("th", { scope: "row" }, translator.metric(name)), ...splits.map(({ metrics }) => make("td", {}, value(metrics, name)))))),
-      ),
-    ),
+    make("p", {}, text("quality_lead", { split: splitName(best.split), recordings: translator.count("split_n", best.n) })),
+    isSynthetic(model.data) ? make("p", { class: "warn" }, text("quality_demo")) : "",
+    figures(model, best, translator),
+    ...confusions(model, best.split, translator),
+    make("details", { class: "measures" }, make("summary", {}, text("measures")), measures(model, splits, splitName, translator)),
   ];
+};
+
+/// Three scores, each with its interval and the best trivial baseline.
+const figures = (model, { split, metrics }, translator) => {
+  const { text } = translator;
+  const chosen = [...new Set([model.metric, ...PREFERRED])].filter((name) => metrics[name] != null).slice(0, FIGURES);
+  const figure = (name) => {
+    const [low, high, baseline] = [metrics[`${name}_low`], metrics[`${name}_high`], bestBaseline(model, split, name)];
+    const notes = [
+      low != null && high != null && text("interval", { low: translator.score(name, low), high: translator.score(name, high) }),
+      baseline !== null && text("baseline", { score: translator.score(name, baseline) }),
+    ];
+    return make("li", {}, make("b", {}, translator.score(name, metrics[name])), make("span", {}, translator.metric(name)), ...notes.filter(Boolean).map((note) => make("small", {}, note)));
+  };
+  return make("ul", { class: "figures" }, ...chosen.map(figure));
+};
+
+const confusions = (model, split, translator) => {
+  const { text } = translator;
+  const found = (model.confusions ?? []).filter((one) => one.split === split).slice(0, CONFUSIONS);
+  const nameOf = (code) => translator.name(code, model.classes.find((one) => one.code === code)?.name ?? code);
+  const item = ({ truth, decided, n }) => make("li", {}, text("confusion", { truth: nameOf(truth), decided: nameOf(decided), n: translator.number(n) }));
+  return found.length ? [make("h3", {}, text("confusions")), make("ul", { class: "plain-list" }, ...found.map(item))] : [];
+};
+
+/// Every metric on every subset.
+const measures = (model, splits, splitName, translator) => {
+  const { text } = translator;
+  const names = [...new Set(splits.flatMap(({ metrics }) => Object.keys(metrics)))].filter((name) => !/_(low|high)$/.test(name));
+  const cell = (name, value) => make("td", {}, value == null ? "–" : translator.score(name, value));
+  const heads = splits.map(({ split, n }) => make("th", { scope: "col" }, splitName(split), make("small", {}, translator.count("split_n", n))));
+  const rows = names.map((name) =>
+    make("tr", {}, make("th", { scope: "row" }, translator.metric(name)), ...splits.map(({ metrics }) => cell(name, metrics[name])), cell(name, bestBaseline(model, splits[0].split, name))),
+  );
+  return make(
+    "div",
+    { class: "table", tabindex: "0", role: "region", "aria-label": `${text("measures")}: ${model.id}` },
+    make(
+      "table",
+      {},
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, text("metric")), ...heads, make("th", { scope: "col" }, text("baseline_head"), make("small", {}, splitName(splits[0].split))))),
+      make("tbody", {}, ...rows),
+    ),
+  );
 };

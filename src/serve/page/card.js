@@ -178,7 +178,7 @@ export class Card {
           this.player.open(answer.seconds);
           this.player.playFrom(first);
         };
-        const button = make("button", { type: "button", "data-code": one.code, "aria-label": translator.text("part_play", values), onclick: play }, icon(one.code, one.name), what(values.name, translator.text("part", values)));
+        const button = make("button", { type: "button", "data-code": one.code, onclick: play }, icon(one.code, one.name), what(values.name, translator.text("part", values)), make("span", { class: "unseen" }, translator.text("part_play")));
         return make("li", {}, button);
       }),
     );
@@ -210,6 +210,7 @@ export class Card {
     const { timeline, seconds, used } = this.answer;
     this.rows.update(this.answer, this.decision, this.order, this.summary.textContent);
     this.player.setAxis(timeline !== null || this.player.hasPicture, seconds);
+    this.player.setUsed(used, seconds);
     this.note.hidden = timeline !== null;
     if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });
   }

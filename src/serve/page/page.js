@@ -16,6 +16,8 @@ import { chooseLanguage, clock, languages, translator } from "./texts.js";
 
 /// Concurrent uploads: more would only wait in the server.
 const UPLOADS = 2;
+/// Icons over the button.
+const MOST_ICONS = 5;
 const SECTIONS = ["listen", "record", "about"];
 
 /// Storage of the browser, which may be unavailable.
@@ -288,6 +290,12 @@ const restore = async () => {
 const trim = new Trim(page, addRecorded, () => page.announce(page.translator.text("record_discarded")));
 const recorder = new Recorder(page, (blob, extension, isToTrim) => (isToTrim ? trim.open(blob, extension) : addRecorded(blob, extension)));
 
+/// The icons over the button: of classes of the model, or a waveform.
+const updateArt = () => {
+  const drawn = page.models[0].classes.map(({ code, name }) => icon(code, name)).filter(({ dataset }) => dataset.code !== "neutral");
+  document.querySelector(".drop-art").replaceChildren(...(drawn.length ? drawn.slice(-MOST_ICONS) : [icon("", "")]));
+};
+
 /// Loads the list of models, and asks for the access token if the server requires one.
 const loadModels = async () => {
   try {
@@ -300,6 +308,9 @@ const loadModels = async () => {
     Object.assign(page, { models: body.models, limits: body.limits, model: body.models.length > 1 ? body.default : null, hasFailed: false });
     at("model").replaceChildren(...body.models.map(({ id }) => make("option", { value: id }, id)));
     at("model").value = body.default;
+    updateArt();
+    // A model that uses one clip cannot tell when.
+    document.querySelector("#listen .lead").dataset.text = body.models.some(({ window }) => window) ? "listen_lead" : "listen_lead_clip";
   } catch {
     page.hasFailed = true;
   }
@@ -362,8 +373,6 @@ at("model").addEventListener("change", ({ target }) => {
 });
 window.addEventListener("hashchange", () => navigate(true));
 
-const art = document.querySelector(".drop-art");
-art.append(...["vio", "pia", "gac", "sax", "tru"].map((code) => icon(code)));
 applyTheme();
 updateTexts();
 navigate(false);

@@ -9,9 +9,13 @@ import { clock } from "./texts.js";
 const TICK = 64;
 const MARKS = [100, 500, 2000, 8000];
 
+/// Shorter recordings are predicted at once: their length need not be known before.
+const SMALL = 2 ** 18;
+
 /// The length of a recording in seconds; null if the browser cannot read it, or not without decoding it.
 export const durationOf = (blob) =>
   new Promise((resolve) => {
+    if (blob.size < SMALL) return resolve(null);
     const audio = make("audio", { preload: "metadata" });
     const address = URL.createObjectURL(blob);
     const done = () => {
@@ -20,7 +24,7 @@ export const durationOf = (blob) =>
       URL.revokeObjectURL(address);
     };
     for (const kind of ["loadedmetadata", "error"]) audio.addEventListener(kind, done, { once: true });
-    setTimeout(done, 3000);
+    setTimeout(done, 1000);
     audio.src = address;
   });
 
@@ -35,7 +39,8 @@ export class Player {
     this.marks = make("span", { class: "marks", "aria-hidden": "true" });
     this.axis = make("div", { class: "lane axis", "aria-hidden": "true" });
     this.trouble = make("p", { class: "hint" });
-    this.picturePlace = make("div", { class: "lane picture" }, this.canvas, this.seek);
+    this.used = make("span", { class: "used", "aria-hidden": "true", hidden: true });
+    this.picturePlace = make("div", { class: "lane picture" }, this.canvas, this.used, this.seek);
     this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
     this.element = make("div", { class: "player" }, this.top, this.trouble, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.audio);
     this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
@@ -97,6 +102,13 @@ export class Player {
       }
     }
     this.updatePosition();
+  }
+
+  /// Marks the part of the recording that the model used.
+  setUsed({ start, seconds, share }, whole) {
+    this.used.hidden = share > 0.9999;
+    this.used.style.left = `${(100 * start) / whole}%`;
+    this.used.style.width = `${(100 * seconds) / whole}%`;
   }
 
   setAxis(isShown, seconds) {
