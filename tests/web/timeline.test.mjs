@@ -39,9 +39,9 @@ test("a click in a row plays from there, and hovering reads the value", async ()
   const lane = tab.locator('.rows [data-code="guitar"] .lane');
   const { width } = await lane.boundingBox();
   await lane.hover({ position: { x: 0.25 * width, y: 8 } });
-  assert.equal(await tab.textContent(".reading"), "0:02 · 10%");
+  assert.equal(await tab.textContent(".reading"), "0:02, probability 10%");
   await lane.hover({ position: { x: 0.65 * width, y: 8 } });
-  assert.equal(await tab.textContent(".reading"), "0:06 · 90%");
+  assert.equal(await tab.textContent(".reading"), "0:06, probability 90%");
   await shot(tab, "reading");
   await lane.click({ position: { x: 0.75 * width, y: 8 } });
   await isPlayingFrom(tab, 7.3);
@@ -53,12 +53,12 @@ test("the keyboard reads a row window by window and plays from there", async () 
   const lane = tab.getByRole("slider", { name: "dog" });
   const says = () => lane.getAttribute("aria-valuetext");
   await lane.focus();
-  assert.equal(await says(), "0:02, 40%", "the highest window first");
+  assert.equal(await says(), "0:02, probability 40%", "the highest window first");
   assert.equal(await tab.isVisible(".reading"), true);
   await tab.keyboard.press("ArrowRight");
-  assert.equal(await says(), "0:03, 20%");
+  assert.equal(await says(), "0:03, probability 20%");
   await tab.getByRole("slider", { name: "guitar" }).focus();
-  assert.equal(await tab.getByRole("slider", { name: "guitar" }).getAttribute("aria-valuetext"), "0:06, 90%, above the threshold");
+  assert.equal(await tab.getByRole("slider", { name: "guitar" }).getAttribute("aria-valuetext"), "0:06, probability 90%, above the threshold");
   await tab.keyboard.press("End");
   await tab.keyboard.press("PageUp");
   await tab.keyboard.press("ArrowRight");
@@ -135,6 +135,9 @@ test("a recording of more than twenty minutes has a coarse spectrogram", async (
     await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300, null, { timeout: 60_000 });
     assert.match(await tab.textContent(".player"), /A coarse spectrogram/);
     assert.deepEqual(tab.complaints, []);
+    // The times do not cover the frequencies beside the picture.
+    const [times, frequencies] = await Promise.all([tab.locator(".at").boundingBox(), tab.locator(".marks i").nth(2).boundingBox()]);
+    assert.ok(times.x + times.width <= frequencies.x, JSON.stringify([times, frequencies]));
     await shot(tab, "coarse");
     return darkestAt(tab, [0.1, 0.4, 0.6, 0.9]);
   };

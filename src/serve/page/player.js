@@ -42,7 +42,7 @@ export class Player {
     this.used = make("span", { class: "used", "aria-hidden": "true", hidden: true });
     this.picturePlace = make("div", { class: "lane picture" }, this.canvas, this.used, this.seek);
     this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
-    this.element = make("div", { class: "player" }, this.top, this.trouble, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.audio);
+    this.element = make("div", { class: "player" }, this.top, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.trouble, this.audio);
     this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
     // The axis has room for other times after a phone is turned.
     new ResizeObserver(() => this.drawAxis()).observe(this.axis);

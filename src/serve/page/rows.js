@@ -76,10 +76,11 @@ export class Rows {
     let [window, time] = [null, 0];
     const read = (at, isShown = true) => {
       [window, time] = [Math.min(windowAt(at), column.length - 1), at];
-      const value = { time: clock(time), score: this.page.translator.percent(column[window]) };
+      const { translator } = this.page;
+      const value = { time: clock(time), score: translator.percent(column[window]) };
       lane.setAttribute("aria-valuenow", time.toFixed(1));
-      lane.setAttribute("aria-valuetext", this.page.translator.text(column[window] > Math.fround(one.cutoff) ? "value_at_above" : "value_at", value));
-      if (isShown) this.showReading(lane, time / seconds, `${value.time} · ${value.score}`);
+      lane.setAttribute("aria-valuetext", translator.text(column[window] > Math.fround(one.cutoff) ? "value_at_above" : "value_at", value));
+      if (isShown) this.showReading(lane, time / seconds, translator.text("value_at", value));
     };
     const position = ({ clientX }) => {
       const { left, width } = lane.getBoundingClientRect();
