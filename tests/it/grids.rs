@@ -75,6 +75,29 @@ fn a_second_start_runs_only_missing_points() {
 }
 
 #[test]
+fn the_report_of_a_sweep_shows_the_best_point_the_axes_and_the_failures() {
+    let dir = dir("[grid]\n\"models.knn.k\" = [1, 3, 500]\n\"models.knn.metric\" = [\"euclidean\", \"cosine\"]\n");
+    let summary = json(&run(&dir, &[]).output().unwrap());
+    let page = dir.read("runs/tiny/grid.html");
+    let scored = summary["points"].as_array().unwrap().iter().filter(|point| point["score"]["value"].is_number());
+    let value = |point: &Value| point["score"]["value"].as_f64().unwrap();
+    let best = scored.clone().reduce(|best, other| if value(other) > value(best) { other } else { best }).unwrap();
+    assert!(page.contains(&format!("Best on the validation split: point {}, accuracy", best["point"])), "{page}");
+    assert!(page.contains(&format!("--set &#39;models.knn.k={}&#39;", best["values"]["models.knn.k"])), "{page}");
+    assert!(page.contains("On the test split it has accuracy"), "{page}");
+    for section in ["id=\"axes\"", "id=\"pairs\"", "id=\"points\"", "id=\"failures\""] {
+        assert!(page.contains(section), "{section}");
+    }
+    // Three values of one axis, two of the other, and a link to the report of each finished point.
+    assert_eq!(page.matches("heat best").count(), 1);
+    assert_eq!(page.matches("/report.html\">").count(), scored.count());
+    fs::remove_file(dir.path("runs/tiny/grid.html")).unwrap();
+    let printed = text(&dir.done(&["report", "tiny"]).stdout).to_owned();
+    assert!(printed.contains("4 of 6 points done; best on the validation split: point"), "{printed}");
+    assert_eq!(dir.read("runs/tiny/grid.html"), page);
+}
+
+#[test]
 fn only_selects_points() {
     let dir = dir(TWELVE);
     let some = json(&run(&dir, &["--only", "k=3", "--only", "metric=cosine"]).output().unwrap());

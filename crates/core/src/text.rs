@@ -135,6 +135,15 @@ pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
     keys.iter().map(|key| suffixes(key).find(is_unique).unwrap_or(key)).collect()
 }
 
+/// Quotes a word for the shell, always or only where needed.
+pub fn shell_quoted(word: &str, always: bool) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
+    if !always && !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 pub mod run_dir;
 pub mod sweep_record;
+pub mod sweep_table;
 pub mod tables;
 pub mod feature_tables;
 pub mod listing;

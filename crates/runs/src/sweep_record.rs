@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::run_dir;
-use timbre_core::files;
+use timbre_core::{
+    files,
+    text::{shell_quoted, toml_key},
+};
 use timbre_experiment::{AxisValues, HalvingSpec};
 
 /// Raise it when the file changes its form.
@@ -125,7 +128,52 @@ impl PointStatus {
     }
 }
 
+impl PointRecord {
+    /// The options that select the values of the point: `--set 'models.knn.k=3'`.
+    pub fn set_options(&self) -> String {
+        let option = |(key, value): (&String, &Json)| {
+            format!("--set {}", shell_quoted(&format!("{key}={}", as_toml(value)), true))
+        };
+        self.values.iter().map(option).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The score of a finished point.
+    pub fn final_score(&self) -> Option<&PointScore> {
+        self.score.as_ref().filter(|_| self.status.is_final())
+    }
+}
+
+/// A value of an axis as TOML: JSON has the same numbers, texts and lists, and other tables.
+fn as_toml(value: &Json) -> String {
+    match value {
+        Json::Object(table) => {
+            let entries = table.iter().map(|(key, value)| format!("{} = {}", toml_key(key), as_toml(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Json::Array(items) => format!("[{}]", items.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
 impl SweepRecord {
+    /// The points of the last round of successive halving, or all points.
+    pub fn last_round(&self) -> impl Iterator<Item = &PointRecord> {
+        let last = self.points.iter().map(|point| point.round).max();
+        self.points.iter().filter(move |point| Some(point.round) == last)
+    }
+
+    /// The point with the highest score on the validation split. None without a validation split (choosing on the test split would
+    /// bias its score) and as long as points are missing.
+    pub fn best_on_validation(&self) -> Option<(&PointRecord, &PointScore)> {
+        let scored = self.last_round().filter_map(|point| Some((point, point.final_score()?)));
+        let scored: Vec<_> = scored.filter(|(_, score)| score.split == "validation").collect();
+        if scored.len() < 2 || self.waiting() > 0 {
+            return None;
+        }
+        // The first of several.
+        scored.into_iter().reduce(|best, other| if other.1.value > best.1.value { other } else { best })
+    }
+
     pub fn count(&self, status: PointStatus) -> usize {
         self.points.iter().filter(|point| point.status == status).count()
     }
@@ -197,6 +245,15 @@ impl SweepDir {
     /// `grid_results.csv`: the comparison table of the points.
     pub fn table(&self) -> PathBuf {
         self.0.join("grid_results.csv")
+    }
+
+    /// `grid.html`: the report of the sweep.
+    pub fn report(&self) -> PathBuf {
+        self.0.join("grid.html")
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     pub fn exists(&self) -> bool {

@@ -4,21 +4,18 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::latest::{RunIdentity, SweepIdentity};
-use super::{ExitStatus, arguments_text, print, print_data, quoted};
+use super::{ExitStatus, arguments_text, print, print_data};
 use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{print_failures, print_missing_reports};
-use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
-use timbre_core::{
-    cancel::Cancelled,
-    error::UserError,
-    progress::Printer,
-    text::{count, toml_key},
-};
+use crate::execution::sweep::{self, SweepOptions, SweepOutcome};
+use timbre_core::{cancel::Cancelled, error::UserError, progress::Printer, text::count};
 use timbre_experiment::ExpandedGrid;
+use timbre_reports::sweep_report;
 use timbre_runs::{
     run_dir,
-    sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus},
+    sweep_record::{PointRecord, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus},
+    sweep_table,
 };
 
 pub fn run(
@@ -48,13 +45,17 @@ pub fn run(
     if as_json {
         print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
-        print(&table::text(record))?;
+        print(&sweep_table::text(record))?;
     }
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Repeated at the end, where they are seen; with --quiet too.
     print_failures(failed.iter().copied(), record.points.len());
     print_missing_reports(&outcome.missing_reports);
     settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
+    match sweep_report::write(&outcome.sweep_dir, record) {
+        Ok(()) => settings.printer.message(&outcome.sweep_dir.report().display().to_string()),
+        Err(error) => settings.printer.message(&format!("warning: the report could not be written: {error:#}")),
+    }
     if let Some(best) = best_point(record) {
         settings.printer.message(&best);
     }
@@ -99,40 +100,15 @@ fn print_changes(
     }
 }
 
-/// The point with the highest score on the validation split, and the options that select it. None without a validation split (choosing on
-/// the test split would bias its score) and as long as points are missing.
+/// The best point on the validation split, and the options that select it.
 fn best_point(record: &SweepRecord) -> Option<String> {
-    let last_round = record.points.iter().map(|point| point.round).max()?;
-    let points: Vec<&PointRecord> = record.points.iter().filter(|point| point.round == last_round).collect();
-    let scored =
-        points.iter().filter(|point| point.status.is_final()).filter_map(|point| Some((point, point.score.as_ref()?)));
-    let mut scored: Vec<(&&PointRecord, &PointScore)> =
-        scored.filter(|(_, score)| score.split == "validation").collect();
-    if scored.len() < 2 || record.waiting() > 0 {
-        return None;
-    }
-    scored.sort_by(|(_, a), (_, b)| b.value.total_cmp(&a.value));
-    let (best, score) = scored[0];
-    let options =
-        best.values.iter().map(|(key, value)| format!(" --set {}", quoted(&format!("{key}={}", as_toml(value)), true)));
+    let (best, score) = record.best_on_validation()?;
     Some(format!(
-        "Best of {} on the validation split: point {}, {score}\n {}",
-        count(points.len(), "point"),
+        "Best of {} on the validation split: point {}, {score}\n  {}",
+        count(record.last_round().count(), "point"),
         best.number,
-        options.collect::<String>()
+        best.set_options()
     ))
-}
-
-/// A value of an axis as TOML: JSON has the same numbers, texts and lists, and other tables.
-fn as_toml(value: &Value) -> String {
-    match value {
-        Value::Object(table) => {
-            let entries = table.iter().map(|(key, value)| format!("{} = {}", toml_key(key), as_toml(value)));
-            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
-    }
 }
 
 /// A summary: `3 of 4 points done, 1 failed (2 new)`.

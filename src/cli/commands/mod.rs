@@ -18,7 +18,7 @@ use timbre_core::{
     cancel::Cancelled,
     error::{ExitStatus, UserError},
     progress::{Printer, eprint_line},
-    text::for_terminal,
+    text::{for_terminal, shell_quoted},
 };
 use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
@@ -206,7 +206,7 @@ fn again(common: &GlobalArgs, target: &ExperimentArgs) -> String {
 /// [`again`] for the arguments of a run.
 fn arguments_text(common: &GlobalArgs, arguments: &Arguments) -> String {
     let data = arguments.data.iter().map(|name| format!(" --data {name}"));
-    let set = arguments.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
+    let set = arguments.set.iter().map(|set| format!(" --set {}", shell_quoted(set, true)));
     let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
     let is_default = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
         Some(default) => cache == Path::new(&default),
@@ -217,16 +217,7 @@ fn arguments_text(common: &GlobalArgs, arguments: &Arguments) -> String {
 }
 
 fn folder(path: &Path) -> String {
-    quoted(&path.display().to_string(), false)
-}
-
-/// Quotes a word for the shell, always or only where needed.
-fn quoted(word: &str, always: bool) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
-    if !always && !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    shell_quoted(&path.display().to_string(), false)
 }
 
 fn settings(common: &GlobalArgs, fresh: bool) -> Settings {

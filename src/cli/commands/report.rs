@@ -1,4 +1,4 @@
-//! `timbre report`: rewrite the report of a run.
+//! `timbre report`: rewrite the report of a run or of a sweep.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,23 @@ use anyhow::{Context, Result};
 use super::{ExitStatus, print};
 use crate::cli::args::{FigureArgs, GlobalArgs};
 use crate::execution::run::AudioSource;
-use timbre_core::progress::Printer;
+use timbre_core::{progress::Printer, text::count};
 use timbre_inputs::data::DataDirs;
 use timbre_reports::{
     plot::ImageFormat,
     run_report::{self, FigureFile, FindRecording},
+    sweep_report,
 };
-use timbre_runs::run_dir::{self, ReportFile};
+use timbre_runs::{
+    run_dir::{self, ReportFile},
+    sweep_record::SweepDir,
+};
 use timbre_signal::audio::Excerpt;
 
 pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures: &FigureArgs) -> Result<ExitStatus> {
+    if let Some(sweep) = SweepDir::find(&common.runs, run) {
+        return report_sweep(common, &sweep);
+    }
     let folder = run_dir::find(&common.runs, run)?;
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
     let printer = Printer::new(common.quiet);
@@ -42,6 +49,19 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
     write_figures(figures, &report.figures, printer)?;
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
     printer.message(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
+    Ok(ExitStatus::Done)
+}
+
+/// Rewrites the report of a sweep.
+fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
+    let record = sweep.read()?;
+    sweep_report::write(sweep, &record)?;
+    let done = format!("{} of {} done", record.finished(), count(record.expected(), "point"));
+    print(&match record.best_on_validation() {
+        Some((best, score)) => format!("{done}; best on the validation split: point {}, {score}\n", best.number),
+        None => format!("{done}\n"),
+    })?;
+    Printer::new(common.quiet).message(&format!("Next: open {}", sweep.report().display()));
     Ok(ExitStatus::Done)
 }
 

@@ -1,9 +1,9 @@
 //! Successive halving: the points with the best validation score reach the next round.
 
-use super::table::{self, short_name};
 use timbre_core::text::count;
 use timbre_evaluation::metrics::is_loss;
 use timbre_experiment::HalvingSpec;
+use timbre_runs::sweep_table::{self, short_name};
 use timbre_runs::{run_dir, sweep_record::PointRecord};
 
 /// The model whose budget grows, if the key names one: points are ranked by this model alone.
@@ -15,7 +15,7 @@ fn model_of(halving: &HalvingSpec) -> Option<&str> {
 fn ranked<'a>(points: &'a [PointRecord], round: usize, halving: &HalvingSpec) -> Vec<(&'a PointRecord, f64)> {
     let scored = |point: &'a PointRecord| {
         let run = point.run.as_ref().filter(|_| point.status.is_final())?;
-        let score = table::score(&run_dir::read_record(run).ok()?, model_of(halving))?;
+        let score = sweep_table::score(&run_dir::read_record(run).ok()?, model_of(halving))?;
         // Never the test split: a score on the split of the choice is not a result.
         let sign = if is_loss(&score.metric) { -1.0 } else { 1.0 };
         (score.split == "validation").then_some((point, sign * score.value))

@@ -23,6 +23,7 @@ use timbre_core::{
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
+use timbre_runs::sweep_table::{self, short_name};
 
 pub mod point;
 mod point_filter;
@@ -31,7 +32,6 @@ mod rounds;
 mod halving;
 pub mod features;
 pub mod failures;
-pub mod table;
 pub mod plan;
 pub mod estimate;
 pub mod watch;
@@ -39,7 +39,6 @@ pub mod watch;
 use failures::{FailureLog, MissingReport};
 use point::{PointLoader, PriorRun, SweepPoint, update_from_run};
 use queue::WorkQueue;
-use table::short_name;
 
 /// The time between two attempts at a point that another process holds.
 const RETRY_AFTER: Duration = Duration::from_millis(300);
@@ -140,7 +139,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
     };
     let left = sweep_dir.leave(lock).and_then(|()| {
         let record = sweep_dir.read()?;
-        table::write(&sweep_dir.table(), &record)?;
+        sweep_table::write(&sweep_dir.table(), &record)?;
         Ok(record)
     });
     let mut record = result.and(left).inspect_err(|_| sweep.failures.print_all(grid.points.len()))?;

@@ -11,11 +11,11 @@ use super::estimate::{Estimate, Likeness, PastRuns};
 use super::features::{self, Group};
 use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
-use super::table::{cell_text, short_name, short_names};
 use crate::execution::run::{self, Settings, inspect::Inspection};
 use timbre_core::{error::ExitStatus, progress::seconds, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::{cache::FeatureCache, extraction::Extraction};
+use timbre_runs::sweep_table::{cell_text, short_name, short_names};
 use timbre_runs::{sweep_record::SCHEMA, tables::aligned};
 
 /// A sweep before it runs.

@@ -8,7 +8,6 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::table;
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, Settings};
 use timbre_core::cancel::Cancelled;
@@ -16,6 +15,7 @@ use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment, point_name
 use timbre_runs::{
     run_dir::{self, RunRecord, Status},
     sweep_record::{PointRecord, PointStatus},
+    sweep_table,
 };
 
 /// One point in one round.
@@ -200,5 +200,5 @@ pub fn update_from_run(point: &mut PointRecord, run: &Path, record: &RunRecord) 
         true => "its last run failed: see its log".to_owned(),
         false => failures.join("; "),
     });
-    point.score = point.status.is_final().then(|| table::score(record, None)).flatten();
+    point.score = point.status.is_final().then(|| sweep_table::score(record, None)).flatten();
 }

@@ -1,8 +1,8 @@
 //! `--only`: selects points of a sweep.
 
 use super::point::SweepPoint;
-use super::table::{self, cell_text};
 use timbre_experiment::suggest;
+use timbre_runs::sweep_table::{cell_text, short_names};
 
 /// Whether a point matches all of `wanted`: `KEY=VALUE`, where KEY is an axis or its end, or a part of the name of the point.
 pub fn matches(point: &SweepPoint, wanted: &[String]) -> bool {
@@ -28,7 +28,7 @@ pub fn why_none_matches(points: &[SweepPoint], wanted: &[String]) -> String {
 
 /// Suggests axes, by their whole names or by their ends.
 fn help(key: &str, axes: &[&str]) -> String {
-    let ends = table::short_names(axes);
+    let ends = short_names(axes);
     let known = if key.contains('.') { axes } else { &ends };
     suggest::help(key, known.iter().copied(), "Axes here")
 }

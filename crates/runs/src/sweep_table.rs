@@ -5,14 +5,14 @@ use indexmap::{IndexMap, IndexSet};
 use polars_core::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
+use crate::run_dir::{self, ResultRow, RunRecord};
+use crate::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
+use crate::tables::{self, aligned, cell};
 use timbre_core::files;
 use timbre_evaluation::metrics::{
     is_loss,
     replicates::{self, metric_of_interval_bound},
 };
-use timbre_runs::run_dir::{self, ResultRow, RunRecord};
-use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
-use timbre_runs::tables::{self, aligned, cell};
 
 /// One model of a point on one split.
 pub struct Row<'a> {
