@@ -278,14 +278,21 @@ def mixtures(x, y, xt):
     return out
 
 
-def balanced(x, y, xt):
-    """Logistic regression with class weights, on standardized columns."""
+def logistic_variants(x, y, xt):
+    """Logistic regression with class weights, and with a penalized bias on standardized and on raw columns."""
     out = []
+    scaler = StandardScaler().fit(x)
+    a, at = scaler.transform(x), scaler.transform(xt)
     for multi in ("ovr", "multinomial"):
         model = LogisticRegression(C=0.5, tol=1e-10, max_iter=200000, class_weight="balanced")
         model = OneVsRestClassifier(model) if multi == "ovr" else model
         case = {"multi": multi, "c": 0.5, "class_weight": "balanced"}
-        out.append({**case, "probabilities": numbers(model.fit(x, y).predict_proba(xt))})
+        out.append({**case, "probabilities": numbers(model.fit(a, y).predict_proba(at))})
+    for standardize, c in ((True, 0.5), (False, 0.01)):
+        model = OneVsRestClassifier(LogisticRegression(C=c, solver="liblinear", tol=1e-10, max_iter=100000))
+        case = {"multi": "ovr", "c": c, "standardize": standardize, "penalize_bias": True}
+        train, test = (a, at) if standardize else (x, xt)
+        out.append({**case, "probabilities": numbers(model.fit(train, y).predict_proba(test))})
     return out
 
 
@@ -315,7 +322,7 @@ def rows(sets):
             case["l1"].append({"c": c, "columns": np.flatnonzero(weights).tolist()})
         case["hist_gradient_boosting"] = boosting(x, y, xt)
         case["gmm"] = mixtures(a, y, at)
-        case["logistic"] = balanced(a, y, at)
+        case["logistic"] = logistic_variants(x, y, xt)
         case["preparation"] = []
         for select, pca in ((10, None), (None, 4), (None, 0.7), (20, 3)):
             steps = [StandardScaler()]

@@ -380,8 +380,8 @@ fn mixtures_of_one_component_equal_scikit_learn() {
 }
 
 #[test]
-fn balanced_logistic_regression_equals_scikit_learn() {
-    assert_probabilities("logistic", &["multi", "c", "class_weight"], 1e-4);
+fn logistic_regression_with_class_weights_or_a_penalized_bias_equals_scikit_learn() {
+    assert_probabilities("logistic", &["multi", "c", "class_weight", "standardize", "penalize_bias"], 1e-4);
 }
 
 #[test]

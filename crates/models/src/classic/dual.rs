@@ -5,8 +5,8 @@
 //! over blocks of columns, and one more pass at the end for W = Xᵀ·A. The inner product of two points is aᵀ·G·b, the same as
 //! that of their weights, so gradients and tolerances mean the same as in the primal.
 //!
-//! Conventions: columns are centred within the pass, which does not change the minimum (the bias is free) and keeps a large
-//! mean out of the products. G is f64: f32 sums would be wrong in the seventh digit of ‖x‖², which for features with large n·d
+//! Conventions: unless the bias is penalized, columns are centred within the pass, which does not change the minimum (the bias is
+//! free) and keeps a large mean out of the products. G is f64: f32 sums would be wrong in the seventh digit of ‖x‖², which for features with large n·d
 //! is more than one unit of a margin.
 //!
 //! Memory: 4n² bytes (half of G), a block of columns and a panel of 1,024 columns in f64.
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::newton::{Columns, Space, Vector};
 use super::products::{PANEL_COLUMNS, View, add_product, dot64};
-use super::scaling::Scaler;
+use super::scaling::{Scaler, Scaling};
 use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -41,7 +41,7 @@ fn tile_positions(rows: usize) -> Vec<(usize, usize)> {
 
 impl Dual {
     /// One pass over the columns: the Gram matrix, and the scaler that was applied.
-    pub fn new(set: &FeatureSet, standardize: bool) -> Result<(Dual, Scaler)> {
+    pub fn new(set: &FeatureSet, scaling: Scaling) -> Result<(Dual, Scaler)> {
         let rows = set.len();
         let strips = chunk_ranges(rows, TILE);
         let positions = tile_positions(rows);
@@ -51,7 +51,7 @@ impl Dual {
         let (mut block, mut panel) = (Vec::new(), Vec::new());
         for columns in chunk_ranges(set.dims(), set.block_columns()) {
             set.read(0..rows, columns.clone(), &mut block)?;
-            scaler.push_columns(&block, columns.len(), standardize);
+            scaler.push_columns(&block, columns.len(), scaling);
             for part in chunk_ranges(columns.len(), PANEL_COLUMNS) {
                 let depth = part.len();
                 widen(&scaler, &block, columns.start, columns.len(), part, &mut panel);

@@ -1,7 +1,7 @@
 //! Logistic regression with an L2 penalty.
 //!
 //! Conventions: the objective is ½‖W‖² + C · Σ loss over the training clips with an unpenalized bias, as in scikit-learn's
-//! LogisticRegression with solver "lbfgs" (its "liblinear" penalizes the bias too and finds another minimum). `ovr` is its
+//! LogisticRegression with solver "lbfgs"; with `penalize_bias` as with "liblinear", which finds another minimum. `ovr` is its
 //! OneVsRestClassifier around that: each class against the rest, with the probabilities divided by their sum. `multinomial` is
 //! one softmax over all classes; for two classes both peers fit a single column, and so does this model.
 //! With several labels per clip it is OneVsRestClassifier on an indicator matrix: each class has its own probability, and they
@@ -26,7 +26,7 @@ use super::primal::{self, Primal};
 use super::products::dot;
 use super::reduced;
 use super::row_model::{ClassWeight, Prepared};
-use super::scaling::Scaler;
+use super::scaling::{Scaler, Scaling};
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
 use crate::device::Device;
@@ -77,6 +77,9 @@ row_spec! {
         /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
         #[schemars(range(min = 1))]
         pub max_iterations: usize = 100,
+        /// Penalize the bias as if it were the weight of a column of ones, like scikit-learn's solver "liblinear". Default: false.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub penalize_bias: bool = false,
         /// "balanced" weights the clips in inverse proportion to the frequency of their class; with
         /// "ovr", each class against the rest. Default: all count 1.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +172,15 @@ struct Minimum {
 }
 
 impl Logistic {
+    /// The minimum is the same with and without centring unless the bias is penalized, and easier to find with it.
+    fn scaling(&self) -> Scaling {
+        match (self.standardize, self.penalize_bias) {
+            (true, _) => Scaling::Standardized,
+            (false, false) => Scaling::Centred,
+            (false, true) => Scaling::Raw,
+        }
+    }
+
     fn minimum(&self, train: &FeatureSet, task: Task, memory_budget: usize) -> Result<Minimum> {
         let (n_classes, dims) = (train.n_classes(), train.dims());
         let mut clips = vec![0; n_classes];
@@ -211,7 +223,7 @@ impl Logistic {
             weights[class * dims..(class + 1) * dims].iter_mut().zip(row).for_each(|(w, &x)| *w = factor * x);
             bias[class] = factor * solution.point.bias[column];
             if !self.standardize {
-                // The solver saw centred columns.
+                // The solver may have seen centred columns.
                 bias[class] -= factor * row.iter().zip(scaler.mean()).map(|(w, &m)| w * f64::from(m)).sum::<f64>();
             }
         };
@@ -243,13 +255,13 @@ impl Logistic {
         memory_budget: usize,
     ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
         if train.dims() > train.len() && dual::bytes(train.len()) <= memory_budget {
-            let (span, scaler) = Dual::new(train, self.standardize)?;
+            let (span, scaler) = Dual::new(train, self.scaling())?;
             let solution = self.problem(&span, link, targets, columns).solve()?;
             drop(span);
             let weights = Dual::weights(train, &scaler, &solution.point.coefficients)?;
             return Ok((weights, solution, scaler, format!("dual, {} clips", train.len())));
         }
-        let scaler = Scaler::fit_with(train, self.standardize)?;
+        let scaler = Scaler::fit_with(train, self.scaling())?;
         let hold = primal::bytes(train) <= memory_budget;
         let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, targets, columns).solve()?;
         let Columns { values, .. } = solution.point.coefficients.clone();
@@ -270,6 +282,7 @@ impl Logistic {
             targets,
             columns,
             strength: self.c,
+            penalizes_bias: self.penalize_bias,
             tolerance: self.tolerance,
             max_iterations: self.max_iterations,
         }

@@ -9,7 +9,7 @@
 //! products; with [`Link::Softmax`] they are one problem. Every number that controls a problem is a list with one entry per
 //! column; [`Link::pool`] makes the entries of one problem equal.
 //!
-//! Everything is f64. The bias is not penalized.
+//! Everything is f64. The bias is penalized like a weight if the problem says so.
 
 use anyhow::{Result, ensure};
 
@@ -208,6 +208,8 @@ pub struct Problem<'a, S: Space> {
     pub columns: usize,
     /// C: the weight of the losses against ½‖W‖².
     pub strength: f64,
+    /// Add ½·bias² to the objective.
+    pub penalizes_bias: bool,
     /// Stop when the 2-norm of the gradient is this share of that at zero.
     pub tolerance: f64,
     pub max_iterations: usize,
@@ -263,9 +265,21 @@ impl<S: Space> Problem<'_, S> {
         let mut gradient = self.pull(residuals)?;
         let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
         gradient.coefficients.blend(&strength, &ones, &x.coefficients);
-        gradient.bias.iter_mut().for_each(|bias| *bias *= self.strength);
+        for (bias, &at) in gradient.bias.iter_mut().zip(&x.bias) {
+            *bias = self.strength * *bias + self.bias_penalty() * at;
+        }
         gradient.margins = self.space.margins(&gradient.coefficients)?;
         Ok(gradient)
+    }
+
+    /// The factor of ½·bias² in the objective.
+    fn bias_penalty(&self) -> f64 {
+        f64::from(self.penalizes_bias)
+    }
+
+    /// The inner product of what is penalized.
+    fn penalized_inner(&self, a: &Vector, b: &Vector, column: usize) -> f64 {
+        self.space.inner(a, b, column) + self.bias_penalty() * a.bias[column] * b.bias[column]
     }
 
     /// Xᵀ·r and the sums of r; the margins stay empty.
@@ -309,7 +323,8 @@ impl<S: Space> Problem<'_, S> {
             let logits = direction.logits();
             let curved = self.link.curve(p, self.targets, logits.clone());
             let curvatures = (0..k).map(|k| {
-                self.space.inner(&direction, &direction, k) + self.strength * dot64(logits.column(k), curved.column(k))
+                self.penalized_inner(&direction, &direction, k)
+                    + self.strength * dot64(logits.column(k), curved.column(k))
             });
             let curvatures = self.link.pool(curvatures.collect());
             let alpha: Vec<f64> = (0..k)
@@ -322,7 +337,7 @@ impl<S: Space> Problem<'_, S> {
             residual.coefficients.blend(&ones, &bent_alpha, &pulled.coefficients);
             residual.coefficients.blend(&ones, &straight, &direction.coefficients);
             for (k, bias) in residual.bias.iter_mut().enumerate() {
-                *bias += bent_alpha[k] * pulled.bias[k];
+                *bias += bent_alpha[k] * pulled.bias[k] + straight[k] * self.bias_penalty() * direction.bias[k];
             }
             residual.margins = self.space.margins(&residual.coefficients)?;
             let before = std::mem::replace(&mut squares, self.squares(&residual));
@@ -338,7 +353,7 @@ impl<S: Space> Problem<'_, S> {
     /// The largest of 1, ½, ¼ … that lowers each problem enough (Armijo); 0 where the problem is solved or no step does.
     fn line_search(&self, x: &Vector, gradient: &Vector, step: &Vector, losses: &[f64], done: &[bool]) -> Vec<f64> {
         let inner = |a: &Vector, b: &Vector| {
-            self.link.pool((0..self.columns).map(|k| self.space.inner(a, b, k)).collect::<Vec<_>>())
+            self.link.pool((0..self.columns).map(|k| self.penalized_inner(a, b, k)).collect::<Vec<_>>())
         };
         let (xx, xs, ss) = (inner(x, x), inner(x, step), inner(step, step));
         let slope = self.link.pool(

@@ -21,31 +21,40 @@ pub struct Scaler {
     std: Vec<f32>,
 }
 
+/// What a fit does to the columns of its training rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    Raw,
+    /// Zero mean.
+    Centred,
+    /// Zero mean and unit variance.
+    Standardized,
+}
+
 impl Scaler {
     /// The mean and standard deviation of every column, in one pass over the set.
     pub fn fit(set: &FeatureSet) -> Result<Scaler> {
-        Self::fit_with(set, true)
+        Self::fit_with(set, Scaling::Standardized)
     }
 
-    /// [`Self::fit`]; without `standardize`, a scaler that only subtracts the means.
-    pub fn fit_with(set: &FeatureSet, standardize: bool) -> Result<Scaler> {
+    /// [`Self::fit`] with another scaling: what it leaves alone has mean 0 and deviation 1.
+    pub fn fit_with(set: &FeatureSet, scaling: Scaling) -> Result<Scaler> {
         let mut scaler = Scaler::default();
         let mut block = Vec::new();
         for columns in chunk_ranges(set.dims(), set.block_columns()) {
             set.read(0..set.len(), columns.clone(), &mut block)?;
-            scaler.push_columns(&block, columns.len(), standardize);
+            scaler.push_columns(&block, columns.len(), scaling);
         }
         Ok(scaler)
     }
 
-    /// Adds the columns of a block that has every row. Blocks come from left to right and start from the default scaler; without
-    /// `standardize` the deviation counts as 1.
-    pub fn push_columns(&mut self, block: &[f32], width: usize, standardize: bool) {
+    /// Adds the columns of a block that has every row. Blocks come from left to right and start from the default scaler.
+    pub fn push_columns(&mut self, block: &[f32], width: usize, scaling: Scaling) {
         let strips: Vec<_> =
             chunk_ranges(width, 256).into_par_iter().map(|strip| column_moments(block, width, strip)).collect();
         for (mean, std) in strips.into_iter().flatten() {
-            self.mean.push(mean as f32);
-            self.std.push(if standardize { std as f32 } else { 1.0 });
+            self.mean.push(if scaling == Scaling::Raw { 0.0 } else { mean as f32 });
+            self.std.push(if scaling == Scaling::Standardized { std as f32 } else { 1.0 });
         }
     }
 

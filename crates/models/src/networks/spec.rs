@@ -10,7 +10,7 @@ use serde_json::{Map, Value, from_value, json, to_value};
 
 use super::{InputShape, LayerRow, NetworkKind};
 use crate::FeatureChoice;
-use crate::training::hyperparameters::{Training, with_default};
+use crate::training::hyperparameters::{Preset, Training, with_default};
 
 /// A network as a model of an experiment.
 ///
@@ -69,6 +69,9 @@ impl<'de, K: NetworkKind + DeserializeOwned> Deserialize<'de> for NetworkSpec<K>
         let mut own = Map::deserialize(deserializer)?;
         let features = own.remove("features").map(from_value).transpose().map_err(D::Error::custom)?;
         let mut training = object(&K::training_defaults());
+        if let Some(preset) = own.get("preset") {
+            training.extend(from_value::<Preset>(preset.clone()).map_err(D::Error::custom)?.defaults());
+        }
         for key in TRAINING.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
             training.extend(own.remove_entry(key));
         }
@@ -141,6 +144,15 @@ mod tests {
         let spec: Conv1dMfcc = from_value(json!({ "features": "mfcc" })).unwrap();
         assert_eq!((spec.training.epochs, spec.training.patience), (500, Some(10)));
         assert_eq!(spec.features.0.as_deref().unwrap(), ["mfcc"]);
+    }
+
+    #[test]
+    fn a_preset_changes_defaults_and_no_written_key() {
+        let spec: Resnet18 = from_value(json!({ "preset": "fit_one_cycle", "batch_size": 16 })).unwrap();
+        let Training { beta2, epsilon, weight_decay, learning_rate, batch_size, .. } = spec.training;
+        assert_eq!((beta2, epsilon, weight_decay, learning_rate, batch_size), (0.99, 1e-5, 0.01, 1e-3, 16));
+        let spec: Resnet18 = from_value(json!({ "preset": "fine_tune" })).unwrap();
+        assert_eq!((spec.training.learning_rate, spec.training.batch_size), (2e-3, 64));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct TaggingCrnn {
     /// Zero frames before and after the clip. Default: 37.
     #[schemars(range(min = 0, max = 10000))]
     pub padding: usize,
+    /// Max pooling over frames in the four blocks: the recurrent layers see the frames divided by their product. Smaller pools
+    /// suit clips of a few seconds. Default: [2, 3, 4, 4], for 29 s.
+    pub time_pools: [usize; 4],
     /// Dropout before the head, 0 to below 1. Default: 0.3.
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
@@ -44,26 +47,26 @@ pub struct TaggingCrnn {
 
 impl Default for TaggingCrnn {
     fn default() -> Self {
-        TaggingCrnn { padding: 37, dropout: 0.3, head: HeadKind::Linear }
+        TaggingCrnn { padding: 37, time_pools: [2, 3, 4, 4], dropout: 0.3, head: HeadKind::Linear }
     }
 }
 
-const BLOCKS: [BlockSpec; 4] = [
-    BlockSpec { filters: 64, pool: [2, 2] },
-    BlockSpec { filters: 128, pool: [3, 3] },
-    BlockSpec { filters: 128, pool: [4, 4] },
-    BlockSpec { filters: 128, pool: [4, 4] },
-];
+/// Filters and pooling over bands of the blocks.
+const BLOCKS: [(usize, usize); 4] = [(64, 2), (128, 3), (128, 4), (128, 4)];
 const BLOCK_DROPOUT: f64 = 0.1;
 const HIDDEN: usize = 32;
 
 impl TaggingCrnn {
+    fn blocks(&self) -> [BlockSpec; 4] {
+        std::array::from_fn(|n| BlockSpec { filters: BLOCKS[n].0, pool: [BLOCKS[n].1, self.time_pools[n]] })
+    }
+
     /// The table up to the input of the recurrent layers, `[frames, values]`.
     fn table(&self, input: InputShape) -> Result<LayerTable> {
         let mut table = LayerTable::new(input, 1)?;
         let padded = vec![1, input.height, input.width + 2 * self.padding];
         table.add("pad", format!("{} zero frames on each side", self.padding), padded, 0, 0);
-        backbone_rows(&BLOCKS, &mut table)?;
+        backbone_rows(&self.blocks(), &mut table)?;
         table.shape = vec![table.shape[2], table.shape[0] * table.shape[1]];
         Ok(table)
     }
@@ -79,7 +82,9 @@ impl NetworkKind for TaggingCrnn {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.head.sequence_faults()
+        let pools = self.time_pools.iter().any(|&pool| pool == 0);
+        let fault = pools.then(|| Fault::new("time_pools", "write four numbers of frames, each 1 or more"));
+        self.head.sequence_faults().into_iter().chain(fault).collect()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
@@ -98,7 +103,7 @@ impl NetworkKind for TaggingCrnn {
         let [_, values] = self.table(input)?.shape[..] else { unreachable!("a sequence") };
         let net = Net {
             padding: self.padding,
-            features: Backbone::new(&BLOCKS, input.height, BLOCK_DROPOUT, device),
+            features: Backbone::new(&self.blocks(), input.height, BLOCK_DROPOUT, device),
             gru1: Gru::new(values, HIDDEN, device),
             gru2: Gru::new(HIDDEN, HIDDEN, device),
             dropout: Dropout::new(self.dropout),

@@ -5,7 +5,7 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use timbre_core::registry::Fault;
 
 use super::early_stopping::LOSS;
@@ -66,20 +66,41 @@ pub enum Sampling {
     Balanced,
 }
 
-/// A recipe that replaces several keys.
+/// A recipe of fastai. It replaces several keys and has defaults of its own for others: fastai's Adam (`optimizer = "adamw"`,
+/// `beta2 = 0.99`, `epsilon = 1e-5`, `weight_decay = 0.01`), `batch_size = 64`, and a learning rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// No recipe: all keys apply.
     #[default]
     None,
-    /// fastai's `fit_one_cycle`: one cycle over all epochs with its peak at a quarter. It replaces the keys of schedule and
-    /// warm-up.
+    /// fastai's `fit_one_cycle`: one cycle over all epochs with its peak at a quarter; `learning_rate = 1e-3`. It replaces the
+    /// keys of schedule and warm-up.
     FitOneCycle,
     /// fastai's `fine_tune`: `freeze_epochs` epochs of the head (and of the batch norms below it), then `epochs` epochs of all
-    /// groups at half the rate, down to a hundredth of that at the input. It replaces the keys of schedule, warm-up and group
-    /// rates.
+    /// groups at half the rate, down to a hundredth of that at the input; `learning_rate = 2e-3`. It replaces the keys of
+    /// schedule, warm-up and group rates.
     FineTune,
+}
+
+impl Preset {
+    /// The training keys whose defaults the recipe changes.
+    pub fn defaults(self) -> Map<String, Value> {
+        let learning_rate = match self {
+            Preset::None => return Map::new(),
+            Preset::FitOneCycle => 1e-3,
+            Preset::FineTune => 2e-3,
+        };
+        let keys: [(&str, Value); 6] = [
+            ("optimizer", "adamw".into()),
+            ("beta2", 0.99.into()),
+            ("epsilon", 1e-5.into()),
+            ("weight_decay", 0.01.into()),
+            ("batch_size", 64.into()),
+            ("learning_rate", learning_rate.into()),
+        ];
+        keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
 }
 
 /// Which part of a recording longer than a clip is trained on.
@@ -171,7 +192,8 @@ pub struct Training {
     /// With "step" and "plateau": the factor on the rate.
     #[schemars(range(min = 1e-6, max = 1.0))]
     pub factor: f64,
-    /// A recipe that replaces several keys: "none", "fit_one_cycle" or "fine_tune".
+    /// A recipe of fastai that replaces several keys and changes the defaults of others: "none", "fit_one_cycle" or
+    /// "fine_tune".
     pub preset: Preset,
     /// Run a learning-rate range test from 1e-7 to 10 before the training and use the rate that it suggests.
     pub find_rate: bool,
