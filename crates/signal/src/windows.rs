@@ -31,7 +31,8 @@ pub struct WindowSpec {
     /// Seconds from one window to the next. Default: 1.0.
     #[schemars(range(min = 0.001, max = 36000.0))]
     pub hop: f64,
-    /// How to fill the window of a shorter recording: "pad" (zeros after it) or "repeat" (the recording again). Default: `pad`.
+    /// How to fill the window of a shorter recording: "pad" (zeros after it), "repeat" (the recording again) or "mirror" (back and
+    /// forth). Default: `pad`.
     pub short: Short,
 }
 
@@ -41,7 +42,7 @@ impl Default for WindowSpec {
     }
 }
 
-/// How to fill the window of a recording that is shorter than a window.
+/// How to fill a clip or window with a recording that is shorter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Short {
@@ -50,6 +51,27 @@ pub enum Short {
     Pad,
     /// The recording again, as often as needed.
     Repeat,
+    /// The recording backwards, forwards again, and so on.
+    Mirror,
+}
+
+impl Short {
+    pub fn is_default(&self) -> bool {
+        *self == Short::default()
+    }
+
+    /// Makes `samples` at least `length` samples long.
+    pub fn fill(self, samples: &mut Vec<f32>, length: usize) {
+        let n = samples.len();
+        samples.resize(length.max(n), 0.0);
+        if self == Short::Pad || n == 0 {
+            return;
+        }
+        for i in n..samples.len() {
+            let (repeated, turned) = (i % n, i % (2 * n));
+            samples[i] = samples[if self == Short::Repeat { repeated } else { turned.min(2 * n - 1 - turned) }];
+        }
+    }
 }
 
 impl WindowSpec {
@@ -79,13 +101,8 @@ impl WindowSpec {
         if start + length <= recording.len() {
             return recording[start..start + length].to_vec();
         }
-        let mut window = match self.short {
-            Short::Repeat if start < recording.len() => {
-                recording[start..].iter().copied().cycle().take(length).collect()
-            }
-            _ => recording.get(start..).unwrap_or_default().to_vec(),
-        };
-        window.resize(length, 0.0);
+        let mut window = recording.get(start..).unwrap_or_default().to_vec();
+        self.short.fill(&mut window, length);
         window
     }
 
@@ -127,6 +144,21 @@ mod tests {
         }
         let begins = |start: &usize| start.is_multiple_of(hop) || *start == samples - length;
         (0..=samples - length).filter(begins).collect()
+    }
+
+    #[test]
+    fn a_short_recording_is_padded_repeated_or_mirrored() {
+        let filled = |short: Short, mut samples: Vec<f32>| {
+            short.fill(&mut samples, 8);
+            samples
+        };
+        assert_eq!(filled(Short::Pad, vec![1.0, 2.0, 3.0]), [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(filled(Short::Repeat, vec![1.0, 2.0, 3.0]), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]);
+        assert_eq!(filled(Short::Mirror, vec![1.0, 2.0, 3.0]), [1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 1.0, 2.0]);
+        for short in [Short::Pad, Short::Repeat, Short::Mirror] {
+            assert_eq!(filled(short, Vec::new()), [0.0; 8]);
+            assert_eq!(filled(short, vec![1.0; 9]), [1.0; 9], "a long recording stays as it is");
+        }
     }
 
     proptest! {

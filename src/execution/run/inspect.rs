@@ -24,7 +24,7 @@ use timbre_inputs::{
     features::FeatureSpec,
 };
 use timbre_runs::run_dir::Trial;
-use timbre_signal::audio;
+use timbre_signal::{audio, windows::Short};
 
 /// What is known of a run before its first feature.
 #[derive(Debug, Default)]
@@ -234,10 +234,11 @@ impl PreparedDataset {
             }
         };
         match audio.clip_seconds {
-            Some(clip) => shorter_than(
+            Some(clip) if audio.short == Short::Pad => shorter_than(
                 SHORT * clip,
                 format!("half a clip (audio.clip_seconds = {clip}), and the rest of its clip is silence"),
             ),
+            Some(_) => {}
             None => {
                 for (name, frame) in frames(experiment) {
                     let seconds = frame as f64 / f64::from(audio.sample_rate);

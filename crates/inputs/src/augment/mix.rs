@@ -26,6 +26,9 @@ augment_spec! {
         pub snr_db: Amount = Amount::Range(-5.0, 5.0),
         /// Delay of each added recording as a share of the clip, 0 to 0.9. Default: 0.
         pub offset: Amount = Amount::Fixed(0.0),
+        /// Whether every added recording has other labels than the clip and the others: `n` different instruments. Default: false.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub distinct: bool = false,
         /// Whether to add only recordings of the same genre, if the data set has genres. Default: false.
         pub same_genre: bool = false,
         /// Whether to add only recordings in the same estimated key. Default: false.
@@ -56,25 +59,33 @@ pub struct MixedClip {
 }
 
 impl Mix {
-    /// Whether the recording `other` may be added to the clip of `context`.
-    fn fits(&self, context: &AugmentContext, other: usize) -> bool {
+    /// Whether the recording `other` may be added to the clip of `context`, to which the others of `rows` were added.
+    fn fits(&self, context: &AugmentContext, rows: &[usize], other: usize) -> bool {
         let genre = |row: usize| context.pool.info(row).tags.get("genre");
         let tempo_and_key = |row: usize| context.pool.tempo_and_key(row).unwrap_or_default();
         // An unknown value equals no other.
         other != context.row
+            && (!self.distinct
+                || rows
+                    .iter()
+                    .all(|&row| share_no_label(context.pool.info(row).labels, context.pool.info(other).labels)))
             && (!self.same_genre || (genre(other).is_some() && genre(other) == genre(context.row)))
             && (!self.match_key || same_key(tempo_and_key(other), tempo_and_key(context.row)))
             && (!self.match_tempo || same_tempo(tempo_and_key(other), tempo_and_key(context.row), self.tempo_tolerance))
     }
 
     /// A random recording that may be added, uniform over all of them; `None` if there is none.
-    fn partner(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Option<usize> {
-        if !(self.same_genre || self.needs_tempo_and_key()) {
+    fn partner(&self, context: &AugmentContext, rows: &[usize], rng: &mut ChaCha8Rng) -> Option<usize> {
+        if !(self.distinct || self.same_genre || self.needs_tempo_and_key()) {
             return context.another(rng);
         }
-        let fitting: Vec<usize> = (0..context.pool.len()).filter(|&other| self.fits(context, other)).collect();
+        let fitting: Vec<usize> = (0..context.pool.len()).filter(|&other| self.fits(context, rows, other)).collect();
         (!fitting.is_empty()).then(|| fitting[uniform_below(rng, fitting.len() as u64) as usize])
     }
+}
+
+fn share_no_label(a: &[usize], b: &[usize]) -> bool {
+    a.iter().all(|label| !b.contains(label))
 }
 
 fn same_key(a: TempoAndKey, b: TempoAndKey) -> bool {
@@ -106,8 +117,10 @@ impl Kind for Mix {
 impl AugmentKind for Mix {
     fn draw(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let mut parts = Vec::new();
+        let mut rows = vec![context.row];
         for _ in 0..self.n.draw_whole(rng) {
-            let Some(row) = self.partner(context, rng) else { break };
+            let Some(row) = self.partner(context, &rows, rng) else { break };
+            rows.push(row);
             parts.push(MixedClip {
                 clip: context.pool.info(row).id.to_owned(),
                 cut: rng.next_u64(),
@@ -237,6 +250,22 @@ mod tests {
         only(Mix { match_key: true, ..Mix::default() }, "3.wav");
         only(Mix { match_tempo: true, ..Mix::default() }, "4.wav");
         assert_eq!(drawn(&Mix { match_key: true, same_genre: true, ..Mix::default() }, 0, 1), None);
+    }
+
+    #[test]
+    fn distinct_parts_share_no_label_with_the_clip_or_each_other() {
+        let pool = five_clips();
+        for seed in 0..40 {
+            for row in 0..POOL_SIZE {
+                let spec = Mix { n: Amount::Fixed(4.0), distinct: true, ..Mix::default() };
+                let mix = drawn(&spec, row, seed);
+                let parts = mix.iter().flat_map(|mix| &mix.parts).map(|part| pool.row_of(&part.clip).unwrap());
+                let labels: Vec<usize> = parts.chain([row]).flat_map(|row| pool.info(row).labels.to_vec()).collect();
+                let different: std::collections::BTreeSet<usize> = labels.iter().copied().collect();
+                assert_eq!(labels.len(), different.len(), "{labels:?}");
+                assert_eq!(different.len(), 3, "as many as there are classes");
+            }
+        }
     }
 
     #[test]

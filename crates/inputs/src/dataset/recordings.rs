@@ -121,15 +121,15 @@ impl Recordings {
     }
 
     /// `length` samples of a recording at the sample rate of the experiment. They start at `begin`, or earlier if the recording
-    /// would end before them; silence follows a recording that is shorter.
+    /// would end before them; a recording that is shorter is filled up as `audio.short` says.
     pub fn piece(&self, recording: &Recording, begin: usize, length: usize) -> Vec<f32> {
         let whole = self.resampled_len(recording);
         let begin = begin.min(whole.saturating_sub(length));
         let range = begin..whole.min(begin + length);
-        let AudioSpec { sample_rate, resampler, .. } = self.audio;
+        let AudioSpec { sample_rate, resampler, short, .. } = self.audio;
         let mut samples =
             audio::resample_range(&recording.samples, recording.sample_rate, sample_rate, resampler, range);
-        samples.resize(length, 0.0);
+        short.fill(&mut samples, length);
         samples
     }
 }

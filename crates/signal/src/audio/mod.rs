@@ -6,6 +6,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::windows::Short;
+
 mod au;
 mod limits;
 mod decode;
@@ -52,12 +54,16 @@ pub struct AudioSpec {
     /// Samples per second after resampling.
     #[schemars(range(min = 1000, max = 384000))]
     pub sample_rate: u32,
-    /// Length of a clip: longer recordings are cropped, shorter ones padded with zeros. Default: the length of the recording.
+    /// Length of a clip: longer recordings are cropped, shorter ones filled up. Default: the length of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 36000.0))]
     pub clip_seconds: Option<f64>,
     /// Which part of a longer recording to take.
     pub crop: Crop,
+    /// How to fill a clip with a shorter recording: "pad" (zeros after it), "repeat" (the recording again) or "mirror" (back and
+    /// forth).
+    #[serde(skip_serializing_if = "Short::is_default")]
+    pub short: Short,
     /// The low-pass filter of the resampler. `soxr_hq` is librosa's.
     pub resampler: ResampleFilter,
     /// Longer recordings are listed as unusable.
@@ -74,6 +80,7 @@ impl Default for AudioSpec {
             sample_rate: 22050,
             clip_seconds: None,
             crop: Crop::Centre,
+            short: Short::default(),
             resampler: ResampleFilter::default(),
             max_seconds: 7200.0,
             max_bytes: 16_000_000_000,
@@ -156,7 +163,7 @@ fn extension(path: &Path) -> Option<&str> {
 }
 
 impl Recording {
-    /// Resamples, then crops or pads with zeros at the end.
+    /// Resamples, then crops or fills up.
     pub fn into_clip(self, spec: &AudioSpec) -> Clip {
         let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
         if self.sample_rate == spec.sample_rate && spec.clip_samples().is_none_or(|frames| frames == whole) {
@@ -171,13 +178,13 @@ impl Recording {
         whole - spec.clip_samples().map_or(whole, |frames| frames.min(whole))
     }
 
-    /// The clip that begins at sample `start` of the resampled recording, padded with zeros at the end.
+    /// The clip that begins at sample `start` of the resampled recording, filled up at the end.
     pub fn clip_at(&self, start: usize, spec: &AudioSpec) -> Clip {
         let (from, to) = (self.sample_rate, spec.sample_rate);
         let whole = resampled_len(self.samples.len(), from, to);
         let frames = spec.clip_samples().unwrap_or(whole - start);
         let mut samples = resample_range(&self.samples, from, to, spec.resampler, start..whole.min(start + frames));
-        samples.resize(frames, 0.0);
+        spec.short.fill(&mut samples, frames);
         Clip { samples, sample_rate: to }
     }
 }

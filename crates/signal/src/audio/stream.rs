@@ -111,7 +111,7 @@ impl<'a> Stream<'a> {
         let Some(samples) = self.excerpt(&wanted, goes_on)? else { return Ok(None) };
         let part = Part { samples: &samples, first: wanted.start, whole };
         let mut samples = resample_part(part, sample_rate, spec.sample_rate, spec.resampler, range);
-        samples.resize(spec.clip_samples().unwrap_or(samples.len()), 0.0);
+        spec.short.fill(&mut samples, spec.clip_samples().unwrap_or(0));
         Ok(Some((Clip { samples, sample_rate: spec.sample_rate }, seconds)))
     }
 

@@ -61,6 +61,12 @@ impl Section {
         )
     }
 
+    /// The phase is inverted at `hz`.
+    pub fn all_pass(hz: f64, q: f64, sample_rate: u32) -> Section {
+        let (cos, alpha) = frequency_and_alpha(hz, q, sample_rate);
+        Section::normalised([1.0 - alpha, -2.0 * cos, 1.0 + alpha], [1.0 + alpha, -2.0 * cos, 1.0 - alpha])
+    }
+
     pub fn low_shelf(hz: f64, q: f64, gain_db: f64, sample_rate: u32) -> Section {
         Section::shelf(hz, q, gain_db, sample_rate, 1.0)
     }

@@ -1,4 +1,4 @@
-//! Tremolo and chorus: slow sine modulation of the gain and of a delay.
+//! Tremolo, chorus and phaser: slow sine modulation of the gain, of a delay, and of the frequency of all-pass filters.
 
 use std::f64::consts::TAU;
 
@@ -79,6 +79,45 @@ pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate
                 *sample += share * value;
             }
             from = to;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhaserSettings {
+    /// The number of first-order all-pass filters.
+    pub stages: usize,
+    /// The middle of the sweep, in Hz, and its width.
+    pub centre_hz: f64,
+    pub octaves: f64,
+    /// The frequency of the sweep.
+    pub hz: f64,
+    /// Radians.
+    pub phase: f64,
+    pub wet: f64,
+}
+
+/// Mixes `(1 - wet)` times the clip and `wet` times the clip through the all-pass filters, which all have the same frequency.
+pub fn phaser(samples: &mut [f32], settings: &PhaserSettings, sample_rate: u32) {
+    /// Samples with one frequency.
+    const BLOCK: usize = 32;
+    let PhaserSettings { stages, centre_hz, octaves, hz, phase, wet } = *settings;
+    let rate = f64::from(sample_rate);
+    // Input and output before the current sample.
+    let mut states = vec![(0.0f64, 0.0f64); stages];
+    for (index, block) in samples.chunks_mut(BLOCK).enumerate() {
+        let sweep = libm::sin(phase + TAU * hz * (index * BLOCK) as f64 / rate);
+        let corner = (centre_hz * libm::exp2(0.5 * octaves * sweep) / rate).clamp(1e-5, 0.49);
+        let tangent = libm::tan(0.5 * TAU * corner);
+        let coefficient = (tangent - 1.0) / (tangent + 1.0);
+        for sample in block {
+            let mut x = f64::from(*sample);
+            for (input, output) in &mut states {
+                let y = coefficient * (x - *output) + *input;
+                (*input, *output) = (x, y);
+                x = y;
+            }
+            *sample = ((1.0 - wet) * f64::from(*sample) + wet * x) as f32;
         }
     }
 }
