@@ -13,12 +13,15 @@ use super::problem::Problem;
 use super::state::AppState;
 use super::upload::refuse;
 
+/// The origin that stands for every site, as in the header `Access-Control-Allow-Origin`.
+pub const ANY_ORIGIN: &str = "*";
+
 /// Who may use the server. By default everybody who can reach it.
 #[derive(Clone, Default)]
 pub struct AccessPolicy {
     /// Hash of the token; the token itself is not kept.
     token: Option<blake3::Hash>,
-    /// Origins of other sites whose pages may use the API.
+    /// Origins of other sites whose pages may use the API; [`ANY_ORIGIN`] allows all of them.
     origins: Vec<String>,
     /// The names under which the server may be reached; empty: any name.
     hosts: Vec<String>,
@@ -64,23 +67,31 @@ impl AccessPolicy {
 }
 
 /// The site whose page sent a request, from the header `Origin` of browsers.
-enum Origin<'a> {
+enum Origin {
     /// The server's own page, or no browser.
     Same,
-    Allowed(&'a HeaderValue),
+    /// With the value of `Access-Control-Allow-Origin`.
+    Allowed(HeaderValue),
     Other,
 }
 
-fn origin<'a>(headers: &'a HeaderMap, policy: &AccessPolicy) -> Origin<'a> {
+fn origin(headers: &HeaderMap, policy: &AccessPolicy) -> Origin {
     let Some(origin) = headers.get(header::ORIGIN) else { return Origin::Same };
     if policy.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
-        return Origin::Allowed(origin);
+        return Origin::Allowed(origin.clone());
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // Behind a proxy the page came over TLS.
-    let of_web = |origin: &'a str| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    let origin_host = origin.to_str().ok().and_then(of_web);
-    if host.is_some() && origin_host == host { Origin::Same } else { Origin::Other }
+    let origin = origin.to_str().ok();
+    let origin_host =
+        origin.and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
+    if host.is_some() && origin_host == host {
+        Origin::Same
+    } else if policy.origins.iter().any(|allowed| allowed == ANY_ORIGIN) {
+        Origin::Allowed(HeaderValue::from_static(ANY_ORIGIN))
+    } else {
+        Origin::Other
+    }
 }
 
 /// Refuses a request without one host (RFC 9112, 3.2) or with one that the policy does not accept.
@@ -118,7 +129,7 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
     let (allowed, problem) = match origin(headers, &state.access_policy) {
         _ if host.is_err() => (None, host.err()),
         Origin::Same => (None, None),
-        Origin::Allowed(origin) => (Some(origin.clone()), None),
+        Origin::Allowed(origin) => (Some(origin), None),
         // The browser hides the response from the other site, but the request would still use this machine.
         Origin::Other if is_guarded(request.uri().path()) => {
             let detail = "pages of other sites may not use this server: allow yours with --allow-origin";

@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
+use serde_json::json as object;
 
 use super::access;
 use super::assets::ASSETS;
@@ -61,6 +62,7 @@ pub fn operations() -> Vec<Operation> {
             ResponseBody::Prediction,
             Some(PREDICT),
         ),
+        operation(Method::GET, "/api/v1/", "List the endpoints", get(endpoints), ResponseBody::Object, None),
         operation(Method::GET, "/api/v1/models", "List the loaded models", get(models), ResponseBody::Models, None),
         operation(
             Method::POST,
@@ -153,6 +155,13 @@ async fn lumen(State(state): State<Arc<AppState>>, request: Request) -> Result<R
     let instruments = instruments(&decision_rule, &done.prediction, model);
     let decided = instruments.into_iter().filter(|instrument| instrument.decided);
     json(&decided.map(|instrument| instrument.code).collect::<Vec<String>>())
+}
+
+async fn endpoints() -> Result<Response, Problem> {
+    let list = operations().into_iter().map(|operation| {
+        object!({ "method": operation.method.as_str(), "path": operation.path, "summary": operation.summary })
+    });
+    json(&object!({ "endpoints": list.collect::<Vec<_>>(), "description": "/openapi.json", "page": "/" }))
 }
 
 async fn models(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {

@@ -33,7 +33,7 @@ mod problem;
 mod upload;
 mod served_models;
 
-pub use access::AccessPolicy;
+pub use access::{ANY_ORIGIN, AccessPolicy};
 use connections::Connections;
 use served_models::ServedModel;
 use state::AppState;

@@ -141,7 +141,7 @@ fn models_are_chosen_by_id_and_weighted_into_an_ensemble() {
         (&["tiny/latest:fft.average.s1=1"][..], "two models or more"),
         (&["tiny/latest:fft.average.s1=0", "tiny/latest:fft.logistic.s1=0"], "more than 0"),
         (&[MODEL, MODEL], "named twice"),
-        (&[MODEL, "--allow-origin", "*"], "expected scheme, host and port"),
+        (&[MODEL, "--allow-origin", "music.example"], "expected scheme, host and port"),
     ] {
         let output = trained.timbre(&[&["serve", "--addr", "127.0.0.1:0"], names].concat());
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
@@ -232,6 +232,33 @@ fn tokens_and_origins_are_checked() {
     }
     let response = send(address, "OPTIONS", PREDICT, &preflight.replace("music", "evil"));
     assert!(response.status >= 400 && !response.head.contains("access-control-allow"), "{}", response.head);
+}
+
+#[test]
+fn every_origin_is_allowed_on_request_and_never_together_with_a_token() {
+    let trained = Trained::tiny();
+    let arguments = ["serve", MODEL, "--addr", "127.0.0.1:0", "--allow-origin", "*"];
+    let server = Server::spawn(trained.command(&arguments));
+    let response = send(server.address, "GET", "/api/v1/models", "Origin: https://anyone.example\r\n");
+    assert_eq!(response.status, 200);
+    assert!(response.head.contains("access-control-allow-origin: *\r\n"), "{}", response.head);
+    let mut command = trained.command(&arguments);
+    let output = command.env("TIMBRE_TOKEN", "s3cret").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("TIMBRE_TOKEN is set"), "{error}");
+}
+
+#[test]
+fn the_index_of_the_api_lists_every_endpoint() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    let index = get(server.address, "/api/v1/").json();
+    let endpoints = index["endpoints"].as_array().unwrap();
+    assert!(endpoints.iter().any(|one| one["method"] == "POST" && one["path"] == PREDICT));
+    for one in endpoints.iter().filter(|one| one["method"] == "GET") {
+        assert_eq!(get(server.address, one["path"].as_str().unwrap()).status, 200, "{one}");
+    }
 }
 
 #[test]

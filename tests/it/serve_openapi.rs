@@ -96,7 +96,10 @@ fn the_description_matches_the_server() {
     let paths = document["paths"].as_object().unwrap();
     let mut names: Vec<&str> = paths.keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["/api/v1/models", "/api/v1/predict", "/healthz", LUMEN, "/metrics", "/openapi.json", "/readyz"]);
+    assert_eq!(
+        names,
+        ["/api/v1/", "/api/v1/models", "/api/v1/predict", "/healthz", LUMEN, "/metrics", "/openapi.json", "/readyz"]
+    );
     let request = |method: &str, path: &str| match method {
         "POST" => post_to(address, path, FORM, &form("file", "flute.wav", &recording)),
         _ => send(address, method, path, ""),

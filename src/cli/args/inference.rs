@@ -93,7 +93,8 @@ pub struct ServeArgs {
     /// Classify whole recordings in windows, even with a model that was evaluated on clips, as `predict` does by default.
     #[arg(long)]
     pub windows: bool,
-    /// Allow pages of this site to use the API, e.g. `https://example.org` (repeatable) [default: none].
+    /// Allow pages of this site to use the API, e.g. `https://example.org` (repeatable), or of every site with `*`, but not together
+    /// with a token [default: none].
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
     /// Accept requests for this host name (header `Host`) and no others but those of this machine, e.g. `music.example.org`

@@ -207,9 +207,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Rewrite report.html and report.md of a run.
+    /// Rewrite report.html and report.md of a run, or grid.html of a sweep.
     Report {
-        /// A run as in `compare`.
+        /// A run as in `compare`, or the experiment of a sweep.
         #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// Directory with the recordings to embed [default: as in the run].

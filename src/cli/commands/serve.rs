@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::ExitStatus;
 use crate::cli::args::{GlobalArgs, ServeArgs};
 use crate::inference::Predictor;
-use crate::serve::{self, AccessPolicy, Limits, Service};
+use crate::serve::{self, ANY_ORIGIN, AccessPolicy, Limits, Service};
 use timbre_core::{error::UserError, progress::Printer};
 
 /// The environment variable with the access token. It is not an argument, because all users of a machine can read arguments.
@@ -29,6 +29,11 @@ pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Re
     }
     for origin in &serving.allow_origin {
         check_origin(origin)?;
+    }
+    if token.is_some() && serving.allow_origin.iter().any(|origin| origin == ANY_ORIGIN) {
+        let sentence =
+            format!("--allow-origin '*' lets every site use the server, and {TOKEN} is set: list the sites instead");
+        return Err(UserError::usage(sentence).into());
     }
     serving.allow_host.iter().try_for_each(|host| check_host(host))?;
     let policy = AccessPolicy::new(token.as_deref(), serving.allow_origin.clone(), serving.allow_host.clone());
@@ -77,9 +82,13 @@ fn check_host(host: &str) -> Result<()> {
 
 fn check_origin(origin: &str) -> Result<()> {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    if origin == ANY_ORIGIN {
+        return Ok(());
+    }
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '*', ' '])) {
-        let sentence =
-            format!("--allow-origin {origin}: expected scheme, host and port of a site, e.g. https://example.org");
+        let sentence = format!(
+            "--allow-origin {origin}: expected scheme, host and port of a site, e.g. https://example.org, or '*'"
+        );
         return Err(UserError::usage(sentence).into());
     }
     Ok(())
