@@ -9,15 +9,18 @@ macro_rules! shipped {
 
 /// `experiments/NAME.toml`.
 pub const EXPERIMENTS: &[(&str, &str)] = &[
+    shipped!("experiments", "architectures"),
     shipped!("experiments", "augment_study"),
     shipped!("experiments", "audioset_five"),
     shipped!("experiments", "cnn_quick"),
     shipped!("experiments", "cnn_tagging"),
+    shipped!("experiments", "combinatoric"),
     shipped!("experiments", "conv1d_mfcc"),
     shipped!("experiments", "crnn_tagging"),
     shipped!("experiments", "eight_features"),
     shipped!("experiments", "ensemble"),
     shipped!("experiments", "esc_baseline"),
+    shipped!("experiments", "fluffy_vs_kiklop"),
     shipped!("experiments", "genre_tagging"),
     shipped!("experiments", "grid_quick"),
     shipped!("experiments", "modgd_fusion"),
@@ -29,6 +32,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "resnet_small"),
     shipped!("experiments", "resnet_windows"),
     shipped!("experiments", "simple_models"),
+    shipped!("experiments", "spec_augment"),
     shipped!("experiments", "svm_ensemble"),
     shipped!("experiments", "threshold_grid"),
 ];
