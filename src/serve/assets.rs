@@ -40,6 +40,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/spectrogram.js" SCRIPT "spectrogram.js"
     "/texts.js" SCRIPT "texts.js"
     "/trim.js" SCRIPT "trim.js"
+    "/view.js" SCRIPT "view.js"
     "/wav.js" SCRIPT "wav.js"
 };
 

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { decide, inPart, isEvenGuess, kindsOf, overridesOf, shortfall } from "../../src/serve/page/rule.js";
+import { translator } from "../../src/serve/page/texts.js";
 import { answer, made } from "./answers.mjs";
 import { openTab, serve, shot, startBrowser } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
@@ -64,6 +65,13 @@ test("the rules that can be chosen are those that the server has for the model",
   assert.equal(decide(clip, overridesOf(clip, { ...own, kind: "reach" })).kind, "reach");
 });
 
+test("percentages that differ look different", () => {
+  const { percents } = translator("en");
+  assert.deepEqual(percents(0.22, 0.26), ["22%", "26%"]);
+  assert.deepEqual(percents(0.2561, 0.26), ["25.6%", "26.0%"]);
+  assert.deepEqual(percents(0.002, 0.26), ["0.2%", "26.0%"]);
+});
+
 let [model, server, browser] = [];
 before(async () => {
   model = trained();
@@ -105,6 +113,7 @@ test("where nothing passes, the page says what matters and by how much, and sets
     await tab.getByRole("button", { name: button }).click();
     assert.match(await text(tab, ".named"), /^guitar/);
     assert.equal(await tab.inputValue("#fraction"), "0.29");
+    assert.match(await text(tab, ".heading"), /^(Present in more than 29% of the recording|Prisutno u više od 29\s% snimke)$/);
   }
   const clip = await opened(answer({ classes, rows: [[0.41, 0.1, 0.2]], isClip: true }));
   assert.match(await text(clip, ".named"), /The highest is guitar, probability 41%; the threshold is 50%/);

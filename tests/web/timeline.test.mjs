@@ -113,6 +113,41 @@ test("of fifty classes only those that were found have a row until all are asked
   }
 });
 
+test("the timeline is zoomed and moved, and playback and the keyboard take it along", async () => {
+  const response = answer({ classes, rows: Array.from({ length: 200 }, (_, w) => [w === 150 ? 0.9 : 0.1, 0.2]) });
+  const tab = await opened(response, { path: toneFile(200) });
+  await drawn(tab);
+  const strong = () => tab.$eval('.rows [data-code="guitar"] .strong', (path) => path.getBBox().width);
+  const whole = await strong();
+  assert.equal(await tab.isVisible(".zoom input"), false);
+  await tab.getByRole("button", { name: "Zoom in" }).click();
+  await tab.getByRole("button", { name: "Zoom in" }).click();
+  // A quarter around the middle.
+  const pan = tab.getByRole("slider", { name: "Part of the recording that is shown" });
+  assert.equal(await pan.getAttribute("aria-valuetext"), "from 1:15 to 2:05");
+  assert.equal(await tab.textContent(".axis i"), "1:20");
+  assert.equal(await strong(), 0, "2:30 is not shown");
+  await pan.fill("120");
+  assert.equal(await pan.getAttribute("aria-valuetext"), "from 2:00 to 2:50");
+  assert.ok(Math.abs((await strong()) / whole - 4) < 0.1, "four times as wide");
+  const lane = tab.locator('.rows [data-code="guitar"] .lane');
+  const { width } = await lane.boundingBox();
+  await lane.hover({ position: { x: (30.5 / 50) * width, y: 8 } });
+  assert.equal(await tab.textContent(".reading"), "2:30, probability 90%");
+  await shot(tab, "zoom");
+  await lane.click({ position: { x: (48.8 / 50) * width, y: 8 } });
+  // Playback leaves the view at 2:50.
+  await tab.waitForFunction(() => document.querySelector(".zoom input").getAttribute("aria-valuetext") === "from 2:30 to 3:20");
+  await tab.locator(".play").click();
+  await lane.focus();
+  await tab.keyboard.press("Home");
+  assert.match(await pan.getAttribute("aria-valuetext"), /^from 0:00/);
+  assert.equal(await tab.evaluate(() => document.activeElement.getAttribute("aria-valuetext")), "0:00, probability 10%");
+  for (let i = 0; i < 2; i++) await tab.getByRole("button", { name: "Zoom out" }).click();
+  assert.equal(await strong(), whole);
+  assert.deepEqual(tab.complaints, []);
+});
+
 /// Where the darkest colour is in the columns of the spectrogram at some shares of its width, from 0 (bottom) to 1; null for a blank one.
 const darkestAt = (tab, shares) =>
   tab.$eval(

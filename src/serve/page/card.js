@@ -42,6 +42,7 @@ export class Card {
     this.details.addEventListener("toggle", () => this.details.open && this.openPlayer());
     this.player.onTime = (time) => this.rows.markNow(time);
     // The time axis is shown with the spectrogram.
+    this.player.onView = () => this.rows.update(...this.rows.last);
     this.player.onPicture = () => this.answer && this.updateRows();
   }
 
@@ -208,9 +209,9 @@ export class Card {
   updateRows() {
     const { translator } = this.page;
     const { timeline, seconds, used } = this.answer;
+    this.player.setSeconds(seconds);
     this.rows.update(this.answer, this.decision, this.order, this.summary.textContent);
-    this.player.setAxis(timeline !== null || this.player.hasPicture, seconds);
-    this.player.setUsed(used, seconds);
+    this.player.setAxis(timeline !== null || this.player.hasPicture, used);
     this.note.hidden = timeline !== null;
     if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });
   }

@@ -6,24 +6,30 @@ const WIDE = 1000;
 const HIGH = 100;
 
 /// Probabilities over time as steps between the borders, with an outline: segments strong, the rest faint, the threshold as a line.
-export const timeLane = (probabilities, borders, seconds, segments, cutoff) => {
-  const x = (time) => ((WIDE * time) / seconds).toFixed(2);
+/// Only the `view` is drawn.
+export const timeLane = (probabilities, borders, view, segments, cutoff) => {
+  const x = (time) => (WIDE * view.share(time)).toFixed(2);
+  // The windows of the view.
+  const first = Math.max(0, borders.findLastIndex((border) => border <= view.start));
+  const last = borders.findIndex((border) => border >= view.end);
+  const shown = [first, last < 0 ? probabilities.length : last];
   const area = (from, to) => {
     let path = "";
-    for (let w = 0; w < probabilities.length; w++) {
+    for (let w = shown[0]; w < shown[1]; w++) {
       const [left, right] = [Math.max(from, borders[w]), Math.min(to, borders[w + 1])];
       if (right <= left) continue;
       path += `M${x(left)} ${HIGH}V${(HIGH * (1 - probabilities[w])).toFixed(1)}H${x(right)}V${HIGH}z`;
     }
     return path;
   };
-  const outline = probabilities.map((p, w) => `${w ? "L" : "M"}${x(borders[w])} ${(HIGH * (1 - p)).toFixed(1)}H${x(borders[w + 1])}`).join("");
+  const step = (p, i) => `${i ? "L" : "M"}${x(borders[shown[0] + i])} ${(HIGH * (1 - p)).toFixed(1)}H${x(borders[shown[0] + i + 1])}`;
+  const outline = probabilities.slice(...shown).map(step).join("");
   return shape(
     "svg",
     { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", class: "steps", "aria-hidden": "true" },
-    shape("path", { class: "faint", d: area(0, seconds) }),
+    shape("path", { class: "faint", d: area(view.start, view.end) }),
     shape("path", { class: "outline", d: outline, "vector-effect": "non-scaling-stroke" }),
-    shape("path", { class: "strong", d: segments.map(({ start, end }) => area(start, end)).join("") }),
+    shape("path", { class: "strong", d: segments.map(({ start, end }) => area(Math.max(start, view.start), Math.min(end, view.end))).join("") }),
     shape("path", { class: "cut", d: `M0 ${HIGH * (1 - cutoff)}H${WIDE}`, "vector-effect": "non-scaling-stroke" }),
   );
 };
@@ -38,9 +44,10 @@ export const scoreLane = (score, threshold, isNamed) =>
     ...(threshold === null ? [] : [shape("path", { class: "cut", d: `M${WIDE * threshold} 0V${HIGH}`, "vector-effect": "non-scaling-stroke" })]),
   );
 
-/// At most `most` round times for an axis.
-export const ticks = (seconds, most) => {
+/// At most `most` round times of a view for an axis.
+export const ticks = ({ start, end, length }, most) => {
   const steps = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
-  const step = steps.find((step) => seconds / step <= most) ?? 7200;
-  return Array.from({ length: Math.floor(seconds / step + 1e-9) + 1 }, (_, i) => i * step);
+  const step = steps.find((step) => length / step <= most) ?? 7200;
+  const first = Math.ceil(start / step - 1e-9);
+  return Array.from({ length: Math.floor(end / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 };

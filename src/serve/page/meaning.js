@@ -15,6 +15,8 @@ const hasWindows = ({ timeline }) => timeline !== null && timeline.probabilities
 /// The heading over the named classes.
 export const heading = (translator, decision, answer) => {
   if (decision.kind === "top") return translator.text(isEvenGuess(decision) ? "heading_even" : hasWindows(answer) ? "heading_top_windows" : "heading_top");
+  // A share that the person chose may be far from all of the recording.
+  if (decision.kind === "share" && decision.fraction !== answer.rule.window_fraction) return translator.text("heading_share", { fraction: translator.percent(decision.fraction) });
   return translator.text(hasWindows(answer) && decision.score !== "max" ? "heading_throughout" : "heading_present");
 };
 

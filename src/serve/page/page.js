@@ -282,7 +282,9 @@ const keepRecording = async ({ recording }, answer = null) => {
 /// Shows the recordings of the microphone that the browser kept.
 const restore = async () => {
   const recordings = await kept();
-  for (const { answer, ...recording } of recordings.reverse()) add([{ ...recording, isRecorded: true, keeping: Promise.resolve() }], answer);
+  // A result in the form of an earlier version is asked for again.
+  const isReadable = (answer) => Array.isArray(answer?.instruments) && answer.rule !== undefined;
+  for (const { answer, ...recording } of recordings.reverse()) add([{ ...recording, isRecorded: true, keeping: Promise.resolve() }], isReadable(answer) ? answer : null);
   updateRule();
   updateOverview();
 };

@@ -4,6 +4,7 @@ import { make } from "./dom.js";
 import { ticks } from "./lane.js";
 import { analyse, framesOf, height, paint } from "./spectrogram.js";
 import { clock } from "./texts.js";
+import { View } from "./view.js";
 
 /// Pixels between two marks of the time axis.
 const TICK = 64;
@@ -30,7 +31,7 @@ export const durationOf = (blob) =>
 
 export class Player {
   constructor(blob, page) {
-    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, seconds: 0, picture: null, state: "new" });
+    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, onView: () => {}, seconds: 0, view: new View(0), picture: null, state: "new" });
     this.audio = make("audio", { preload: "metadata" });
     this.button = make("button", { type: "button", class: "play", onclick: () => this.toggle() });
     this.clock = make("span", { class: "at" });
@@ -42,7 +43,12 @@ export class Player {
     this.used = make("span", { class: "used", "aria-hidden": "true", hidden: true });
     this.picturePlace = make("div", { class: "lane picture" }, this.canvas, this.used, this.seek);
     this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
-    this.element = make("div", { class: "player" }, this.top, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.trouble, this.audio);
+    this.zoomIn = make("button", { type: "button", onclick: () => this.zoom(0.5) }, "+");
+    this.zoomOut = make("button", { type: "button", onclick: () => this.zoom(2) }, "−");
+    this.pan = make("input", { type: "range", min: "0", step: "any" });
+    this.zoomPlace = make("div", { class: "zoom", role: "group" }, this.zoomOut, this.zoomIn, this.pan);
+    this.element = make("div", { class: "player" }, this.top, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.trouble, this.zoomPlace, this.audio);
+    this.pan.addEventListener("input", () => this.changeView(() => this.view.move(Number(this.pan.value))));
     this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
     // The axis has room for other times after a phone is turned.
     new ResizeObserver(() => this.drawAxis()).observe(this.axis);
@@ -58,7 +64,6 @@ export class Player {
   async open(seconds) {
     if (this.state !== "new") return;
     this.seconds = seconds;
-    this.seek.max = seconds;
     this.state = "working";
     this.address = URL.createObjectURL(this.blob);
     this.audio.src = this.address;
@@ -104,27 +109,67 @@ export class Player {
     this.updatePosition();
   }
 
-  /// Marks the part of the recording that the model used.
-  setUsed({ start, seconds, share }, whole) {
-    this.used.hidden = share > 0.9999;
-    this.used.style.left = `${(100 * start) / whole}%`;
-    this.used.style.width = `${(100 * seconds) / whole}%`;
+  /// The length of the recording; shows all of it.
+  setSeconds(seconds) {
+    if (this.view.seconds !== seconds) this.view = new View(seconds);
   }
 
-  setAxis(isShown, seconds) {
-    Object.assign(this, { axisSeconds: seconds });
+  /// `used` is the part of the recording that the model used.
+  setAxis(isShown, used) {
+    this.part = used;
     this.axis.parentElement.hidden = !isShown;
+    this.drawView();
+  }
+
+  zoom(factor) {
+    // Around the position of playback, if that is shown.
+    const { view, at } = this;
+    this.changeView(() => view.zoom(factor, at > 0 && view.contains(at) ? at : (view.start + view.end) / 2));
+  }
+
+  /// Shows a time that is outside of the view.
+  show(time) {
+    this.changeView(() => this.view.move(time - this.view.length / 10));
+  }
+
+  changeView(change) {
+    change();
+    this.drawView();
+    this.onView();
+    this.updatePosition();
+  }
+
+  drawView() {
+    const { view, part, page: { translator } } = this;
+    const [seconds, length] = [view.seconds, view.length];
+    if (!seconds) return;
+    this.canvas.style.width = `${(100 * seconds) / length}%`;
+    this.canvas.style.marginLeft = `${(-100 * view.start) / length}%`;
+    this.used.hidden = part.share > 0.9999;
+    this.used.style.left = `${100 * view.share(part.start)}%`;
+    this.used.style.width = `${(100 * part.seconds) / length}%`;
+    [this.seek.min, this.seek.max] = [view.start, view.end];
+    this.zoomPlace.hidden = !view.canZoom || this.axis.parentElement.hidden;
+    this.zoomPlace.setAttribute("aria-label", translator.text("zoom"));
+    this.zoomIn.setAttribute("aria-label", translator.text("zoom_in"));
+    this.zoomOut.setAttribute("aria-label", translator.text("zoom_out"));
+    this.zoomOut.setAttribute("aria-disabled", String(view.isWhole));
+    this.pan.hidden = view.isWhole;
+    this.pan.max = seconds - length;
+    this.pan.value = view.start;
+    this.pan.setAttribute("aria-label", translator.text("zoom_part"));
+    this.pan.setAttribute("aria-valuetext", translator.text("from_to", { start: clock(view.start), end: clock(view.end) }));
     this.drawAxis();
   }
 
   drawAxis() {
-    const [seconds, wide] = [this.axisSeconds, this.axis.clientWidth];
-    if (!seconds || !wide) return;
+    const [{ view }, wide] = [this, this.axis.clientWidth];
+    if (!view.seconds || !wide) return;
     this.axis.replaceChildren(
-      ...ticks(seconds, Math.max(2, Math.floor(wide / TICK))).map((time) => {
-        const tick = make("i", {}, time % 1 ? `0:0${time}` : clock(time));
-        tick.style.left = `${(100 * time) / seconds}%`;
-        if (wide * (1 - time / seconds) < TICK / 3) tick.className = "last";
+      ...ticks(view, Math.max(2, Math.floor(wide / TICK))).map((time) => {
+        const tick = make("i", {}, time % 1 ? `${clock(Math.floor(time))}.5` : clock(time));
+        tick.style.left = `${100 * view.share(time)}%`;
+        tick.className = wide * view.share(time) < TICK / 3 ? "first" : wide * (1 - view.share(time)) < TICK / 3 ? "last" : "";
         return tick;
       }),
     );
@@ -175,7 +220,9 @@ export class Player {
     this.seek.setAttribute("aria-valuetext", translator.text("at_of", times));
     if (document.activeElement !== this.seek || isPlaying) this.seek.value = at;
     const score = this.element.parentElement;
-    score?.style.setProperty("--at", this.seconds ? at / this.seconds : 0);
+    // Playback leaves the view at its end.
+    if (isPlaying && !this.view.isWhole && !this.view.contains(at)) this.show(at);
+    score?.style.setProperty("--at", this.view.seconds ? this.view.share(at) : 0);
     score?.classList.toggle("is-moved", at > 0);
     this.onTime(at > 0 ? at : null);
   }

@@ -12,7 +12,7 @@ const [FOLD, LEAST] = [12, 5];
 
 export class Rows {
   constructor(page, player) {
-    Object.assign(this, { page, player, showAll: false });
+    Object.assign(this, { page, player, showAll: false, reached: null });
     this.list = make("ol", { class: "rows" });
     this.more = make("button", { type: "button", class: "plain more", onclick: () => this.toggle() });
     this.legend = make("p", { class: "hint legend" });
@@ -44,7 +44,7 @@ export class Rows {
     this.legend.textContent = translator.text(decision.score === "share" ? "legend_share" : "legend_reach", values);
   }
 
-  row(one, { timeline, seconds }, decision) {
+  row(one, { timeline }, decision) {
     const { translator } = this.page;
     const segments = decision.segments?.filter(({ code }) => code === one.code) ?? [];
     const name = translator.name(one.code, one.name);
@@ -54,7 +54,7 @@ export class Rows {
       "li",
       { class: one.decided ? "is-named" : segments.length ? "is-part" : null, "data-code": one.code },
       make("span", { class: "label" }, icon(one.code, one.name), make("span", { class: "name", title: name }, name)),
-      timeline ? this.timeLane(one, timeline, seconds, segments, name) : make("span", { class: "lane is-bar" }, scoreLane(one.confidence, one.threshold, one.decided)),
+      timeline ? this.timeLane(one, timeline, segments, name) : make("span", { class: "lane is-bar" }, scoreLane(one.confidence, one.threshold, one.decided)),
       make("span", { class: "value", "aria-hidden": "true" }, translator.percent(one.confidence)),
       make("span", { class: "unseen" }, spoken.join(", ")),
     );
@@ -62,13 +62,13 @@ export class Rows {
     return row;
   }
 
-  timeLane(one, timeline, seconds, segments, name) {
-    const { codes, borders, probabilities } = timeline;
+  timeLane(one, { codes, borders, probabilities }, segments, name) {
+    const { view } = this.player;
     const column = probabilities.map((row) => row[codes.indexOf(one.code)]);
     const lane = make(
       "span",
-      { class: "lane", role: "slider", tabindex: "0", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": String(seconds) },
-      timeLane(column, borders, seconds, segments, one.cutoff),
+      { class: "lane", role: "slider", tabindex: "0", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": String(view.seconds) },
+      timeLane(column, borders, view, segments, one.cutoff),
     );
     const windowAt = (time) => Math.max(0, borders.findLastIndex((border) => border <= time));
     const loudest = column.indexOf(Math.max(...column));
@@ -80,14 +80,17 @@ export class Rows {
       const value = { time: clock(time), score: translator.percent(column[window]) };
       lane.setAttribute("aria-valuenow", time.toFixed(1));
       lane.setAttribute("aria-valuetext", translator.text(column[window] > Math.fround(one.cutoff) ? "value_at_above" : "value_at", value));
-      if (isShown) this.showReading(lane, time / seconds, translator.text("value_at", value));
+      if (isShown) this.showReading(lane, view.share(time), translator.text("value_at", value));
     };
     const position = ({ clientX }) => {
       const { left, width } = lane.getBoundingClientRect();
-      return Math.min(1, Math.max(0, (clientX - left) / width)) * seconds;
+      return view.time(Math.min(1, Math.max(0, (clientX - left) / width)));
     };
     read(borders[loudest], false);
-    lane.addEventListener("focus", () => read(this.player.at > 0 ? this.player.at : borders[loudest]));
+    lane.addEventListener("focus", () => {
+      const at = this.reached ?? (this.player.at > 0 ? this.player.at : borders[loudest]);
+      read(Math.min(view.end, Math.max(view.start, at)));
+    });
     lane.addEventListener("blur", () => (this.reading.hidden = true));
     lane.addEventListener("pointermove", (event) => read(position(event)));
     lane.addEventListener("pointerleave", () => (this.reading.hidden = true));
@@ -97,7 +100,15 @@ export class Rows {
     });
     lane.addEventListener("keydown", (event) => {
       const to = { ArrowLeft: window - 1, ArrowDown: window - 1, ArrowRight: window + 1, ArrowUp: window + 1, PageUp: window - 10, PageDown: window + 10, Home: 0, End: column.length - 1 }[event.key];
-      if (to !== undefined) read(borders[Math.min(column.length - 1, Math.max(0, to))]);
+      if (to !== undefined) {
+        read(borders[Math.min(column.length - 1, Math.max(0, to))]);
+        // Draws the rows again, of which the same has the focus.
+        if (!view.contains(time)) {
+          this.reached = time;
+          this.player.show(time);
+          this.reached = null;
+        }
+      }
       else if (event.key === "Enter" || event.key === " ") this.player.playFrom(time);
       else return;
       event.preventDefault();

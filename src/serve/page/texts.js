@@ -84,6 +84,7 @@ const english = {
   heading_top_windows: "Most likely over the whole recording",
   heading_even: "No class stands out",
   heading_throughout: "Present throughout",
+  heading_share: "Present in more than {fraction} of the recording",
   heading_present: "Present in the recording",
   heading_part: "Present in part",
   fraction: "Share of the recording",
@@ -126,6 +127,10 @@ const english = {
   pause: "Pause",
   position: "Position in the recording",
   at_of: "{at} of {all}",
+  zoom: "Zoom of the timeline",
+  zoom_in: "Zoom in",
+  zoom_out: "Zoom out",
+  zoom_part: "Part of the recording that is shown",
   result_timeline: "Classes over time",
   result_classes: "Classes",
   named: "named",
@@ -302,6 +307,7 @@ const croatian = {
   heading_top_windows: "Najvjerojatnije u cijeloj snimci",
   heading_even: "Nijedna klasa se ne ističe",
   heading_throughout: "Prisutno u cijeloj snimci",
+  heading_share: "Prisutno u više od {fraction} snimke",
   heading_present: "Prisutno u snimci",
   heading_part: "Prisutno u dijelovima snimke",
   fraction: "Dio snimke",
@@ -344,6 +350,10 @@ const croatian = {
   pause: "Stani",
   position: "Mjesto u snimci",
   at_of: "{at} od {all}",
+  zoom: "Povećanje prikaza",
+  zoom_in: "Povećaj",
+  zoom_out: "Smanji",
+  zoom_part: "Prikazani dio snimke",
   result_timeline: "Što se kada čuje",
   result_classes: "Što se čuje",
   named: "imenovano",
@@ -453,9 +463,10 @@ export const translator = (language) => {
     count: (key, n) => fill(texts[key][plural.select(n)] ?? texts[key].other, { n: number(n) }),
     number,
     percent: (share) => percents.format(share),
-    // Two shares that differ do not look the same.
+    // Two shares that differ do not look the same, and a small one does not look like none.
     percents: (a, b) => {
-      const digits = a !== b && percents.format(a) === percents.format(b) ? 1 : 0;
+      const isLost = (a !== b && percents.format(a) === percents.format(b)) || [a, b].some((share) => share > 0 && share < 0.005);
+      const digits = isLost ? 1 : 0;
       const format = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits });
       return [format.format(a), format.format(b)];
     },

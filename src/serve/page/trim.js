@@ -26,6 +26,7 @@ export class Trim {
 
   /// Shows the recording; one that the browser cannot decode is sent as it is.
   async open(blob, extension) {
+    if (this.sound) this.close();
     const sound = await decoded(blob);
     if (!sound || sound.duration < SHORTEST) return this.onChosen(blob, extension);
     Object.assign(this, { blob, extension, sound });
