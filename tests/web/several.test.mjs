@@ -41,7 +41,8 @@ test("twenty recordings have a table with progress, and are saved and removed to
   await tab.setInputFiles("#file", paths);
   await isDone(tab, 20);
   const seen = await tab.evaluate(() => window.titles);
-  assert.ok(seen.includes("7 of 20 recordings"), [...new Set(seen)].join());
+  const counts = [...new Set(seen)].map((title) => title.match(/^(\d+) of 20 recordings$/)?.[1]).filter(Boolean).map(Number);
+  assert.ok(counts.length > 5 && counts.every((count, i) => i === 0 || count > counts[i - 1]), counts.join());
   assert.equal(await tab.locator("#overview progress").isVisible(), false);
   const rows = tab.locator("#overview tbody tr");
   assert.equal(await rows.count(), 20);
@@ -55,7 +56,6 @@ test("twenty recordings have a table with progress, and are saved and removed to
   };
   const lines = (await saved("save_all_csv")).trim().split("\r\n");
   assert.equal(lines.length, 1 + 19 * 11);
-
   const list = JSON.parse(await saved("save_all_json"));
   assert.deepEqual(list.map(({ recording }) => recording), paths.slice(0, 19).map((path) => basename(path)));
   // The name leads to the result.

@@ -176,7 +176,6 @@ export class Card {
         const values = { name: this.nameOf(one), first: clock(first), seconds: translator.duration(seconds) };
         const play = () => {
           this.details.open = true;
-          this.player.open(answer.seconds);
           this.player.playFrom(first);
         };
         const button = make("button", { type: "button", "data-code": one.code, onclick: play }, icon(one.code, one.name), what(values.name, translator.text("part", values)), make("span", { class: "unseen" }, translator.text("part_play")));

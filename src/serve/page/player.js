@@ -182,6 +182,7 @@ export class Player {
   }
 
   playFrom(time) {
+    this.open(this.view.seconds);
     this.goTo(time);
     this.play();
   }
