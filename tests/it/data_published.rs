@@ -414,3 +414,50 @@ fn tinysol_is_a_table() {
     let set = spec.load(&DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") }).unwrap();
     assert_eq!(lines(&set), ["Brass/BTb-A#1.wav [Bass Tuba] Brass/BTb-A#1.wav Training 3"]);
 }
+
+#[test]
+fn good_sounds_joins_takes_with_their_sounds() {
+    let sound = |id: u32, instrument: &str, klass: &str, pack: u32| {
+        format!(
+            "\"{id}\": {{\"id\": {id}, \"instrument\": \"{instrument}\", \"note\": \"C\", \"octave\": 4, \"dynamics\": null, \"player\": \"almudena\", \
+             \"pack_id\": {pack}, \"klass\": \"{klass}\", \"semitone\": 48}}"
+        )
+    };
+    let take = |id: u32, of: u32, file: &str| {
+        format!(
+            "\"{id}\": {{\"id\": {id}, \"microphone\": \"akg\", \"filename\": \"sound_files/{file}\", \"freesound_id\": null, \"sound_id\": {of}}}"
+        )
+    };
+    let sounds = format!("{{{}, {}}}", sound(1, "flute", "good-sound", 7), sound(2, "sax_alto", "bad", 8));
+    let takes = format!(
+        "{{{}, {}, {}}}",
+        take(1, 1, "f/akg/0000.wav"),
+        take(2, 1, "f/neumann/0000.wav"),
+        take(10, 2, "s/0.wav")
+    );
+    let files = [
+        ("sounds.json", sounds.as_str()),
+        ("takes.json", takes.as_str()),
+        ("good-sounds/sound_files/f/akg/0000.wav", ""),
+        ("good-sounds/sound_files/f/neumann/0000.wav", ""),
+        ("good-sounds/sound_files/s/0.wav", ""),
+    ];
+    let dir = set_of(&files);
+    let set = load(&dir, "kind = \"good_sounds\"").unwrap();
+    assert_eq!(
+        lines(&set),
+        [
+            "good-sounds/sound_files/f/akg/0000.wav [flute] pack 7 Training",
+            "good-sounds/sound_files/f/neumann/0000.wav [flute] pack 7 Training",
+            "good-sounds/sound_files/s/0.wav [sax_alto] pack 8 Training"
+        ]
+    );
+    let tags: Vec<String> = set.records[0].tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(tags, ["klass=good-sound", "microphone=akg", "note=C", "octave=4", "player=almudena"]);
+    let good = load(&dir, "kind = \"good_sounds\"\nklasses = [\"good-sound\"]\ngroup = \"sound\"").unwrap();
+    assert!(good.classes.names() == ["flute"] && good.records.iter().all(|r| r.group == "sound 1"));
+    fs::write(dir.path().join("set/takes.json"), format!("{{{}}}", take(3, 9, "x.wav"))).unwrap();
+    let error = format!("{:#}", load(&dir, "kind = \"good_sounds\"").unwrap_err());
+    assert!(error.contains("take 3: sound 9"), "{error}");
+    assert!(load(&set_of(&[("x.txt", "")]), "kind = \"good_sounds\"").unwrap_err().is::<MissingData>());
+}

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use timbre_core::seed::{Seed, shuffle};
 use timbre_inputs::data::{
     ClipRecord, Subset,
-    split::{CrossValidation, FoldChoice, Folds, Holdout, NamedFolds, Official, SplitSpec, Splits, split},
+    split::{CrossValidation, FoldChoice, Folds, Holdout, NamedFolds, Official, Random, SplitSpec, Splits, split},
 };
 
 fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
@@ -296,4 +296,28 @@ fn songs_can_be_held_out_beside_the_official_test_set() {
     assert!(!toml::to_string(&spec(0.0)).unwrap().contains("held_out"));
     let faults = SplitSpec::Official(Official { validation: 0.4, held_out: 0.6 }).faults();
     assert!(faults[0].key == "held_out" && faults[0].sentence.contains("nothing to train on"), "{faults:?}");
+}
+
+#[test]
+fn a_random_split_divides_songs_only_if_it_is_called_leaky() {
+    let records: Vec<ClipRecord> =
+        (0..40).map(|i| record(format!("{i:02}"), format!("s{}", i / 4), vec![i % 2])).collect();
+    let spec = |leaky| SplitSpec::Random(Random { test: 0.25, validation: 0.2, seed: None, leaky });
+    let error = run(&records, 2, &spec(false), 1).unwrap_err().to_string();
+    assert!(error.contains("10 of 10 songs have several recordings") && error.contains("leaky = true"), "{error}");
+    let splits = run(&records, 2, &spec(true), 1).unwrap();
+    assert_eq!((splits.test.len(), splits.validation.len(), splits.train.len()), (10, 8, 22));
+    let of = |set: &[usize]| set.iter().filter(|&&i| records[i].labels[0] == 1).count();
+    assert_eq!((of(&splits.test), of(&splits.validation)), (5, 4), "the classes keep their shares");
+    let songs = |set: &[usize]| set.iter().map(|&i| records[i].group.clone()).collect::<BTreeSet<_>>();
+    assert!(!songs(&splits.train).is_disjoint(&songs(&splits.test)));
+    assert_ne!(splits, run(&records, 2, &spec(true), 2).unwrap());
+    // Where every recording is a song of its own, nothing is divided.
+    let alone: Vec<ClipRecord> = records.iter().map(|r| ClipRecord { group: r.id.clone(), ..r.clone() }).collect();
+    assert_eq!(run(&alone, 2, &spec(false), 1).unwrap(), splits);
+    assert!(!spec(false).is_leaky() && spec(true).is_leaky());
+    assert!(
+        toml::from_str::<SplitSpec>("kind = \"random\"\nleaky = true\ntest = 0.25\nvalidation = 0.2").unwrap()
+            == spec(true)
+    );
 }

@@ -58,6 +58,7 @@ mod read_in_pytorch;
 mod report;
 mod reproduce;
 mod serve;
+mod several_sets;
 mod serve_limits;
 mod serve_openapi;
 mod significance_golden;

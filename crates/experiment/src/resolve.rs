@@ -336,7 +336,7 @@ fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
     let kind = set.as_ref().and_then(Node::table).and_then(kind_of);
     let known: Vec<&str> = schema::data_keys(kind.unwrap_or_default());
     // These keys identify and locate the replaced data set or name its classes, whatever its kind.
-    let of_the_set = ["use", "kind", "root", "about", "labels", "path", "columns", "file_name"];
+    let of_the_set = ["use", "kind", "root", "about", "labels", "path", "columns", "file_name", "sets"];
     let mut dropped = Vec::new();
     own.retain(|key, _| {
         let keep = known.contains(&key.as_str()) && !of_the_set.contains(&key.as_str());
@@ -351,8 +351,26 @@ fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
     own.insert("use".into(), text_entry(name, at));
 }
 
-/// Merges `[data]` over the file of its data set, by default `demo`.
+/// Merges `[data]` over the file of its data set, by default `demo`; if it is several sets, each of them too.
 fn merge_over_data_set(loader: &mut Loader, tree: &mut Node) {
+    merge_data(loader, tree);
+    let sets = tree.table_mut().and_then(|table| table.get_mut("data")?.node.table_mut()?.get_mut("sets"));
+    let Some(Value::List(sets)) = sets.map(|entry| &mut entry.node.value) else { return };
+    for own in sets {
+        let used = own.table().and_then(|table| table.get("use")).map(|entry| entry.node.clone());
+        let Some(Node { value: Value::Text(name), at }) = used else { continue };
+        match loader.data_set(&name, at) {
+            Some(set) => {
+                let over = std::mem::replace(own, set);
+                merge_section("data", own, over, &mut loader.notes);
+            }
+            // Already reported.
+            None => own.value = Value::Unreadable,
+        }
+    }
+}
+
+fn merge_data(loader: &mut Loader, tree: &mut Node) {
     let at = tree.at;
     let complete = loader.complete;
     let Some(table) = tree.table_mut() else { return };

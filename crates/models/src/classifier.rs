@@ -70,6 +70,11 @@ pub trait ModelKind {
         Vec::new()
     }
 
+    /// Whether the fit takes the weights of clips; otherwise every clip counts the same.
+    fn uses_weights(&self) -> bool {
+        self.as_network().is_some()
+    }
+
     /// Files that the fit reads beside its training set. Their contents change the model.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()

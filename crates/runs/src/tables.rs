@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use polars_core::prelude::{Column, DataFrame, PlSmallStr};
+use polars_core::prelude::{Column, DataFrame, DataType, PlSmallStr};
 use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
@@ -90,6 +90,59 @@ pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
     scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), vec![labels])
 }
 
+/// [`results`] by the values of tags: pairs of tag and value.
+pub fn by_tag(rows: &[((String, String), ResultRow)]) -> Result<DataFrame> {
+    let column = |name: &str, of: fn(&(String, String)) -> &str| {
+        Column::new(name.into(), rows.iter().map(|(pair, _)| of(pair)).collect::<Vec<_>>())
+    };
+    let more = vec![column("tag", |pair| &pair.0), column("value", |pair| &pair.1)];
+    scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), more)
+}
+
+/// The means of a table over its seeds, with `_sd` (sample standard deviation) behind each: one row for rows that differ in the seed
+/// alone. A number that is missing with one seed has no mean, because the mean of the others would refer to other data.
+pub fn means(table: &DataFrame) -> Result<DataFrame> {
+    let is_text = |column: &&Column| *column.dtype() == DataType::String;
+    let keys: Vec<&Column> = table.columns().iter().filter(is_text).collect();
+    let numbers: Vec<&Column> =
+        table.columns().iter().filter(|column| !is_text(column) && column.name() != "seed").collect();
+    let mut groups: IndexMap<Vec<String>, Vec<usize>> = IndexMap::new();
+    let texts: Vec<Vec<String>> = keys
+        .iter()
+        .map(|column| Ok(column.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect()))
+        .collect::<Result<_>>()?;
+    for row in 0..table.height() {
+        groups.entry(texts.iter().map(|column| column[row].clone()).collect()).or_default().push(row);
+    }
+    let mut columns = Vec::new();
+    for (at, key) in keys.iter().enumerate() {
+        let values: Vec<&str> = groups.keys().map(|group| group[at].as_str()).collect();
+        columns.push(Column::new(key.name().clone(), values));
+    }
+    columns.push(Column::new("seeds".into(), groups.values().map(|rows| rows.len() as u64).collect::<Vec<_>>()));
+    for column in numbers {
+        let numbers = column.cast(&DataType::Float64)?;
+        let numbers: Vec<Option<f64>> = numbers.f64()?.iter().collect();
+        let of = |rows: &Vec<usize>| rows.iter().map(|&row| numbers[row]).collect::<Option<Vec<f64>>>();
+        let mean: Vec<Option<f64>> = groups.values().map(|rows| replicates::mean(&of(rows)?)).collect();
+        let deviation: Vec<Option<f64>> = groups.values().map(|rows| replicates::deviation(&of(rows)?)).collect();
+        columns.push(Column::new(column.name().clone(), mean));
+        // The ends of an interval have a mean and no spread of their own.
+        if replicates::metric_of_interval_bound(column.name()).is_none() {
+            columns.push(Column::new(format!("{}_sd", column.name()).into(), deviation));
+        }
+    }
+    frame(groups.len(), columns)
+}
+
+/// A column that says in every row that the split divides songs.
+pub fn mark_leaky(table: DataFrame) -> Result<DataFrame> {
+    let height = table.height();
+    let mut columns = table.columns().to_vec();
+    columns.push(Column::new("leaky".into(), vec![true; height]));
+    frame(height, columns)
+}
+
 /// `more` columns are placed between the keys and the scores.
 fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
     let mut columns = keys(rows.iter().map(|r| (&r.trial, r.split.as_str())));
@@ -109,7 +162,7 @@ fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
 }
 
 /// A row of `recordings.csv`: a recording that an experiment can use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     pub path: String,
     pub song: String,
@@ -117,6 +170,10 @@ pub struct Recording {
     pub labels: String,
     /// The unknown classes.
     pub unknown: String,
+    /// The data set, where it is one of several.
+    pub set: String,
+    /// How much it counts in a fit.
+    pub weight: f64,
     /// BLAKE3 of its bytes as hexadecimal digits, or `unreadable`.
     pub content: String,
 }
@@ -153,6 +210,12 @@ pub fn recordings(rows: &[Recording], subsets: &[(String, Vec<&str>)]) -> Result
         let unknown = cells(&mut rows.iter().map(|row| row.unknown.as_str()));
         columns.push(Column::new("labels_unknown".into(), unknown));
     }
+    if rows.iter().any(|row| !row.set.is_empty()) {
+        columns.push(Column::new("set".into(), cells(&mut rows.iter().map(|row| row.set.as_str()))));
+    }
+    if rows.iter().any(|row| row.weight != 1.0) {
+        columns.push(Column::new("weight".into(), rows.iter().map(|row| row.weight).collect::<Vec<_>>()));
+    }
     frame(rows.len(), columns)
 }
 
@@ -171,7 +234,7 @@ pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
 
 /// The column of a class: its name, with ` (class)` after it if a key column has this name.
 pub fn class_column(name: &str) -> PlSmallStr {
-    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "truth_unknown", "start"];
+    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "truth_unknown", "start", "leaky"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
 
@@ -568,6 +631,20 @@ mod tests {
         write_csv(results(&[row("raw", "knn", 1, 0.1), other]).unwrap(), &mut csv).unwrap();
         let expected =
             "features,model,seed,split,n,accuracy,f1_macro\nraw,knn,1,test,10,0.1,\nmel,knn,1,test,10,0.5,0.25\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_means_of_a_table_are_over_the_seeds_alone() {
+        let mut rows = vec![row("mel", "knn", 1, 0.5), row("mel", "knn", 2, 0.75), row("raw", "knn", 1, 0.25)];
+        rows[0].metrics.insert("accuracy_low".into(), 0.25);
+        rows[1].metrics.insert("accuracy_low".into(), 0.5);
+        rows[0].metrics.insert("f1".into(), 1.0);
+        let mut csv = Vec::new();
+        write_csv(mark_leaky(means(&results(&rows).unwrap()).unwrap()).unwrap(), &mut csv).unwrap();
+        let expected = "features,model,split,seeds,n,n_sd,accuracy,accuracy_sd,accuracy_low,f1,f1_sd,leaky\n\
+                        mel,knn,test,2,10.0,0.0,0.625,0.1767766952966369,0.375,,,true\n\
+                        raw,knn,test,1,10.0,,0.25,,,,,true\n";
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
     }
 }

@@ -103,7 +103,12 @@ impl Rows {
             let at = || format!("line {} of results.csv", number + 2);
             ensure!(cells.len() == head.len(), "{} has {} cells, not {}", at(), cells.len(), head.len());
             let name = format!("{}.{}.s{} {}", cells[0], cells[1], cells[2], cells[3]);
-            let number = |cell: &&str| if cell.is_empty() { Ok(None) } else { cell.parse::<f64>().map(Some) };
+            // `leaky` is true in every row, or there is no such column.
+            let number = |cell: &&str| match *cell {
+                "" => Ok(None),
+                "true" => Ok(Some(1.0)),
+                number => number.parse::<f64>().map(Some),
+            };
             let values = cells[KEYS.len()..].iter().map(number).collect::<Result<Vec<Option<f64>>, _>>();
             let values = values.with_context(|| format!("{} has a cell that is not a number", at()))?;
             ensure!(rows.insert(name, values).is_none(), "{} is a duplicate", at());

@@ -1,7 +1,9 @@
-//! Scores recordings by their number of labels: `by_labels.csv`.
+//! Scores groups of recordings: by their number of labels (`by_labels.csv`) and by the values of tags (`by_tag.csv`).
 //!
 //! A model may do well on solo recordings and badly on mixtures, and a single number hides it. Scores of two groups are not
 //! comparable by themselves, because chance differs too: each group has its own trivial baselines.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::scoring::FinishedTrials;
 use timbre_evaluation::{
@@ -9,7 +11,7 @@ use timbre_evaluation::{
     predictions::{Predictions, WindowPredictions},
 };
 use timbre_experiment::Experiment;
-use timbre_runs::run_dir::{ResultRow, SplitRecord, TrialRecord};
+use timbre_runs::run_dir::{ClipTruth, ResultRow, SplitRecord, TrialRecord};
 
 /// The group of all recordings with two or more labels.
 const SEVERAL: &str = "2+";
@@ -22,9 +24,8 @@ pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[Tri
     numbers.dedup();
     let mut rows = Vec::new();
     let mut add = |name: String, holds: &dyn Fn(usize) -> bool| {
-        let mut done = FinishedTrials::new(decision_rule.clone());
-        trials.iter().map(|trial| restrict(trial, holds)).for_each(|trial| done.push(experiment, trial));
-        rows.extend(done.rows(experiment).into_iter().map(|row| (name.clone(), row)));
+        let own = rows_of_group(experiment, decision_rule, trials, &|clip| holds(clip.truth.len()));
+        rows.extend(own.into_iter().map(|row| (name.clone(), row)));
     };
     for &number in &numbers {
         add(number.to_string(), &|labels| labels == number);
@@ -35,10 +36,42 @@ pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[Tri
     rows
 }
 
-/// The trial restricted to recordings whose number of labels passes `holds`.
-fn restrict(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
+/// The rows of the recordings with each value of a tag, with tag and value. `tags`: those of the recordings, by their paths.
+pub fn rows_by_tag(
+    experiment: &Experiment,
+    decision_rule: &DecisionRule,
+    trials: &[TrialRecord],
+    wanted: &[String],
+    tags: &HashMap<&str, &BTreeMap<String, String>>,
+) -> Vec<((String, String), ResultRow)> {
+    let mut rows = Vec::new();
+    for tag in wanted {
+        let value = |clip: &ClipTruth| tags.get(clip.path.as_str()).and_then(|own| own.get(tag));
+        let clips = trials.iter().flat_map(|trial| trial.splits.iter().flat_map(|split| &split.clips));
+        let values: BTreeSet<&String> = clips.filter_map(value).collect();
+        for name in values {
+            let own = rows_of_group(experiment, decision_rule, trials, &|clip| value(clip) == Some(name));
+            rows.extend(own.into_iter().map(|row| ((tag.clone(), name.clone()), row)));
+        }
+    }
+    rows
+}
+
+fn rows_of_group(
+    experiment: &Experiment,
+    decision_rule: &DecisionRule,
+    trials: &[TrialRecord],
+    holds: &dyn Fn(&ClipTruth) -> bool,
+) -> Vec<ResultRow> {
+    let mut done = FinishedTrials::new(decision_rule.clone());
+    trials.iter().map(|trial| restrict(trial, holds)).for_each(|trial| done.push(experiment, trial));
+    done.rows(experiment)
+}
+
+/// The trial restricted to recordings that pass `holds`.
+fn restrict(trial: &TrialRecord, holds: &dyn Fn(&ClipTruth) -> bool) -> TrialRecord {
     let restricted = |split: &SplitRecord| {
-        let kept: Vec<usize> = (0..split.clips.len()).filter(|&clip| holds(split.clips[clip].truth.len())).collect();
+        let kept: Vec<usize> = (0..split.clips.len()).filter(|&clip| holds(&split.clips[clip])).collect();
         let n_classes = split.predictions.n_classes;
         let probabilities = kept.iter().flat_map(|&clip| split.predictions.row(clip)).copied().collect();
         SplitRecord {
@@ -63,7 +96,7 @@ fn windows_of(windows: &WindowPredictions, recordings: &[usize]) -> WindowPredic
 mod tests {
     use super::*;
     use timbre_core::labels::Task;
-    use timbre_runs::run_dir::{ClipTruth, Trial};
+    use timbre_runs::run_dir::Trial;
 
     fn trial() -> TrialRecord {
         let truths = [vec![0], vec![0, 1], vec![2], vec![0, 1, 2], vec![1]];
@@ -117,5 +150,24 @@ mod tests {
             assert_eq!((of("3", "knn").n, of("3", "nothing").metrics["hamming"]), (1, 0.0));
             assert_eq!(of("1", "nothing").metrics["hamming"], 2.0 / 3.0);
         }
+    }
+
+    #[test]
+    fn each_value_of_a_tag_has_its_own_scores() {
+        let tag = |value: &str| BTreeMap::from([("mood".to_owned(), value.to_owned())]);
+        let (sad, glad) = (tag("sad"), tag("glad"));
+        // The fifth recording has no tag.
+        let tags = HashMap::from([("0.wav", &sad), ("1.wav", &glad), ("2.wav", &sad), ("3.wav", &glad)]);
+        let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+        let rows = rows_by_tag(&experiment(), &decision_rule, &[trial()], &["mood".into(), "key".into()], &tags);
+        let of = |value: &str| {
+            let found = rows.iter().find(|((tag, own), row)| {
+                tag == "mood" && own == value && row.trial.model == "knn" && row.split == "test"
+            });
+            &found.unwrap().1
+        };
+        assert_eq!((of("sad").n, of("sad").metrics["exact_match"]), (2, 1.0));
+        assert_eq!((of("glad").n, of("glad").metrics["exact_match"]), (2, 0.0));
+        assert!(rows.iter().all(|((tag, _), _)| tag == "mood"), "no recording has the other tag");
     }
 }

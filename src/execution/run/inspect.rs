@@ -19,10 +19,11 @@ use timbre_experiment::Experiment;
 use timbre_inputs::{
     data::{
         ClipRecord, Subset, some_of,
-        split::{SplitSpec, Splits},
+        split::{self, SplitSpec, Splits},
     },
     features::FeatureSpec,
 };
+use timbre_models::ModelSpec;
 use timbre_runs::run_dir::Trial;
 use timbre_signal::{audio, windows::Short};
 
@@ -95,6 +96,9 @@ impl PreparedDataset {
         warnings.extend(self.left_out(experiment));
         warnings.extend(self.untested_folds(experiment, &clips));
         warnings.extend(self.unknown_labels.clone());
+        warnings.extend(experiment.split.is_leaky().then(|| split::LEAKY.to_owned()));
+        warnings.extend(self.ignored_weights(experiment, &clips, &splits));
+        warnings.extend(self.unknown_tags(experiment, &clips));
         match &self.models_from {
             Some(_) => warnings.extend(self.left_out_as_seen(experiment, &clips, &splits)),
             None => {
@@ -178,6 +182,39 @@ impl PreparedDataset {
                 "{} and {}: seed n tests fold n, so a list of the seeds 1 to {all} tests each fold once",
                 count(all, "fold"),
                 count(seeds, "seed")
+            )
+        })
+    }
+
+    /// The models that do not take the weights of recordings.
+    fn ignored_weights(
+        &self,
+        experiment: &Experiment,
+        clips: &[usize],
+        splits: &IndexMap<u64, Splits>,
+    ) -> Option<String> {
+        let mut trained = splits.values().flat_map(|split| &split.train);
+        if self.models_from.is_some() || trained.all(|&row| self.set.records[clips[row]].weight == 1.0) {
+            return None;
+        }
+        let ignores = |spec: &ModelSpec| spec.as_kind().as_ensemble().is_none() && !spec.as_kind().uses_weights();
+        let names = experiment.models.iter().filter(|(_, spec)| ignores(spec)).map(|(name, _)| name.as_str());
+        let names: Vec<&str> = names.collect();
+        (!names.is_empty()).then(|| {
+            format!("recordings have weights, which these models ignore: {}", some_of(10, names.iter().copied()))
+        })
+    }
+
+    /// Tags of `evaluate.by_tag` that no recording has.
+    fn unknown_tags(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
+        let known: BTreeSet<&String> = clips.iter().flat_map(|&i| self.set.records[i].tags.keys()).collect();
+        let unknown = experiment.evaluate.by_tag.iter().filter(|tag| !known.contains(tag)).map(String::as_str);
+        let unknown: Vec<&str> = unknown.collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "evaluate.by_tag: no recording has the tag {}; the tags are {}",
+                unknown.join(", "),
+                some_of(10, known.iter().map(|tag| tag.as_str()))
             )
         })
     }

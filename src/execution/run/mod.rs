@@ -327,7 +327,7 @@ impl Run<'_> {
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
         let classes = &self.data.set.classes;
-        record.results = tables::write_all(self.dir, self.experiment, classes, &done)?;
+        record.results = tables::write_all(self.dir, self.experiment, self.data, &done)?;
         if self.experiment.evaluate.search.is_some() {
             let artifacts = self.settings.artifacts;
             let summaries = artifacts.search_thresholds(self.dir, self.experiment, classes, &done.trials)?;

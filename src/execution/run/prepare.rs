@@ -17,6 +17,7 @@ use timbre_core::{
     seed::Seed,
 };
 use timbre_experiment::Experiment;
+use timbre_inputs::data::several::{SET_TAG, exclude_missing_classes};
 use timbre_inputs::data::split::{self, DividedSong, SplitSpec, Splits};
 use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset};
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
@@ -34,6 +35,8 @@ pub struct PreparedDataset {
     pub set_aside: usize,
     /// Recordings of other declared subsets than training, where the split is a hold-out: indices into the set.
     pub(super) left_out: Vec<usize>,
+    /// Whether it is several sets as one.
+    is_several: bool,
     /// Whether the set is still to be generated: its recordings have names, but no contents.
     pub is_planned: bool,
     pub data_hash: String,
@@ -81,6 +84,9 @@ impl PreparedDataset {
         if models_from.is_none() && matches!(experiment.split, SplitSpec::TestOnly(_)) {
             let sentence = "split.kind is \"test_only\", which leaves nothing to train on: name a run with `models_from`, or use `timbre evaluate`";
             bail!(UserError::usage(sentence.to_owned()));
+        }
+        if experiment.evaluate.task == Task::SingleLabel && matches!(experiment.data, DataSpec::Several(_)) {
+            exclude_missing_classes(&mut set);
         }
         let known = models_from.as_ref().map(|source| source.name_classes(&mut set, experiment.evaluate.task));
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
@@ -145,6 +151,7 @@ impl PreparedDataset {
         Ok(PreparedDataset {
             set_aside,
             left_out,
+            is_several: matches!(experiment.data, DataSpec::Several(_)),
             is_planned,
             set,
             eligible,
@@ -169,10 +176,17 @@ impl PreparedDataset {
                 song: record.group.clone(),
                 labels: class_list(&self.set.classes, &record.labels),
                 unknown: class_list(&self.set.classes, record.labels.unknown()),
+                set: record.tags.get(SET_TAG).filter(|_| self.is_several).cloned().unwrap_or_default(),
+                weight: record.weight,
                 content: self.contents[&i].as_ref().map_or_else(|_| "unreadable".to_owned(), hex),
             }
         };
         self.eligible.iter().map(one).collect()
+    }
+
+    /// The tags of the recordings, by their ids.
+    pub fn tags(&self) -> HashMap<&str, &BTreeMap<String, String>> {
+        self.set.records.iter().map(|record| (record.id.as_str(), &record.tags)).collect()
     }
 
     /// Experiments with an equal key can share one prepared data set.
@@ -373,6 +387,9 @@ fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Re
         hasher.update(line.to_string().as_bytes());
         if !r.labels.unknown().is_empty() {
             hasher.update(json!(class_list(&set.classes, r.labels.unknown())).to_string().as_bytes());
+        }
+        if r.weight != 1.0 {
+            hasher.update(&r.weight.to_le_bytes());
         }
     }
     hasher.finalize().to_hex().to_string()

@@ -89,6 +89,7 @@ impl PreparedDataset {
         let mut training = experiment.clone();
         training.evaluate.search = None;
         training.evaluate.bootstrap = 0;
+        training.evaluate.by_tag.clear();
         if !training.models.values().any(|spec| spec.as_kind().depends_on_metric()) {
             training.evaluate.metric = None;
         }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use indexmap::IndexMap;
+use polars_core::prelude::DataFrame;
 
 use super::by_labels;
 use super::prepare::PreparedDataset;
 use super::scoring::{self, FinishedTrials};
-use timbre_core::labels::{Classes, Task};
+use timbre_core::labels::Task;
 use timbre_experiment::Experiment;
-use timbre_inputs::data::split::Splits;
+use timbre_inputs::data::{DataSpec, several::SET_TAG, split::Splits};
 use timbre_models::Epoch;
 use timbre_runs::{
     exports::dvc,
@@ -21,36 +22,73 @@ use timbre_runs::{
 /// Writes `results.csv` and `grid.csv` of the finished trials.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &FinishedTrials) -> Result<Vec<ResultRow>> {
     let rows = done.rows(experiment);
-    dir.write_table(Table::ResultsCsv, |out| tables::write_csv(tables::results(&rows)?, out))?;
+    write_csv(dir, experiment, Table::ResultsCsv, tables::results(&rows)?)?;
+    if let Some(of_seeds) = means(experiment, || tables::results(&rows))? {
+        write_csv(dir, experiment, Table::ResultsMeans, of_seeds)?;
+    }
     let grid = ScoreGrid::new(&rows, experiment.evaluate.metric().name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
     Ok(rows)
+}
+
+/// The means over the seeds, if there are several: in a cross-validation each seed is a fold.
+fn means(experiment: &Experiment, table: impl FnOnce() -> Result<DataFrame>) -> Result<Option<DataFrame>> {
+    (experiment.seeds.len() > 1).then(|| tables::means(&table()?)).transpose()
+}
+
+fn write_csv(dir: &RunDir, experiment: &Experiment, table: Table, frame: DataFrame) -> Result<()> {
+    let frame = marked(experiment, frame)?;
+    dir.write_table(table, |out| tables::write_csv(frame, out))
+}
+
+/// A table of a run with a split that divides songs says so in every row.
+fn marked(experiment: &Experiment, frame: DataFrame) -> Result<DataFrame> {
+    if experiment.split.is_leaky() { tables::mark_leaky(frame) } else { Ok(frame) }
 }
 
 /// Writes every table of the finished run.
 pub fn write_all(
     dir: &RunDir,
     experiment: &Experiment,
-    classes: &Classes,
+    data: &PreparedDataset,
     done: &FinishedTrials,
 ) -> Result<Vec<ResultRow>> {
+    let classes = &data.set.classes;
     let rows = write_results(dir, experiment, done)?;
     let trials = &done.trials;
-    dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
-    dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(trials, classes)?, out))?;
+    let parquet = |table: Table, frame: DataFrame| {
+        let frame = marked(experiment, frame)?;
+        dir.write_table(table, |out| tables::write_parquet(frame, out))
+    };
+    parquet(Table::ResultsParquet, tables::results(&rows)?)?;
+    parquet(Table::Predictions, tables::predictions(trials, classes)?)?;
     if experiment.evaluate.windows().is_some() {
-        dir.write_table(Table::Windows, |out| tables::write_parquet(tables::windows(trials, classes)?, out))?;
+        parquet(Table::Windows, tables::windows(trials, classes)?)?;
     }
+    let with_means = |table: Table, of_seeds: Table, frame: DataFrame| -> Result<()> {
+        if let Some(means) = means(experiment, || Ok(frame.clone()))? {
+            write_csv(dir, experiment, of_seeds, means)?;
+        }
+        write_csv(dir, experiment, table, frame)
+    };
     if done.decision_rule().task == Task::MultiLabel {
         let rows = by_labels::rows(experiment, done.decision_rule(), trials);
-        dir.write_table(Table::ByLabels, |out| tables::write_csv(tables::by_labels(&rows)?, out))?;
+        with_means(Table::ByLabels, Table::ByLabelsMeans, tables::by_labels(&rows)?)?;
+    }
+    let wanted = match experiment.data {
+        DataSpec::Several(_) if experiment.evaluate.by_tag.is_empty() => &[SET_TAG.to_owned()][..],
+        _ => &experiment.evaluate.by_tag,
+    };
+    if !wanted.is_empty() {
+        let rows = by_labels::rows_by_tag(experiment, done.decision_rule(), trials, wanted, &data.tags());
+        with_means(Table::ByTag, Table::ByTagMeans, tables::by_tag(&rows)?)?;
     }
     let scored = scoring::scored(trials, done.decision_rule());
-    dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;
-    dir.write_table(Table::Confusion, |out| tables::write_csv(tables::confusion(&scored, classes)?, out))?;
-    dir.write_table(Table::Hardest, |out| tables::write_csv(tables::hardest(&scored, classes)?, out))?;
+    with_means(Table::PerClass, Table::PerClassMeans, tables::per_class(&scored, classes)?)?;
+    write_csv(dir, experiment, Table::Confusion, tables::confusion(&scored, classes)?)?;
+    write_csv(dir, experiment, Table::Hardest, tables::hardest(&scored, classes)?)?;
     if trials.iter().any(|u| u.splits.iter().any(|s| !s.curve.is_empty())) {
-        dir.write_table(Table::Curves, |out| tables::write_csv(tables::curves(trials)?, out))?;
+        write_csv(dir, experiment, Table::Curves, tables::curves(trials)?)?;
     }
     write_epochs(dir, trials, None)?;
     dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{:#}", dvc::metrics(&rows))?))?;

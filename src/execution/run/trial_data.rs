@@ -68,7 +68,9 @@ impl TrialData<'_> {
 
     /// The training subset. For a network that crops at random or augments, it generates new examples in each epoch.
     pub fn training_set(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let train = self.clips(rows)?;
+        let records = &self.dataset.set.records;
+        let weights = rows.iter().map(|&row| records[self.selection.clips[row]].weight).collect();
+        let train = self.clips(rows)?.with_weights(weights);
         Ok(match self.training_examples(&train, rows)? {
             Some(examples) => train.with_generator(Arc::new(examples)),
             None => train,

@@ -131,6 +131,14 @@ pub fn written() -> Value {
         table.remove("default");
         table.insert("anyOf".into(), json!([reference(spec), reference(&part)]));
     }
+    // A set among several may have the kind of its file, too.
+    let set = json!({ "anyOf": [reference("DataSpec"), reference("DataSpecWithoutKind")] });
+    for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
+        if variant["properties"].get("sets").is_some() {
+            variant["properties"]["sets"]["items"] = set.clone();
+        }
+    }
+    schema["$defs"]["DataSpecWithoutKind"]["properties"]["sets"]["items"] = set;
     schema
 }
 

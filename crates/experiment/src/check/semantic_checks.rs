@@ -74,7 +74,8 @@ pub fn check(tree: &Node, complete: bool, errors: &mut ErrorCollector) {
         }
     }
     if let Some(entry) = root.get("data") {
-        data_spec(entry, errors);
+        let data = data_spec(entry, errors);
+        roles_of_sets(root, entry, data.as_ref(), errors);
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
         report(entry, spec.faults(), errors);
@@ -227,6 +228,26 @@ pub fn data_spec(entry: &Entry, errors: &mut ErrorCollector) -> Option<DataSpec>
     let spec = read::<DataSpec>(&entry.node)?;
     report(entry, spec.as_kind().faults(), errors);
     Some(spec)
+}
+
+/// Sets that are for training or testing alone need a split that follows their subsets.
+fn roles_of_sets(root: &Table, data: &Entry, spec: Option<&DataSpec>, errors: &mut ErrorCollector) {
+    let Some(DataSpec::Several(several)) =
+        spec.filter(|spec| matches!(spec, DataSpec::Several(set) if set.has_roles()))
+    else {
+        return;
+    };
+    let split = match root.get("split") {
+        Some(entry) => read::<SplitSpec>(&entry.node),
+        None => Some(SplitSpec::default()),
+    };
+    let follows = |split: SplitSpec| matches!(split, SplitSpec::Official(_) | SplitSpec::TestOnly(_));
+    if !split.is_none_or(follows) {
+        let key = if several.test_on.is_empty() { "train_on" } else { "test_on" };
+        let at = data.node.table().and_then(|table| table.get(key)).map_or(data.key, |entry| entry.node.at);
+        let help = "write `kind = \"official\"` in [split]; `validation = 0.1` holds out training recordings";
+        errors.add(at, format!("`{key}`: the split of this experiment divides the sets in its own way"), help);
+    }
 }
 
 /// Names in the `features` of a model must be features of the experiment.

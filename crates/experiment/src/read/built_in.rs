@@ -44,6 +44,7 @@ pub const DATA_SETS: &[(&str, &str)] = &[
     shipped!("data", "demo_shifted"),
     shipped!("data", "esc50"),
     shipped!("data", "fma_small"),
+    shipped!("data", "good_sounds"),
     shipped!("data", "gtzan"),
     shipped!("data", "irmas"),
     shipped!("data", "magnatagatune"),

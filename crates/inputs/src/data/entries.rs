@@ -29,6 +29,8 @@ pub struct Entry {
     pub subset: Option<Subset>,
     pub fold: Option<String>,
     pub tags: BTreeMap<String, String>,
+    /// How much the recording counts in the fit. Default: 1.
+    pub weight: Option<f64>,
     /// The line of the table.
     pub line: usize,
 }
@@ -140,6 +142,7 @@ impl<'a> Entries<'a> {
                 subset: entry.subset.unwrap_or(Subset::Training),
                 fold: entry.fold,
                 tags: entry.tags,
+                weight: entry.weight.unwrap_or(1.0),
                 ..ClipRecord::new(id, path, Vec::new())
             });
         }

@@ -69,6 +69,11 @@ pub struct Irmas {
     /// moves as a whole.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
+    /// Share of the testing recordings (0 to 1), those after the ones that move to training, that moves to validation: polyphonic
+    /// recordings on which thresholds and window fractions are chosen. A song at the border moves as a whole.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation_share_of_test: f64,
 }
 
 /// A subset of IRMAS.
@@ -87,6 +92,7 @@ impl Default for Irmas {
             parts: vec![IrmasSubset::Training, IrmasSubset::Testing],
             test_folders: vec![1, 2, 3],
             training_share_of_test: 0.0,
+            validation_share_of_test: 0.0,
         }
     }
 }
@@ -118,11 +124,17 @@ impl DataKind for Irmas {
         {
             fault("test_folders", format!("the testing folders are 1, 2 and 3, not {:?}", self.test_folders));
         }
-        if !(0.0..=1.0).contains(&self.training_share_of_test) {
-            fault("training_share_of_test", format!("{} is not a share from 0 to 1", self.training_share_of_test));
-        } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasSubset::Testing) {
-            fault("training_share_of_test", "needs `testing` in `parts`".into());
+        let shares = shares_faults(self.training_share_of_test, self.validation_share_of_test);
+        let testing = self.parts.contains(&IrmasSubset::Testing);
+        for (key, share) in [
+            ("training_share_of_test", self.training_share_of_test),
+            ("validation_share_of_test", self.validation_share_of_test),
+        ] {
+            if share > 0.0 && !testing && !shares.iter().any(|fault| fault.key == key) {
+                fault(key, "needs `testing` in `parts`".into());
+            }
         }
+        faults.extend(shares);
         faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
@@ -201,7 +213,8 @@ impl Irmas {
 
     fn set_of(&self, records: Vec<ClipRecord>, name: &str) -> Result<DataSet> {
         let mut records = sorted_by_id(records, name)?;
-        move_first_share_to_training(&mut records, self.training_share_of_test);
+        let shares = [self.training_share_of_test, self.validation_share_of_test];
+        move_shares_of_test(&mut records, shares);
         let classes = Classes::new(INSTRUMENTS);
         let set = DataSet { name: name.to_owned(), classes, records, notes: Vec::new() };
         Ok(match &self.classes {
@@ -399,18 +412,36 @@ fn without_excerpt(stem: &str) -> String {
     }
 }
 
-/// Moves the first `share` of the testing recordings, in bytewise order of the ids and rounded to the nearest number, to
-/// training. A song with a recording before the border moves as a whole: training gets a few more recordings than the share,
-/// never a part of a song.
-fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
-    let testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].subset == Subset::Testing).collect();
-    let border = (share * testing.len() as f64).round() as usize;
-    let songs: BTreeSet<String> = testing[..border].iter().map(|&i| records[i].group.clone()).collect();
-    for &i in &testing {
-        if songs.contains(&records[i].group) {
-            records[i].subset = Subset::Training;
-        }
+/// Moves the first share of the testing recordings, in bytewise order of the ids and rounded to the nearest number, to training, and
+/// the share after it to validation. A song with a recording before a border moves as a whole: training and validation get a few
+/// more recordings than their share, never a part of a song.
+fn move_shares_of_test(records: &mut [ClipRecord], [training, validation]: [f64; 2]) {
+    let mut testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].subset == Subset::Testing).collect();
+    let all = testing.len() as f64;
+    for (share, subset) in [(training, Subset::Training), (validation, Subset::Validation)] {
+        let border = ((share * all).round() as usize).min(testing.len());
+        let songs: BTreeSet<String> = testing[..border].iter().map(|&i| records[i].group.clone()).collect();
+        testing.retain(|&i| {
+            let moves = songs.contains(&records[i].group);
+            if moves {
+                records[i].subset = subset;
+            }
+            !moves
+        });
     }
+}
+
+/// The faults of the shares of the testing recordings that move to training and to validation.
+pub(super) fn shares_faults(training: f64, validation: f64) -> Vec<Fault> {
+    let wrong = |share: f64| (!(0.0..=1.0).contains(&share)).then(|| format!("{share} is not a share from 0 to 1"));
+    let nothing_left = || {
+        let leaves_nothing = validation > 0.0 && training + validation >= 1.0;
+        leaves_nothing.then(|| format!("training_share_of_test {training} and {validation} leave nothing to test on"))
+    };
+    Fault::of_keys([
+        ("training_share_of_test", wrong(training)),
+        ("validation_share_of_test", wrong(validation).or_else(nothing_left)),
+    ])
 }
 
 /// Whether `folder` has the layout of IRMAS.
@@ -439,5 +470,28 @@ mod tests {
         );
         assert!(classes_fault(Some(&["cel".into(), "cel".into()])).unwrap().sentence.contains("twice"));
         assert!(classes_fault(Some(&["cel".into()])).is_none() && classes_fault(None).is_none());
+    }
+
+    #[test]
+    fn shares_of_the_testing_recordings_move_in_order_and_in_whole_songs() {
+        let record = |n: usize| ClipRecord {
+            group: format!("song {}", n / 2),
+            subset: if n < 10 { Subset::Testing } else { Subset::Training },
+            ..ClipRecord::new(format!("{n:02}"), "x", vec![0])
+        };
+        let moved = |shares: [f64; 2]| {
+            let mut records: Vec<ClipRecord> = (0..11).map(record).collect();
+            move_shares_of_test(&mut records, shares);
+            let of = |subset| records.iter().filter(move |r| r.subset == subset).count();
+            [Subset::Training, Subset::Validation, Subset::Testing].map(of)
+        };
+        assert_eq!(moved([0.0, 0.0]), [1, 0, 10]);
+        assert_eq!(moved([0.2, 0.4]), [3, 4, 4]);
+        // The third and the fifth recording end no song.
+        assert_eq!(moved([0.3, 0.1]), [5, 2, 4]);
+        assert_eq!(moved([1.0, 0.5]), [11, 0, 0]);
+        assert_eq!(shares_faults(0.5, 0.5)[0].key, "validation_share_of_test");
+        assert_eq!(shares_faults(1.5, 0.0)[0].key, "training_share_of_test");
+        assert!(shares_faults(1.0, 0.0).is_empty() && shares_faults(0.5, 0.25).is_empty());
     }
 }

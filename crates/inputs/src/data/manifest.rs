@@ -59,7 +59,10 @@ pub struct Columns {
     /// Where the recording ends in its file, in seconds; an empty cell is the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// Columns with other properties of recordings, which augmentations can use as tags.
+    /// How much a recording counts in the fit of models that take weights: a number above 0; an empty cell is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// Columns with other properties of recordings: augmentations can use them, and `evaluate.by_tag` divides the scores by them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
@@ -284,10 +287,15 @@ impl Manifest {
         {
             faults.add("rows end before they begin", format!("{path}: {start} to {end} s (line {line})"));
         }
+        let weight = optional(columns.weight).map(|text| text.parse().unwrap_or(f64::NAN));
+        if weight.is_some_and(|weight: f64| !(weight > 0.0 && weight.is_finite())) {
+            let text = optional(columns.weight).unwrap_or_default();
+            faults.add("rows have a weight that is not a number above 0", format!("{path}: {text:?} (line {line})"));
+        }
         let (labels, unknown) = columns.labels.of(row, &path, faults);
         let tags: BTreeMap<String, String> =
             columns.tags.iter().filter_map(|(name, at)| Some((name.clone(), optional(Some(*at))?))).collect();
-        Some(Entry { path, excerpt, labels, unknown, group, subset, fold: optional(columns.fold), tags, line })
+        Some(Entry { path, excerpt, labels, unknown, group, subset, fold: optional(columns.fold), tags, weight, line })
     }
 }
 
@@ -300,6 +308,7 @@ struct Chosen {
     fold: Option<usize>,
     start: Option<usize>,
     end: Option<usize>,
+    weight: Option<usize>,
     tags: Vec<(String, usize)>,
 }
 
@@ -346,6 +355,7 @@ impl Chosen {
         let fold = optional("fold", &written.fold, &FOLDS)?;
         let start = optional("start", &written.start, &STARTS)?;
         let end = optional("end", &written.end, &ENDS)?;
+        let weight = written.weight.as_ref().map(|name| place("weight", name)).transpose()?;
         let tags =
             written.tags.iter().map(|name| Ok((name.clone(), place("tags", name)?))).collect::<Result<Vec<_>>>()?;
         let scores = |names: &[String], threshold: Option<f64>, empty: Option<EmptyCell>| -> Result<ChosenLabels> {
@@ -396,7 +406,7 @@ impl Chosen {
         let note =
             format!("columns of {shown}, by their names: {} (`columns` in [data] names others)", guesses.join(", "));
         let notes = if guesses.is_empty() { Vec::new() } else { vec![note] };
-        Ok((Chosen { path, labels, group, split, fold, start, end, tags }, notes))
+        Ok((Chosen { path, labels, group, split, fold, start, end, weight, tags }, notes))
     }
 
     /// The classes, if columns name them.

@@ -23,6 +23,7 @@ mod entries;
 pub mod esc;
 pub mod fma;
 pub mod folder;
+pub mod good_sounds;
 pub mod gtzan;
 pub mod irmas;
 pub mod labels;
@@ -37,6 +38,7 @@ pub mod nsynth;
 pub mod openmic;
 pub mod philharmonia;
 mod published_counts;
+pub mod several;
 pub mod split;
 pub mod table;
 pub mod walk;
@@ -55,6 +57,7 @@ registry! {
         "audioset" => audioset::AudioSet,
         "esc" => esc::Esc,
         "fma" => fma::Fma,
+        "good_sounds" => good_sounds::GoodSounds,
         "gtzan" => gtzan::Gtzan,
         "magnatagatune" => magnatagatune::MagnaTagATune,
         "medley_solos" => medley_solos::MedleySolos,
@@ -64,6 +67,7 @@ registry! {
         "nsynth" => nsynth::NSynth,
         "openmic" => openmic::OpenMic,
         "philharmonia" => philharmonia::Philharmonia,
+        "several" => several::Several,
         "demo" => demo::Demo,
     }
 }
@@ -102,6 +106,9 @@ pub trait DataKind {
     /// Invalid keys, each with a sentence.
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.common_keys().faults();
+        if self.common_keys().weight.is_some() {
+            faults.push(Fault::new("weight", "is for one of several sets, in a table [[data.sets]]"));
+        }
         faults.extend(self.own_faults());
         faults
     }
@@ -159,6 +166,10 @@ pub struct CommonKeys {
     /// Draws the clips of `limit_per_class` at random by this seed instead of taking the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_seed: Option<u64>,
+    /// How much the recordings of this set count in the fit, where it is one of several sets. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub weight: Option<f64>,
     /// Which classes the set has: other names, several as one, only some of them.
     #[serde(skip_serializing_if = "labels::LabelSpec::is_default")]
     pub labels: labels::LabelSpec,
@@ -251,6 +262,8 @@ pub struct ClipRecord {
     pub fold: Option<String>,
     /// Other properties of the recording (IRMAS: `genre`, `drums`).
     pub tags: BTreeMap<String, String>,
+    /// How much it counts in the fit of models that take weights; usually 1.
+    pub weight: f64,
 }
 
 impl ClipRecord {
@@ -265,6 +278,7 @@ impl ClipRecord {
             subset: Subset::Training,
             fold: None,
             tags: BTreeMap::new(),
+            weight: 1.0,
             id,
         }
     }
@@ -330,6 +344,11 @@ pub fn some_of<'a>(most: usize, names: impl IntoIterator<Item = &'a str>) -> Str
 /// Whether a key is left out of the resolved configuration, so that the hash of a run without it stays the same.
 fn is_false(truth: &bool) -> bool {
     !truth
+}
+
+/// Whether a share is left out of the resolved configuration.
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// How many names a message lists, one a line, before it counts the rest.

@@ -20,6 +20,9 @@ use folds::{by_fold, cross_validation};
 /// Increase when the same records, spec and seed give another split.
 pub const VERSION: u32 = 1;
 
+/// What tables, reports and comparisons say of a split that divides songs.
+pub const LEAKY: &str = "leaky split: clips of one song may be in training and test, so scores are too good";
+
 /// How to split the recordings: `[split]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -29,6 +32,7 @@ pub enum SplitSpec {
     Folds(Folds),
     TestOnly(TestOnly),
     CrossValidation(CrossValidation),
+    Random(Random),
 }
 
 /// Holds out a share of the training recordings, in whole songs.
@@ -93,6 +97,37 @@ impl Default for Folds {
 #[serde(default, deny_unknown_fields)]
 pub struct TestOnly {}
 
+/// Holds out a share of the training recordings, recording by recording: clips of one song may be on both sides. To repeat published
+/// numbers that were measured so. Refused where several recordings are of one song, unless `leaky = true`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Random {
+    /// Share of the recordings of each class for testing.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub test: f64,
+    /// Share of the recordings of each class for validation.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation: f64,
+    /// Seed of the choice of recordings. Default: the seed of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Divides songs, which makes scores too good. Tables, reports and comparisons say so. Default: false.
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub leaky: bool,
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Random { test: 0.2, validation: 0.0, seed: None, leaky: false }
+    }
+}
+
+impl Random {
+    fn holdout(&self) -> Holdout {
+        Holdout { test: self.test, validation: self.validation, seed: self.seed }
+    }
+}
+
 /// Tests on each fold once: seed 1 on the first fold, seed 2 on the second, and so on, so that the tables show each fold as a seed,
 /// and their mean and deviation. With `seeds = [1, 2, 3, 4, 5]` all of five folds are tested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -137,7 +172,13 @@ impl Default for SplitSpec {
 }
 
 impl SplitSpec {
-    pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds", "test_only", "cross_validation"];
+    pub const KINDS: &'static [&'static str] =
+        &["holdout", "official", "folds", "test_only", "cross_validation", "random"];
+
+    /// Whether clips of one song may be on both sides.
+    pub fn is_leaky(&self) -> bool {
+        matches!(self, SplitSpec::Random(Random { leaky: true, .. }))
+    }
 
     /// The kind in a TOML file.
     pub fn kind(&self) -> &'static str {
@@ -147,13 +188,14 @@ impl SplitSpec {
             SplitSpec::Folds(_) => "folds",
             SplitSpec::TestOnly(_) => "test_only",
             SplitSpec::CrossValidation(_) => "cross_validation",
+            SplitSpec::Random(_) => "random",
         }
     }
 
     /// Whether only recordings of the declared training subset take part.
     pub fn divides_training_alone(&self) -> bool {
         match self {
-            SplitSpec::Holdout(_) => true,
+            SplitSpec::Holdout(_) | SplitSpec::Random(_) => true,
             SplitSpec::CrossValidation(spec) => spec.folds != FoldChoice::Named(NamedFolds::Official),
             SplitSpec::Official(_) | SplitSpec::Folds(_) | SplitSpec::TestOnly(_) => false,
         }
@@ -178,6 +220,7 @@ impl SplitSpec {
             SplitSpec::Folds(folds) => !folds.validation.is_empty(),
             SplitSpec::TestOnly(_) => false,
             SplitSpec::CrossValidation(spec) => spec.validation > 0.0,
+            SplitSpec::Random(random) => random.validation > 0.0,
         }
     }
 
@@ -199,6 +242,7 @@ impl SplitSpec {
                     fault("held_out", format!("{both} leave nothing to train on"));
                 }
             }
+            SplitSpec::Random(random) => return SplitSpec::Holdout(random.holdout()).faults(),
             SplitSpec::Holdout(holdout) => {
                 let (test, validation) = (holdout.test, holdout.validation);
                 if !(test > 0.0 && test < 1.0) {
@@ -264,6 +308,15 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
     }
     let sets = match spec {
         SplitSpec::Holdout(holdout) => hold_out(records, n_classes, holdout, seed)?,
+        SplitSpec::Random(random) => {
+            if !random.leaky {
+                check_no_song_has_several(records)?;
+            }
+            // Every recording is a song of its own.
+            let alone: Vec<ClipRecord> =
+                records.iter().map(|&record| ClipRecord { group: record.id.clone(), ..record.clone() }).collect();
+            hold_out(&alone.iter().collect::<Vec<_>>(), n_classes, &random.holdout(), seed)?
+        }
         SplitSpec::Official(official) => {
             let holdout = Holdout { test: official.held_out, validation: official.validation, seed: None };
             let held = hold_out(records, n_classes, &holdout, seed)?;
@@ -281,7 +334,9 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
             cross_validation(records, n_classes, cross, seed, (number.wrapping_sub(1) % all) as usize)?
         }
     };
-    check_songs_are_whole(records, &sets)?;
+    if !spec.is_leaky() {
+        check_songs_are_whole(records, &sets)?;
+    }
     let mut splits = Splits::default();
     for (i, set) in sets.iter().enumerate() {
         match set {
@@ -419,6 +474,20 @@ pub struct DividedSong {
     pub song: String,
 }
 
+/// A random split would divide songs.
+fn check_no_song_has_several(records: &[&ClipRecord]) -> Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    records.iter().for_each(|record| *counts.entry(&record.group).or_default() += 1);
+    let several = counts.values().filter(|&&count| count > 1).count();
+    ensure!(
+        several == 0,
+        "split the recordings with `random`: {several} of {} songs have several recordings, which would be on both sides, so that \
+         scores are too good; choose the split `holdout`, or write `leaky = true` to repeat numbers that were measured so",
+        counts.len()
+    );
+    Ok(())
+}
+
 fn check_songs_are_whole(records: &[&ClipRecord], sets: &[Option<SplitSet>]) -> Result<()> {
     let mut set_of: BTreeMap<&str, (SplitSet, &str)> = BTreeMap::new();
     for (record, set) in records.iter().zip(sets) {
@@ -438,6 +507,7 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
         SplitSpec::Folds(folds) => !folds.validation.is_empty(),
         SplitSpec::Official(_) | SplitSpec::TestOnly(_) => false,
         SplitSpec::CrossValidation(spec) => spec.validation > 0.0,
+        SplitSpec::Random(random) => random.validation > 0.0,
     };
     let wants_held_out = matches!(spec, SplitSpec::Official(official) if official.held_out > 0.0);
     let empty = match () {
@@ -458,6 +528,7 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
         SplitSpec::Folds(_) => "name other folds".to_owned(),
         SplitSpec::TestOnly(_) => "use another data set".to_owned(),
         SplitSpec::CrossValidation(_) => "use fewer folds, or a smaller share for validation".to_owned(),
+        SplitSpec::Random(_) => "use more recordings, or a larger share".to_owned(),
         SplitSpec::Holdout(_) => format!(
             "songs are held out as a whole, and a class keeps its last song for training; there are {} songs: use more recordings \
              (`limit_per_class`), a larger share, or check the `group` of the data set",

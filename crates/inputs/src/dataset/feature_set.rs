@@ -63,6 +63,8 @@ pub struct FeatureSet {
     /// The single class of each row; empty if any row has none or several.
     targets: Vec<usize>,
     n_classes: usize,
+    /// How much each row counts in a fit; None: all the same.
+    weights: Option<Arc<Vec<f64>>>,
     source: Arc<dyn RowSource>,
     generator: Option<Arc<dyn ExampleGenerator>>,
 }
@@ -157,6 +159,7 @@ impl FeatureSet {
             labels: Arc::new(labels),
             targets: targets.unwrap_or_default(),
             n_classes,
+            weights: None,
             source: source.into(),
             generator: None,
         }
@@ -181,7 +184,21 @@ impl FeatureSet {
 
     /// Some rows of this set, with other labels.
     pub fn subset(&self, rows: Vec<usize>, labels: Vec<Labels>, n_classes: usize) -> Self {
-        Self::new(Box::new(Subset { rows, of: Arc::clone(&self.source) }), self.shape, labels, n_classes)
+        let weights = self.weights().map(|weights| Arc::new(rows.iter().map(|&row| weights[row]).collect()));
+        let source = Subset { rows, of: Arc::clone(&self.source) };
+        FeatureSet { weights, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
+    }
+
+    /// The same set in which rows count by their weights. Equal weights of 1 are none.
+    pub fn with_weights(self, weights: Vec<f64>) -> Self {
+        assert_eq!(weights.len(), self.len(), "one weight per row");
+        let are_equal = weights.iter().all(|&weight| weight == 1.0);
+        FeatureSet { weights: (!are_equal).then(|| Arc::new(weights)), ..self }
+    }
+
+    /// How much each row counts in a fit; None: all the same.
+    pub fn weights(&self) -> Option<&[f64]> {
+        self.weights.as_ref().map(|weights| weights.as_slice())
     }
 
     /// The same set with a generator for the examples of each epoch.
@@ -313,5 +330,8 @@ mod tests {
         subset.write_targets(0, &mut targets);
         assert!(targets[..2] == [0.0, 1.0] && targets[2].is_nan());
         assert!(subset.has_unknown_labels() && !set.has_unknown_labels());
+        let weighted = set.with_weights(vec![1.0, 0.5, 2.0]);
+        let subset = weighted.subset(vec![2, 0], vec![Labels::default(); 2], 1);
+        assert_eq!((subset.weights(), weighted.with_weights(vec![1.0; 3]).weights()), (Some(&[2.0, 1.0][..]), None));
     }
 }

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::row_model::{ClassWeight, Problem, RowClassifier, row_weights};
+use super::row_model::{ClassWeight, Problem, RowClassifier};
 use super::trees::{Growth, MaxFeatures, Node, Tree, TreeData, grow};
 use crate::Tensor;
 use crate::tensor::{take_matrix, take_tensor};
@@ -61,6 +61,8 @@ macro_rules! tree_model {
 
         impl $crate::classic::row_model::RowModel for $Spec {
             type Fitted = $crate::classic::forest::Forest;
+
+            const USES_WEIGHTS: bool = true;
 
             fn own_faults(&self) -> Vec<timbre_core::registry::Fault> {
                 let count = $crate::classic::forest::TreeKind::trees(self).n_estimators;
@@ -221,7 +223,7 @@ pub fn grow_forest(
 ) -> Result<Forest> {
     let &Problem { rows, targets, classes, .. } = problem;
     let data = TreeData::new(rows, targets, classes);
-    let weights = row_weights(class_weight, targets, classes);
+    let weights = problem.row_weights(class_weight);
     let tree = |number: usize| {
         let mut rng = problem.seed.child("tree").child(number).rng();
         if !bootstrap {

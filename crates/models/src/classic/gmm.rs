@@ -81,7 +81,7 @@ impl RowModel for Gmm {
     }
 
     fn fit_rows(&self, problem: &Problem) -> Result<Mixtures> {
-        let &Problem { rows, targets, classes, seed } = problem;
+        let &Problem { rows, targets, classes, seed, .. } = problem;
         let of_class = |class: usize| -> Result<Vec<Component>> {
             let members: Vec<usize> = (0..rows.len()).filter(|&row| targets[row] == class).collect();
             let prior = members.len() as f64 / rows.len() as f64;
@@ -384,7 +384,7 @@ mod tests {
             .collect();
         let rows = Rows { dims: 2, values };
         let targets: Vec<usize> = (0..80).map(|i| i / 40).collect();
-        let problem = Problem { rows: &rows, targets: &targets, classes: 2, seed: Seed::new(1) };
+        let problem = Problem { rows: &rows, targets: &targets, classes: 2, weights: None, seed: Seed::new(1) };
         let right = |covariance| {
             let spec = Gmm { covariance, n_components: 1, ..Gmm::default() };
             let mixtures = spec.fit_rows(&problem).unwrap();

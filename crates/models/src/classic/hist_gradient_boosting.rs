@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::naive_bayes::shares_of_logs;
 use super::newton::sigmoid;
 use super::preparation::Rows;
-use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
+use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel};
 use super::trees::between;
 use crate::Tensor;
 use crate::tensor::take_tensor;
@@ -62,6 +62,8 @@ row_model!(HistGradientBoosting, version 1);
 impl RowModel for HistGradientBoosting {
     type Fitted = Boosted;
 
+    const USES_WEIGHTS: bool = true;
+
     fn own_faults(&self) -> Vec<Fault> {
         let fault = |wrong: bool, sentence: &str| wrong.then(|| sentence.to_owned());
         let iterations = !(1..=100_000).contains(&self.max_iterations);
@@ -89,7 +91,7 @@ impl RowModel for HistGradientBoosting {
         let &Problem { rows, targets, classes, .. } = problem;
         let n = rows.len();
         let bins = Bins::new(rows);
-        let weights = row_weights(self.class_weight, targets, classes);
+        let weights = problem.row_weights(self.class_weight);
         // Two classes share one score, that of the second.
         let columns = if classes == 2 { 1 } else { classes };
         let share = |class: usize| -> f64 {

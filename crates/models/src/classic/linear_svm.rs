@@ -18,7 +18,7 @@ use super::calibration::{FOLDS, stratified_folds};
 use super::newton::sigmoid;
 use super::preparation::Rows;
 use super::products::dot;
-use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
+use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel};
 use crate::Tensor;
 use crate::tensor::{take_matrix, take_tensor};
 use timbre_core::{
@@ -52,6 +52,8 @@ row_model!(LinearSvm, version 1);
 impl RowModel for LinearSvm {
     type Fitted = Scores;
 
+    const USES_WEIGHTS: bool = true;
+
     fn own_faults(&self) -> Vec<Fault> {
         let c = !(1e-12..=1e12).contains(&self.c);
         let tolerance = !(1e-12..=1.0).contains(&self.tolerance);
@@ -66,8 +68,8 @@ impl RowModel for LinearSvm {
     }
 
     fn fit_rows(&self, problem: &Problem) -> Result<Scores> {
-        let &Problem { rows, targets, classes, seed } = problem;
-        let costs: Vec<f64> = row_weights(self.class_weight, targets, classes).iter().map(|w| w * self.c).collect();
+        let &Problem { rows, targets, classes, seed, .. } = problem;
+        let costs: Vec<f64> = problem.row_weights(self.class_weight).iter().map(|w| w * self.c).collect();
         let squares: Vec<f64> = rows.iter().map(|row| dot(row, row) + 1.0).collect();
         let folds = stratified_folds(targets, classes);
         let all: Vec<usize> = (0..rows.len()).collect();

@@ -135,6 +135,10 @@ impl ModelKind for Logistic {
         Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))
     }
 
+    fn uses_weights(&self) -> bool {
+        true
+    }
+
     fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
         if decision_rule.task == Task::SingleLabel || self.multi == MultiClass::Ovr {
             return Vec::new();
@@ -199,17 +203,22 @@ impl Logistic {
         let targets = Targets::new(train.len(), fitted_classes.len(), |row, column| {
             train.labels()[row].contains(&fitted_classes[column])
         });
-        let targets = match self.class_weight {
-            None => targets,
-            Some(ClassWeight::Balanced) => targets.weighted(|row, column| {
-                let (n, labels) = (train.len() as f64, &train.labels()[row]);
-                if link == Link::Softmax {
-                    return n / (present.len() * clips[labels[0]]) as f64;
-                }
-                let having = clips[fitted_classes[column]];
-                let side = if labels.contains(&fitted_classes[column]) { having } else { train.len() - having };
-                n / (2 * side) as f64
-            }),
+        let of_class = |row: usize, column: usize| {
+            let (n, labels) = (train.len() as f64, &train.labels()[row]);
+            if link == Link::Softmax {
+                return n / (present.len() * clips[labels[0]]) as f64;
+            }
+            let having = clips[fitted_classes[column]];
+            let side = if labels.contains(&fitted_classes[column]) { having } else { train.len() - having };
+            n / (2 * side) as f64
+        };
+        let targets = match (self.class_weight, train.weights()) {
+            (None, None) => targets,
+            (None, Some(own)) => targets.weighted(|row, _| own[row]),
+            (Some(ClassWeight::Balanced), None) => targets.weighted(of_class),
+            (Some(ClassWeight::Balanced), Some(own)) => {
+                targets.weighted(|row, column| own[row] * of_class(row, column))
+            }
         };
         let (solved, solution, scaler, solver) =
             self.solve(train, link, &targets, fitted_classes.len(), memory_budget)?;

@@ -82,7 +82,7 @@ impl RowModel for Mlp {
     }
 
     fn fit_rows(&self, problem: &Problem) -> Result<Layers> {
-        let &Problem { rows, targets, classes, seed } = problem;
+        let &Problem { rows, targets, classes, seed, .. } = problem;
         let sizes: Vec<usize> =
             [rows.dims].into_iter().chain(self.hidden_layer_sizes.iter().copied()).chain([classes]).collect();
         let shape = Shape { sizes };
@@ -296,7 +296,7 @@ mod tests {
     fn a_network_learns_what_no_line_separates() {
         let rows = Rows { dims: 2, values: [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]].repeat(20).concat() };
         let targets: Vec<usize> = [0, 1, 1, 0].repeat(20);
-        let problem = Problem { rows: &rows, targets: &targets, classes: 2, seed: Seed::new(1) };
+        let problem = Problem { rows: &rows, targets: &targets, classes: 2, weights: None, seed: Seed::new(1) };
         let layers = Mlp { learning_rate: 0.02, ..Mlp::default() }.fit_rows(&problem).unwrap();
         assert!((0..4).all(|row| layers.shares(rows.row(row)).1 == targets[row]), "{:?}", layers.notes);
     }

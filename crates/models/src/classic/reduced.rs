@@ -29,6 +29,10 @@ pub fn fit(
     let (preparation, rows) = preparing.fit(train, context.decision_rule.task)?;
     let shape = [1, rows.dims];
     let reduced = FeatureSet::from_labelled(rows.values, shape, train.labels().to_vec(), train.n_classes());
+    let reduced = match train.weights() {
+        Some(weights) => reduced.with_weights(weights.to_vec()),
+        None => reduced,
+    };
     Ok(Box::new(Reduced { preparation, model: model.fit(&reduced, context)? }))
 }
 

@@ -31,8 +31,8 @@ pub enum ClassWeight {
     Balanced,
 }
 
-/// The weight of each row: 1, or `n / (classes * rows of its class)`.
-pub fn row_weights(choice: Option<ClassWeight>, targets: &[usize], classes: usize) -> Vec<f64> {
+/// The weight of each row by its class: 1, or `n / (classes * rows of its class)`.
+fn class_weights(choice: Option<ClassWeight>, targets: &[usize], classes: usize) -> Vec<f64> {
     let mut counts = vec![0usize; classes];
     targets.iter().for_each(|&class| counts[class] += 1);
     let present = counts.iter().filter(|&&count| count > 0).count() as f64;
@@ -48,7 +48,19 @@ pub struct Problem<'a> {
     pub rows: &'a Rows,
     pub targets: &'a [usize],
     pub classes: usize,
+    /// How much each row counts; None: all the same.
+    pub weights: Option<&'a [f64]>,
     pub seed: Seed,
+}
+
+impl Problem<'_> {
+    /// The weight of each row: its own times that of its class, as in scikit-learn.
+    pub fn row_weights(&self, choice: Option<ClassWeight>) -> Vec<f64> {
+        let mut weights = class_weights(choice, self.targets, self.classes);
+        let own = self.weights.into_iter().flatten();
+        weights.iter_mut().zip(own).for_each(|(weight, own)| *weight *= own);
+        weights
+    }
 }
 
 /// A spec with the keys of a [`Preparing`], made by `row_spec!`.
@@ -63,6 +75,9 @@ pub trait Prepared {
 /// A spec that is fitted to rows in memory.
 pub trait RowModel: Prepared {
     type Fitted: RowClassifier + 'static;
+
+    /// Whether the fit calls [`Problem::row_weights`].
+    const USES_WEIGHTS: bool = false;
 
     fn own_faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -148,6 +163,10 @@ macro_rules! row_model {
                 &self.features
             }
 
+            fn uses_weights(&self) -> bool {
+                <Self as $crate::classic::row_model::RowModel>::USES_WEIGHTS
+            }
+
             fn fit(
                 &self,
                 train: &timbre_inputs::dataset::feature_set::FeatureSet,
@@ -214,7 +233,14 @@ pub fn fit<M: RowModel + ModelKind>(spec: &M, train: &FeatureSet, context: &FitC
                 count if count == targets.len() => Ok(ClassModel::Always),
                 _ => {
                     let seed = context.seed.child("class").child(class);
-                    spec.fit_rows(&Problem { rows: &rows, targets: &targets, classes: 2, seed }).map(ClassModel::Open)
+                    spec.fit_rows(&Problem {
+                        rows: &rows,
+                        targets: &targets,
+                        classes: 2,
+                        weights: train.weights(),
+                        seed,
+                    })
+                    .map(ClassModel::Open)
                 }
             }
         };
@@ -225,7 +251,8 @@ pub fn fit<M: RowModel + ModelKind>(spec: &M, train: &FeatureSet, context: &FitC
         present.dedup();
         let number = |class: &usize| present.binary_search(class).expect("a class with a row");
         let targets: Vec<usize> = train.targets().iter().map(number).collect();
-        let problem = Problem { rows: &rows, targets: &targets, classes: present.len(), seed: context.seed };
+        let (classes, seed) = (present.len(), context.seed);
+        let problem = Problem { rows: &rows, targets: &targets, classes, weights: train.weights(), seed };
         let model = (present.len() > 1).then(|| spec.fit_rows(&problem)).transpose()?;
         Output::Single(present, model)
     };
@@ -426,8 +453,58 @@ mod tests {
 
     #[test]
     fn balanced_weights_give_every_class_the_same_total() {
-        let weights = row_weights(Some(ClassWeight::Balanced), &[0, 0, 0, 1], 2);
+        let weights = class_weights(Some(ClassWeight::Balanced), &[0, 0, 0, 1], 2);
         assert_eq!(weights, [4.0 / 6.0, 4.0 / 6.0, 4.0 / 6.0, 2.0]);
-        assert_eq!(row_weights(None, &[0, 1, 1], 2), [1.0; 3]);
+        assert_eq!(class_weights(None, &[0, 1, 1], 2), [1.0; 3]);
+    }
+
+    #[test]
+    fn a_row_of_weight_two_is_that_row_twice() {
+        let rows = |rows: &[usize]| -> Vec<f32> {
+            rows.iter().flat_map(|&row| [row as f32, (row * row % 7) as f32]).collect()
+        };
+        let labels = |rows: &[usize]| -> Vec<Vec<usize>> {
+            rows.iter().map(|&row| vec![usize::from(row * 5 % 12 > 4)]).collect()
+        };
+        let (once, twice): (Vec<usize>, Vec<usize>) = ((0..12).collect(), (0..12).chain([1, 4, 7]).collect());
+        let weights = once.iter().map(|row| if [1, 4, 7].contains(row) { 2.0 } else { 1.0 }).collect();
+        let set = |of: &[usize]| FeatureSet::from_matrices(rows(of), [1, 2], labels(of), 2);
+        let (weighted, repeated) = (set(&once).with_weights(weights), set(&twice));
+        for task in [Task::SingleLabel, Task::MultiLabel] {
+            for (kind, keys) in
+                [("logistic", "standardize = false\ntolerance = 1e-9"), ("decision_tree", "max_depth = 3")]
+            {
+                let spec: ModelSpec = match toml::from_str(&format!("kind = \"{kind}\"\n{keys}")) {
+                    Ok(spec) => spec,
+                    Err(error) => panic!("{kind}: {error}"),
+                };
+                assert!(spec.as_kind().uses_weights(), "{kind}");
+                let decision_rule = DecisionRule { task, ..DecisionRule::default() };
+                let fit = |train: &FeatureSet| {
+                    let context =
+                        FitContext { decision_rule: decision_rule.clone(), ..FitContext::standalone(Seed::new(1)) };
+                    predict(&*spec.fit(train, &context).unwrap()).probabilities
+                };
+                let (a, b) = (fit(&weighted), fit(&repeated));
+                assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-3), "{kind} {task:?}: {a:?} {b:?}");
+                assert_ne!(a, fit(&set(&once)), "{kind} {task:?}: the weights change the fit");
+            }
+        }
+        // These also calibrate or draw with the number of rows, so only the direction is sure.
+        for kind in ["svm", "linear_svm", "random_forest", "extra_trees", "bagging", "hist_gradient_boosting"] {
+            let keys = if kind == "hist_gradient_boosting" { "min_samples_leaf = 1" } else { "" };
+            let spec: ModelSpec = toml::from_str(&format!("kind = \"{kind}\"\n{keys}")).unwrap();
+            assert!(spec.as_kind().uses_weights(), "{kind}");
+            let heavy = set(&once).with_weights(labels(&once).iter().map(|own| [1.0, 50.0][own[0]]).collect());
+            let share = |train: &FeatureSet| {
+                let fitted = spec.fit(train, &FitContext::standalone(Seed::new(1))).unwrap();
+                fitted.predict(&set(&once)).unwrap().most_likely_classes().iter().sum::<usize>()
+            };
+            assert!(share(&heavy) >= share(&set(&once)) && share(&heavy) >= 6, "{kind}");
+        }
+        for kind in ["knn", "average", "naive_bayes", "gmm", "mlp"] {
+            let spec: ModelSpec = toml::from_str(&format!("kind = \"{kind}\"")).unwrap();
+            assert!(!spec.as_kind().uses_weights(), "{kind}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::calibration::{FOLDS, stratified_folds};
 use super::newton::sigmoid;
 use super::preparation::Rows;
 use super::products::{PANEL_COLUMNS, View, add_product, dot, squared_distance};
-use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
+use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel};
 use crate::Tensor;
 use crate::tensor::{chunk_ranges, take_matrix, take_tensor};
 use timbre_core::registry::Fault;
@@ -85,6 +85,8 @@ row_model!(Svm, version 1);
 impl RowModel for Svm {
     type Fitted = Machines;
 
+    const USES_WEIGHTS: bool = true;
+
     fn own_faults(&self) -> Vec<Fault> {
         let c = !(1e-12..=1e12).contains(&self.c);
         let tolerance = !(1e-12..=1.0).contains(&self.tolerance);
@@ -105,7 +107,7 @@ impl RowModel for Svm {
         );
         let similarity = Similarity { kernel: self.kernel, gamma: self.gamma_of(rows) };
         let matrix = similarity.matrix(rows);
-        let costs: Vec<f64> = row_weights(self.class_weight, targets, classes).iter().map(|w| w * self.c).collect();
+        let costs: Vec<f64> = problem.row_weights(self.class_weight).iter().map(|w| w * self.c).collect();
         let pairs: Vec<[usize; 2]> = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| [i, j])).collect();
         let solved: Vec<PairMachine> = pairs
             .par_iter()

@@ -22,6 +22,8 @@ pub struct DeviceBatch {
     pub images: Tensor<4>,
     /// The target of each class for each clip, row-major.
     pub targets: Vec<f32>,
+    /// How much each clip counts; None: all the same.
+    pub weights: Option<Vec<f32>>,
 }
 
 pub struct BatchSource<'a> {
@@ -50,6 +52,10 @@ impl<'a> BatchSource<'a> {
         &self.normalization
     }
 
+    fn weights(&self, rows: &[usize]) -> Option<Vec<f32>> {
+        self.set.weights().map(|weights| rows.iter().map(|&row| weights[row] as f32).collect())
+    }
+
     /// Calls `each` with every batch of an epoch and its number until it returns false. Returns the time spent waiting for
     /// batches.
     pub fn for_each(
@@ -68,7 +74,8 @@ impl<'a> BatchSource<'a> {
                 let mut targets = vec![0.0; rows.len() * classes];
                 let clips = targets.chunks_exact_mut(classes.max(1)).zip(rows);
                 clips.for_each(|(targets, &row)| self.set.write_targets(row, targets));
-                if !each(DeviceBatch { rows: rows.to_vec(), images, targets }, number)? {
+                let weights = self.weights(rows);
+                if !each(DeviceBatch { rows: rows.to_vec(), images, targets, weights }, number)? {
                     break;
                 }
             }
@@ -89,7 +96,8 @@ impl<'a> BatchSource<'a> {
             for (number, batch) in loader.by_ref().enumerate() {
                 let batch = batch?;
                 let images = inputs::image_batch(batch.inputs, inputs::shape_of(self.set), &self.device)?;
-                if !each(DeviceBatch { rows: batch.rows, images, targets: batch.targets }, number)? {
+                let weights = self.weights(&batch.rows);
+                if !each(DeviceBatch { rows: batch.rows, images, targets: batch.targets, weights }, number)? {
                     break;
                 }
             }

@@ -93,7 +93,11 @@ impl<'a> Learner<'a> {
         let _guard = self.seed_device(seed);
         let dropout = DropoutMasks::new(seed);
         let targets = self.setup.objective.smoothed(batch.targets);
-        let loss = self.setup.objective.loss(self.network().forward(batch.images, Some(&dropout)), targets);
+        let loss = self.setup.objective.loss(
+            self.network().forward(batch.images, Some(&dropout)),
+            targets,
+            batch.weights.as_deref(),
+        );
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();
         for (path, gradient) in parameters::gradients(self.network(), &mut gradients) {

@@ -4,7 +4,7 @@
 //! cross-entropy is PyTorch's: the share s of a target is spread evenly over all classes. Smoothing of the others moves a target
 //! y to y · (1 − s) + s / 2, as in Keras. Mixed targets: cross-entropy divides those of a clip by their sum, the others use them
 //! unchanged; smoothing comes after. An unknown class (a target that is NaN) has no loss, and the mean is over the others: a
-//! `BCEWithLogitsLoss` of the known entries of a batch. `focal` is torchvision's `sigmoid_focal_loss` without its alpha, which `pos_weight` replaces.
+//! `BCEWithLogitsLoss` of the known entries of a batch. Weights of clips make a weighted mean, with the sum of the weights below. `focal` is torchvision's `sigmoid_focal_loss` without its alpha, which `pos_weight` replaces.
 
 use anyhow::{Result, ensure};
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid};
@@ -114,16 +114,29 @@ impl Objective {
     }
 
     /// The mean loss of a batch, as a tensor with one value. `targets`: row-major, a column per class; NaN is an unknown class.
-    pub fn loss(&self, logits: Tensor<2>, mut targets: Vec<f32>) -> Tensor<1> {
+    /// `weights`: how much each clip counts; None: all the same.
+    pub fn loss(&self, logits: Tensor<2>, mut targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
         let ([clips, classes], device) = (logits.dims(), logits.device());
         let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [clips, classes]), &device);
-        let known: Vec<f32> = targets.iter().map(|target| f32::from(u8::from(!target.is_nan()))).collect();
-        let unknown = known.iter().filter(|&&known| known == 0.0).count();
+        // How much each pair of clip and class counts, if not all the same.
+        let mut counts: Option<Vec<f32>> = weights.map(|own| own.iter().flat_map(|&w| vec![w; classes]).collect());
+        if targets.iter().any(|target| target.is_nan()) {
+            let known = counts.get_or_insert_with(|| vec![1.0; targets.len()]);
+            known.iter_mut().zip(&targets).filter(|(_, target)| target.is_nan()).for_each(|(known, _)| *known = 0.0);
+        }
         targets.iter_mut().filter(|target| target.is_nan()).for_each(|target| *target = 0.0);
         let targets = tensor(targets);
         let pairs = match self.kind {
             Kind::CrossEntropy => {
-                return (targets * log_softmax(logits, 1)).sum().mul_scalar(-1.0 / clips as f64);
+                let pairs = targets * log_softmax(logits, 1);
+                let (pairs, whole) = match counts {
+                    Some(counts) => {
+                        let whole: f64 = counts.iter().step_by(classes).map(|&count| f64::from(count)).sum();
+                        (pairs * tensor(counts), whole)
+                    }
+                    None => (pairs, clips as f64),
+                };
+                return pairs.sum().mul_scalar(-1.0 / whole);
             }
             Kind::Bce => self.binary(logits, targets),
             Kind::Focal => {
@@ -137,8 +150,15 @@ impl Objective {
                 loss
             }
         };
-        let pairs = if unknown > 0 { pairs * tensor(known) } else { pairs };
-        pairs.sum().mul_scalar(1.0 / (clips * classes - unknown).max(1) as f64)
+        let (pairs, whole) = match counts {
+            Some(counts) => {
+                let whole: f64 = counts.iter().map(|&count| f64::from(count)).sum();
+                // Nothing is known of a batch of mixtures in the worst case: its loss is 0.
+                (pairs * tensor(counts), if whole > 0.0 { whole } else { 1.0 })
+            }
+            None => (pairs, (clips * classes) as f64),
+        };
+        pairs.sum().mul_scalar(1.0 / whole)
     }
 
     /// Binary cross-entropy with logits for each clip and class.
@@ -215,7 +235,8 @@ mod tests {
         let tensor =
             |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
         let logits = tensor(logits.to_vec()).require_grad();
-        let loss = objective.loss(logits.clone(), objective.targets(set));
+        let weights: Option<Vec<f32>> = set.weights().map(|own| own.iter().map(|&weight| weight as f32).collect());
+        let loss = objective.loss(logits.clone(), objective.targets(set), weights.as_deref());
         let gradient = logits.grad(&loss.backward()).unwrap();
         (f64::from(loss.into_scalar::<f32>()), gradient.into_data().try_into_vec().unwrap())
     }
@@ -335,5 +356,24 @@ mod tests {
         assert!(loss.is_finite() && (gradient[1], gradient[3]) == (0.0, 0.0));
         let refused = Training { loss: Loss::CrossEntropy, ..Training::default() };
         assert!(Objective::new(&refused, Task::MultiLabel, &set).unwrap_err().to_string().contains("unknown"));
+    }
+
+    #[test]
+    fn a_clip_of_weight_two_is_that_clip_twice() {
+        let logits = [0.5f32, -1.0, 2.0, 0.25, -0.5, 1.5];
+        let twice = [&logits[..], &logits[3..]].concat();
+        for (loss, task) in
+            [(Loss::Auto, Task::SingleLabel), (Loss::Auto, Task::MultiLabel), (Loss::Focal, Task::MultiLabel)]
+        {
+            let set = |labels: &[usize]| FeatureSet::from_memory(vec![0.0; labels.len()], 1, labels.to_vec(), 3);
+            let (weighted, repeated) = (set(&[0, 2]).with_weights(vec![1.0, 2.0]), set(&[0, 2, 2]));
+            let objective = Objective::new(&Training { loss, ..Training::default() }, task, &weighted).unwrap();
+            let ((a, own), (b, all)) =
+                (loss_of(&objective, &logits, &weighted), loss_of(&objective, &twice, &repeated));
+            assert!((a - b).abs() < 1e-6, "{loss:?} {task:?}: {a} {b}");
+            let sums = (0..3).map(|at| all[at + 3] + all[at + 6]);
+            let expected: Vec<f32> = all[..3].iter().copied().chain(sums).collect();
+            assert!(own.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{own:?} {expected:?}");
+        }
     }
 }

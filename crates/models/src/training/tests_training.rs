@@ -126,7 +126,7 @@ fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> DeviceBatch {
         .chunks_exact_mut(set.n_classes())
         .zip(rows.clone())
         .for_each(|(targets, row)| set.write_targets(row, targets));
-    DeviceBatch { rows: rows.collect(), images, targets }
+    DeviceBatch { rows: rows.collect(), images, targets, weights: None }
 }
 
 #[test]

@@ -329,7 +329,7 @@ impl TrainingRun<'_> {
         let cpu = burn::tensor::Device::flex();
         let sizes = [set.len(), set.n_classes()];
         let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), sizes), &cpu);
-        scalar(self.setup.objective.loss(logits, self.setup.objective.targets(set)))
+        scalar(self.setup.objective.loss(logits, self.setup.objective.targets(set), None))
     }
 
     /// Writes a checkpoint, after the best weights that it refers to.

@@ -33,6 +33,8 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
             without.join(", ")
         ));
     }
+    let leaky = (1..).zip(work.runs).filter_map(|(n, run)| Some((n, run.record.leaky_split()?)));
+    notes.extend(leaky.map(|(n, sentence)| format!("run {n}: {sentence}")));
     let scores = lines.iter().flat_map(|line| &line.scores);
     let paired: Vec<&Paired> = scores
         .filter_map(|score| match &score.versus {

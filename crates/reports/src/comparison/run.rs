@@ -162,7 +162,11 @@ pub fn recordings(run: &Path) -> Option<Vec<tables::Recording>> {
     let (paths, songs, labels, contents) = (take("path")?, take("song")?, take("labels")?, take("content")?);
     let rows = paths.into_iter().zip(songs).zip(labels).zip(contents);
     let unknown = take("labels_unknown").unwrap_or_else(|| vec![String::new(); rows.len()]);
-    let recording =
-        |((((path, song), labels), content), unknown)| tables::Recording { path, song, labels, unknown, content };
-    Some(rows.zip(unknown).map(recording).collect())
+    let n = unknown.len();
+    let sets = take("set").unwrap_or_else(|| vec![String::new(); n]);
+    let weights = take("weight").unwrap_or_else(|| vec!["1".to_owned(); n]);
+    let recording = |(((((path, song), labels), content), unknown), (set, weight)): (_, (_, String))| {
+        tables::Recording { path, song, labels, unknown, set, weight: weight.parse().unwrap_or(1.0), content }
+    };
+    Some(rows.zip(unknown).zip(sets.into_iter().zip(weights)).map(recording).collect())
 }

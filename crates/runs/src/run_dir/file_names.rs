@@ -111,7 +111,14 @@ pub enum Table {
     /// Only where recordings are predicted in windows.
     Windows,
     ByLabels,
+    /// Only where recordings have tags that divide the scores.
+    ByTag,
     PerClass,
+    /// The means of a table over the seeds, which are folds in a cross-validation; only with several seeds.
+    ResultsMeans,
+    ByLabelsMeans,
+    ByTagMeans,
+    PerClassMeans,
     Confusion,
     Hardest,
     Curves,
@@ -131,6 +138,11 @@ impl Table {
             Table::Predictions => "predictions.parquet",
             Table::Windows => "windows.parquet",
             Table::ByLabels => "by_labels.csv",
+            Table::ByTag => "by_tag.csv",
+            Table::ResultsMeans => "results_means.csv",
+            Table::ByLabelsMeans => "by_labels_means.csv",
+            Table::ByTagMeans => "by_tag_means.csv",
+            Table::PerClassMeans => "per_class_means.csv",
             Table::PerClass => "per_class.csv",
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",

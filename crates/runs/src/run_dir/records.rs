@@ -13,6 +13,7 @@ use timbre_evaluation::{
     predictions::{Predictions, WindowPredictions},
 };
 use timbre_experiment::Arguments;
+use timbre_inputs::data::split::LEAKY;
 use timbre_models::Epoch;
 
 /// One model on one feature with one seed: the unit of work that survives a kill once it is finished.
@@ -207,6 +208,13 @@ pub struct RunRecord {
     /// The rows of `results.csv` of a finished run.
     pub results: Vec<ResultRow>,
     pub environment: Value,
+}
+
+impl RunRecord {
+    /// What to say of the split, if it divided songs.
+    pub fn leaky_split(&self) -> Option<&str> {
+        self.warnings.iter().map(String::as_str).find(|warning| *warning == LEAKY)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

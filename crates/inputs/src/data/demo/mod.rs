@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
+use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout, shares_faults};
 use super::walk::names_of;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
@@ -57,6 +57,10 @@ pub struct Demo {
     /// Share of the testing recordings (0 to 1), the first in bytewise order, that moves to training, as in IRMAS.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
+    /// Share of the testing recordings (0 to 1), those after the ones that move to training, that moves to validation, as in IRMAS.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation_share_of_test: f64,
     /// Whether the testing recordings differ from all training clips: another tempo, out of tune, noisy, and with loud drums and
     /// bass. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -74,6 +78,7 @@ impl Default for Demo {
             test_recordings: 66,
             excerpts_per_song: 3,
             training_share_of_test: 0.0,
+            validation_share_of_test: 0.0,
             shifted: false,
             seed: 1,
         }
@@ -107,10 +112,7 @@ impl DataKind for Demo {
         if !(1..=100).contains(&self.excerpts_per_song) {
             faults.push(Fault::new("excerpts_per_song", format!("{} is not from 1 to 100", self.excerpts_per_song)));
         }
-        if !(0.0..=1.0).contains(&self.training_share_of_test) {
-            let sentence = format!("{} is not a share from 0 to 1", self.training_share_of_test);
-            faults.push(Fault::new("training_share_of_test", sentence));
-        }
+        faults.extend(shares_faults(self.training_share_of_test, self.validation_share_of_test));
         faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
@@ -189,8 +191,8 @@ impl Demo {
 
     /// The reader of the set.
     fn layout(&self) -> Irmas {
-        let (classes, training_share_of_test) = (self.classes.clone(), self.training_share_of_test);
-        Irmas { classes, training_share_of_test, ..Irmas::default() }
+        let Demo { training_share_of_test, validation_share_of_test, .. } = *self;
+        Irmas { classes: self.classes.clone(), training_share_of_test, validation_share_of_test, ..Irmas::default() }
     }
 
     /// Whether nothing has to be generated: the set is in the cache, or in a folder of its own.
