@@ -22,6 +22,7 @@ mod config_messages;
 mod config_properties;
 mod config_schema;
 mod data_check;
+mod data_describe;
 mod data_folder;
 mod data_irmas;
 mod data_manifest;

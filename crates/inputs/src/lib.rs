@@ -5,5 +5,6 @@ pub mod features;
 pub mod augment;
 pub mod dataset;
 pub mod audit;
+pub mod sound_survey;
 #[cfg(test)]
 mod fingerprint;

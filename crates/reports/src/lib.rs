@@ -1,6 +1,7 @@
 //! Reports: plots, the report of a run and of a sweep, comparisons of runs, the report of a threshold search, and pages about data sets.
 
 mod page;
+mod player;
 pub mod plot;
 pub mod thresholds;
 pub mod comparison;

@@ -44,7 +44,16 @@ pub enum DataCommand {
         pool: ThreadArgs,
     },
     /// Show the number of clips and songs, durations and sample rates of a data set, by class.
-    Describe { name: String },
+    Describe {
+        name: String,
+        /// Also write a page to this file: counts, durations, levels, mean spectra, an example of each class to hear, classes that occur
+        /// together, and a map of the recordings.
+        #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
+        html: Option<PathBuf>,
+        /// With --html: the number of recordings that are decoded, drawn at random.
+        #[arg(long, value_name = "N", default_value_t = 2000, requires = "html")]
+        measure: usize,
+    },
     /// Preview the training examples of a network: audio, images before and after augmentation, and the drawn parameters.
     ///
     /// The audio is identical to the bit to what training uses in its first epochs. Without `--clip`, only the drawn parameters

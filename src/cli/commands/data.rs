@@ -11,9 +11,10 @@ use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::execution::run::prepare::make_demo;
 use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
-use timbre_inputs::audit::{FindingKind, audit};
+use timbre_inputs::audit::{FindingKind, LabelBalance, audit};
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
-use timbre_reports::data_report;
+use timbre_inputs::sound_survey;
+use timbre_reports::data_report::{self, Described};
 use timbre_runs::tables::aligned;
 use timbre_signal::audio;
 
@@ -25,7 +26,7 @@ pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
             start_threads(&pool)?;
             check(common, &name, json, html.as_deref(), &deny)
         }
-        DataCommand::Describe { name } => describe(common, &name),
+        DataCommand::Describe { name, html, measure } => describe(common, &name, html.as_deref(), measure),
         DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
     }
 }
@@ -167,15 +168,23 @@ fn check(common: &GlobalArgs, name: &str, json: bool, html: Option<&Path>, deny:
     Ok(ExitStatus::DataFindings)
 }
 
-fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
+fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize) -> Result<ExitStatus> {
     let about = spec(common, name)?.as_kind().common_keys().about.clone();
     let set = load(common, name)?;
     let counts = data::describe(&set);
     let headers: Vec<Option<audio::Header>> =
         set.records.par_iter().map(|record| audio::probe_file(&record.path, record.excerpt.as_ref()).ok()).collect();
-    let mut text = about.title.map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
-    for (word, fact) in [("licence", about.licence), ("from", about.homepage)] {
-        text += &fact.map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
+    let warnings = set.warnings();
+    if let Some(path) = html {
+        let progress = settings(common, false).printer.start("recordings", set.records.len().min(measure));
+        let survey = sound_survey::survey(&set, measure, || progress.step())?;
+        progress.finish();
+        let of = Described { set: &set, about: &about, headers: &headers, survey: &survey, warnings: &warnings };
+        files::write_bytes(path, data_report::describe_page(&of).as_bytes())?;
+    }
+    let mut text = about.title.as_ref().map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
+    for (word, fact) in [("licence", &about.licence), ("from", &about.homepage)] {
+        text += &fact.as_ref().map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
     }
     text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
     let parts: Vec<String> =
@@ -191,7 +200,7 @@ fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
         text += &format!("recordings by fold: {}\n", folds.join(", "));
     }
     text += &described_split(&counts);
-    set.warnings().iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+    warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     let known: Vec<&audio::Header> = headers.iter().flatten().collect();
     let lengths: Vec<f64> = known.iter().map(|h| h.seconds).collect();
     if let (Some(least), Some(most)) =
@@ -216,6 +225,7 @@ fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
         let numbers = [c.training, c.validation, c.testing, c.songs].map(|n| n.to_string());
         lines.push(std::iter::once(c.class.clone()).chain(numbers).collect());
     }
+    text += &LabelBalance::of(&set).text();
     text += &format!("\n{}", aligned(&lines, 1));
     print(&text)?;
     Ok(ExitStatus::Done)

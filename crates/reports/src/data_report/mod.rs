@@ -6,8 +6,10 @@ use crate::page::{figure, paragraph};
 use crate::plot::{ConfusionMatrix, confusion};
 
 mod check_page;
+mod describe_page;
 
 pub use check_page::check_page;
+pub use describe_page::{Described, describe_page};
 
 /// How often classes occur together, as a matrix; a sentence where no recording has two.
 fn co_occurrence(classes: &[String], counts: &[Vec<usize>]) -> String {

@@ -64,7 +64,7 @@ pub fn svg(title: &str, sides: &[ClipView; 2], shape: [usize; 2], sample_rate: u
         put(format_args!(
             "<line class=\"axis\" x1=\"{left}\" x2=\"{}\" y1=\"{middle}\" y2=\"{middle}\"/>\n<path class=\"wave\" d=\"{}\"/>\n",
             left + COLUMN,
-            outline(side.samples, left as f32, middle, WAVE as f32 / 2.0 / loudest)
+            outline(side.samples, (left as f32, COLUMN as f32), middle, WAVE as f32 / 2.0 / loudest)
         ));
         put(format_args!(
             "<image x=\"{left}\" y=\"{}\" width=\"{COLUMN}\" height=\"{IMAGE}\" preserveAspectRatio=\"none\" \
@@ -88,11 +88,11 @@ pub fn svg(title: &str, sides: &[ClipView; 2], shape: [usize; 2], sample_rate: u
 }
 
 /// The highest and the lowest sample per half pixel, as a closed path.
-fn outline(samples: &[f32], left: f32, middle: f32, scale: f32) -> String {
-    let columns = (2 * COLUMN).min(samples.len().max(1));
+pub(super) fn outline(samples: &[f32], (left, width): (f32, f32), middle: f32, scale: f32) -> String {
+    let columns = (2 * width as usize).min(samples.len().max(1));
     let piece = |column: usize| &samples[column * samples.len() / columns..(column + 1) * samples.len() / columns];
     let point = |column: usize, value: f32| {
-        let x = left + column as f32 * COLUMN as f32 / columns as f32;
+        let x = left + column as f32 * width / columns as f32;
         format!("{x:.1} {:.1}", middle - scale * value)
     };
     let tops = (0..columns).map(|column| point(column, range(piece(column).iter()).1.max(0.0)));

@@ -16,6 +16,8 @@ mod confusion;
 mod drawing;
 mod heat_map;
 pub mod augmentation_preview;
+pub mod clip_view;
+pub mod scatter;
 mod intervals;
 mod palette_image;
 mod text_width;

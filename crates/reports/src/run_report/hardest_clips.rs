@@ -1,7 +1,6 @@
 //! Shows the hardest recordings of a model, with spectrograms and players if the files are available.
 //!
-//! Audio is embedded, not linked, because a report is sent to others and a link into the file system of another machine plays
-//! nothing. Each excerpt is the audio that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`]; the
+//! Each excerpt is the audio that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`]; the
 //! page says so if the model was given more. Images and audio of a page stay within a budget.
 
 use std::path::{Path, PathBuf};
@@ -9,11 +8,12 @@ use timbre_core::text::{count, escape_xml};
 
 use super::report_data::ReportData;
 use crate::page::{Cell, paragraph, table};
+use crate::player::player;
 use crate::plot::data_uri;
 use crate::plot::spectrogram_image::SpectrogramImage;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_runs::tables::{ScoredSplit, class_list};
-use timbre_signal::audio::{self, AudioSpec, Clip, Crop, wav_write};
+use timbre_signal::audio::{self, AudioSpec, Clip, Crop};
 
 const SEEN: usize = 12;
 const SECONDS: f64 = 5.0;
@@ -171,19 +171,7 @@ fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
     let image = picture.png().map_or(String::new(), |png| {
         format!("<img alt=\"Spectrogram of {}\" src=\"{}\">", escape_xml(words), data_uri("image/png", &png))
     });
-    let Some(wav) = wav(sound) else { return image + &note };
-    format!(
-        "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"{}\"></audio>{note}",
-        escape_xml(words),
-        data_uri("audio/wav", &wav)
-    )
-}
-
-fn wav(sound: &Clip) -> Option<Vec<u8>> {
-    let mut bytes = wav_write::pcm16_header(sound.samples.len(), 1, sound.sample_rate).ok()?.to_vec();
-    let whole = |sample: &f32| (sample.clamp(-1.0, 1.0) * 32767.0).round() as i16;
-    bytes.extend(sound.samples.iter().flat_map(|sample| whole(sample).to_le_bytes()));
-    Some(bytes)
+    image + &player(sound, words) + &note
 }
 
 #[cfg(test)]

@@ -1,0 +1,372 @@
+//! The page of `timbre data describe`: counts, durations, levels, mean spectra, examples to hear, and a map of the recordings.
+
+use std::collections::BTreeMap;
+
+use timbre_core::text::{count, escape_xml, thousands};
+use timbre_inputs::audit::LabelBalance;
+use timbre_inputs::data::{About, ClipRecord, DataSet, Description, describe};
+use timbre_inputs::sound_survey::{Sound, SoundSurvey, clip, spectral_course};
+use timbre_models::classic::eigen::symmetric_eigen;
+use timbre_signal::audio::{Clip, Header, ResampleFilter, resample};
+
+use super::{co_occurrence, facts, footer};
+use crate::page::{Cell, Page, Section, figure, figures, list, paragraph, table};
+use crate::player::player;
+use crate::plot::clip_view::clip_view;
+use crate::plot::scatter::{Point, PointGroup, scatter};
+use crate::plot::{Axis, Line, Panel, PlotSize, Scale, panels};
+
+/// Lines of a plot, whose colours can be distinguished.
+const LINES: usize = 6;
+/// Bins of a histogram.
+const BINS: usize = 30;
+/// Seconds and rate of an example that is played, and how many characters all examples may have.
+const EXAMPLE_SECONDS: f64 = 4.0;
+const EXAMPLE_RATE: u32 = 16000;
+const BUDGET: usize = 3_500_000;
+/// Classes of the map and of the examples. The others are one group of the map.
+const MAP_CLASSES: usize = 18;
+const EXAMPLES: usize = 60;
+/// The level of a band below which a mean spectrum is cut, in decibels.
+const FLOOR_DB: f64 = -100.0;
+
+/// What is known of a data set.
+pub struct Described<'a> {
+    pub set: &'a DataSet,
+    pub about: &'a About,
+    /// The header of each recording; `None` if it cannot be read.
+    pub headers: &'a [Option<Header>],
+    pub survey: &'a SoundSurvey,
+    /// Sentences that a reader should know.
+    pub warnings: &'a [String],
+}
+
+/// The page as HTML.
+pub fn describe_page(of: &Described) -> String {
+    let counts = describe(of.set);
+    let seconds: f64 = of.headers.iter().flatten().map(|header| header.seconds).sum();
+    let title = of.about.title.clone().unwrap_or_else(|| of.set.name.clone());
+    let lead = facts(&[
+        count(counts.recordings, "recording"),
+        if of.set.has_no_songs() { "no songs given".to_owned() } else { count(counts.songs, "song") },
+        count(counts.classes.len(), "class"),
+        format!("{:.1} minutes", seconds / 60.0),
+    ]) + &of.warnings.iter().map(|warning| paragraph(warning)).collect::<String>();
+    let section = |id: &'static str, title: &str, html: String| Section { id, title: title.to_owned(), html };
+    let sections = vec![
+        section("counts", "Recordings", numbers(of, &counts)),
+        section("levels", "Durations and levels", durations_and_levels(of)),
+        section("spectra", "Mean spectra", mean_spectra(of)),
+        section("examples", "Examples", examples(of)),
+        section("labels", "Classes that occur together", together(of.set)),
+        section("map", "Map of the recordings", map(of)),
+    ];
+    Page { title, lead, sections, footer: footer() }.html()
+}
+
+fn numbers(of: &Described, counts: &Description) -> String {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for (word, fact) in [("licence", &of.about.licence), ("from", &of.about.homepage)] {
+        pairs.extend(fact.iter().map(|fact| (word.to_owned(), fact.clone())));
+    }
+    for part in &counts.parts {
+        let word = format!("{:?}", part.subset).to_lowercase();
+        pairs.push((word, format!("{} of {}", count(part.recordings, "recording"), count(part.songs, "song"))));
+    }
+    if counts.by_label_count.len() > 2 {
+        let numbers = counts.by_label_count.iter().enumerate().map(|(labels, n)| format!("{labels}: {n}"));
+        pairs.push(("recordings by number of labels".to_owned(), numbers.collect::<Vec<_>>().join(", ")));
+    }
+    let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+    for header in of.headers.iter().flatten() {
+        let form = format!("{} Hz, {}, {}", header.sample_rate, count(header.channels.into(), "channel"), header.codec);
+        *forms.entry(form).or_default() += 1;
+    }
+    let forms: Vec<String> = forms.iter().map(|(form, n)| format!("{} of {form}", thousands(*n as u64))).collect();
+    pairs.push(("formats".to_owned(), forms.join("; ")));
+    let unreadable = of.headers.iter().filter(|header| header.is_none()).count();
+    if unreadable > 0 {
+        pairs.push(("without a readable header".to_owned(), unreadable.to_string()));
+    }
+    let row = |(label, class): (usize, &timbre_inputs::data::ClassCounts)| {
+        let own = of.set.records.iter().zip(of.headers).filter(|(record, _)| record.labels.contains(&label));
+        let seconds: f64 = own.filter_map(|(_, header)| Some(header.as_ref()?.seconds)).sum();
+        let numbers =
+            [class.training + class.validation + class.testing, class.training, class.validation, class.testing];
+        let mut row = vec![Cell::text(&class.class)];
+        row.extend(numbers.iter().chain([&class.songs]).map(|n| Cell::count(*n as u64)));
+        row.push(Cell { html: format!("{:.1}", seconds / 60.0), sort: Some(seconds), ..Cell::default() });
+        row
+    };
+    let rows: Vec<Vec<Cell>> = counts.classes.iter().enumerate().map(row).collect();
+    let headings = [
+        ("class", false),
+        ("recordings", true),
+        ("training", true),
+        ("validation", true),
+        ("testing", true),
+        ("songs", true),
+        ("minutes", true),
+    ];
+    list(&pairs) + &table("", &headings, &rows)
+}
+
+/// A histogram as the outline of its bars.
+fn histogram(title: &str, label: &str, values: &[f64]) -> Panel {
+    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let least = finite.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Equal values are in the middle of a bin of a tenth of their size.
+    let width = ((most - least) / BINS as f64).max(most.abs().max(1.0) * 1e-3);
+    let mut counts = [0usize; BINS];
+    finite.iter().for_each(|value| counts[(((value - least) / width) as usize).min(BINS - 1)] += 1);
+    let mut points = Vec::new();
+    if !finite.is_empty() {
+        points.push((least, 0.0));
+        for (bin, count) in counts.iter().enumerate() {
+            let (from, to) = (least + width * bin as f64, least + width * (bin + 1) as f64);
+            points.extend([(from, *count as f64), (to, *count as f64)]);
+        }
+        points.push((least + width * BINS as f64, 0.0));
+    }
+    Panel {
+        title: title.to_owned(),
+        x: Axis { label: label.to_owned(), scale: Scale::Linear },
+        y: Axis { label: "recordings".to_owned(), scale: Scale::Counts },
+        lines: vec![Line { name: "recordings".to_owned(), points }],
+        mark: None,
+    }
+}
+
+fn durations_and_levels(of: &Described) -> String {
+    let seconds: Vec<f64> = of.headers.iter().flatten().map(|header| header.seconds).collect();
+    let levels = |level: fn(&Sound) -> f64| of.survey.sounds.iter().map(level).collect::<Vec<f64>>();
+    let histograms = [
+        histogram("Durations", "seconds", &seconds),
+        histogram("Level (RMS)", "dB of full scale", &levels(|sound| sound.rms)),
+        histogram("Peak", "dB of full scale", &levels(|sound| sound.peak)),
+    ];
+    let drawn: Vec<String> =
+        histograms.into_iter().map(|panel| figure(&panels(&[panel], PlotSize::FIGURE).in_page(), "")).collect();
+    measured_note(of) + &figures(&drawn)
+}
+
+/// Which recordings were measured, if not all.
+fn measured_note(of: &Described) -> String {
+    let (measured, all) = (of.survey.sounds.len(), of.set.records.len());
+    let mut note = String::new();
+    if measured + of.survey.unusable < all {
+        note += &format!("Levels, spectra and map are of {measured} of {all} recordings, drawn at random. ");
+    }
+    if of.survey.unusable > 0 {
+        let name = &of.set.name;
+        note +=
+            &format!("{} cannot be used: timbre data check {name} says why.", count(of.survey.unusable, "recording"));
+    }
+    if note.is_empty() { note } else { paragraph(note.trim_end()) }
+}
+
+/// The measured recordings of each class, by its label.
+fn by_class<'a>(of: &'a Described) -> Vec<Vec<&'a Sound>> {
+    let mut classes: Vec<Vec<&Sound>> = vec![Vec::new(); of.set.classes.len()];
+    for sound in &of.survey.sounds {
+        of.set.records[sound.record].labels.iter().for_each(|&label| classes[label].push(sound));
+    }
+    classes
+}
+
+fn mean_spectra(of: &Described) -> String {
+    let line = |(label, sounds): (usize, &Vec<&Sound>)| {
+        let mean = |band: usize| sounds.iter().map(|sound| sound.spectrum[band]).sum::<f64>() / sounds.len() as f64;
+        let decibels = |band: usize| (10.0 * mean(band).log10()).max(FLOOR_DB);
+        let points = of.survey.bands.iter().enumerate().map(|(band, hertz)| (*hertz, decibels(band))).collect();
+        Line { name: of.set.classes.name(label).to_owned(), points }
+    };
+    let classes = by_class(of);
+    let lines: Vec<Line> = classes.iter().enumerate().filter(|(_, sounds)| !sounds.is_empty()).map(line).collect();
+    let panel = |lines: &[Line]| {
+        let panel = Panel {
+            title: "Share of the energy by frequency".to_owned(),
+            x: Axis { label: "frequency (Hz)".to_owned(), scale: Scale::Log },
+            y: Axis { label: "dB".to_owned(), scale: Scale::Linear },
+            lines: lines.to_vec(),
+            mark: None,
+        };
+        figure(&panels(&[panel], PlotSize::FIGURE).in_page(), "")
+    };
+    let drawn: Vec<String> = lines.chunks(LINES).map(panel).collect();
+    paragraph("The mean over the recordings of a class of the share of their energy in each mel band.")
+        + &figures(&drawn)
+}
+
+/// Rows of standardized profiles: every column has mean 0 and deviation 1, or is 0.
+fn standardized(sounds: &[Sound]) -> Vec<Vec<f64>> {
+    let columns = sounds.first().map_or(0, |sound| sound.profile.len());
+    let n = sounds.len().max(1) as f64;
+    let mut rows: Vec<Vec<f64>> = sounds.iter().map(|sound| sound.profile.clone()).collect();
+    for column in 0..columns {
+        let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;
+        let deviation = (rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / n).sqrt();
+        for row in &mut rows {
+            row[column] = if deviation > 1e-9 { (row[column] - mean) / deviation } else { 0.0 };
+        }
+    }
+    rows
+}
+
+/// The two principal components of the rows, and their shares of the variance.
+fn principal_components(rows: &[Vec<f64>]) -> (Vec<(f64, f64)>, [f64; 2]) {
+    let columns = rows.first().map_or(0, Vec::len);
+    let mut products = vec![0.0; columns * columns];
+    for row in rows {
+        for (i, a) in row.iter().enumerate() {
+            row.iter().enumerate().for_each(|(k, b)| products[i * columns + k] += a * b);
+        }
+    }
+    if columns < 2 {
+        return (Vec::new(), [0.0; 2]);
+    }
+    let (values, vectors) = symmetric_eigen(products, columns);
+    let component = |n: usize| {
+        let vector = &vectors[n * columns..(n + 1) * columns];
+        // The sign of an eigenvector is arbitrary: its largest element becomes positive.
+        let largest = vector.iter().copied().fold(0.0, |most: f64, x| if x.abs() > most.abs() { x } else { most });
+        vector.iter().map(|x| x * largest.signum()).collect::<Vec<f64>>()
+    };
+    let along = |row: &[f64], direction: &[f64]| row.iter().zip(direction).map(|(x, y)| x * y).sum::<f64>();
+    let (first, second) = (component(0), component(1));
+    let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
+    let share = |value: f64| if total > 0.0 { value / total } else { 0.0 };
+    (rows.iter().map(|row| (along(row, &first), along(row, &second))).collect(), [share(values[0]), share(values[1])])
+}
+
+fn map(of: &Described) -> String {
+    if of.survey.sounds.len() < 3 {
+        return paragraph("There are too few recordings for a map.");
+    }
+    let (places, shares) = principal_components(&standardized(&of.survey.sounds));
+    let mut sizes: Vec<(usize, usize)> =
+        by_class(of).iter().enumerate().map(|(label, own)| (own.len(), label)).collect();
+    sizes.sort_by_key(|(size, label)| (std::cmp::Reverse(*size), *label));
+    let mut shown: Vec<usize> =
+        sizes.iter().take(MAP_CLASSES).filter(|(size, _)| *size > 0).map(|(_, label)| *label).collect();
+    shown.sort_unstable();
+    let mut names: Vec<String> = shown.iter().map(|&label| of.set.classes.name(label).to_owned()).collect();
+    names.extend(["several classes", "no class", "other classes"].map(str::to_owned));
+    let mut groups: Vec<PointGroup> = names.into_iter().map(|name| PointGroup { name, points: Vec::new() }).collect();
+    for (sound, (x, y)) in of.survey.sounds.iter().zip(places) {
+        let record = &of.set.records[sound.record];
+        let group = match record.labels[..] {
+            [label] => shown.binary_search(&label).unwrap_or(shown.len() + 2),
+            [] => shown.len() + 1,
+            _ => shown.len(),
+        };
+        groups[group].points.push(Point { x, y, name: format!("{}: {}", record.id, classes_of(of.set, record)) });
+    }
+    groups.retain(|group| !group.points.is_empty());
+    let axes = [0, 1].map(|n| format!("component {} ({:.0}% of the variance)", n + 1, 100.0 * shares[n]));
+    let drawing = scatter("Recordings by their sound", [&axes[0], &axes[1]], &groups);
+    paragraph(
+        "Recordings of similar sound are close to each other: the two principal components of the mean and deviation over time of 48 \
+         mel bands in decibels, without the level. The pointer shows the name of a recording.",
+    ) + &figure(&drawing.in_page(), "")
+}
+
+fn classes_of(set: &DataSet, record: &ClipRecord) -> String {
+    let names: Vec<&str> = record.labels.iter().map(|&label| set.classes.name(label)).collect();
+    if names.is_empty() { "no class".to_owned() } else { names.join(", ") }
+}
+
+fn together(set: &DataSet) -> String {
+    let balance = LabelBalance::of(set);
+    let text = balance.text();
+    let sentence = text.lines().next().unwrap_or_default().trim_start_matches("labels").trim_start();
+    paragraph(&format!("Labels: {sentence}.")) + &co_occurrence(&balance.classes, &balance.co_occurrence)
+}
+
+/// Of each class the recording whose profile is nearest to the mean of the class; recordings of no other class come first.
+fn typical(of: &Described) -> Vec<(usize, usize)> {
+    let rows = standardized(&of.survey.sounds);
+    let example = |label: usize| {
+        let has = |sound: &Sound, alone: bool| {
+            let labels = &of.set.records[sound.record].labels;
+            labels.contains(&label) && (!alone || labels.len() == 1)
+        };
+        let alone = of.survey.sounds.iter().any(|sound| has(sound, true));
+        let own: Vec<usize> = (0..rows.len()).filter(|&i| has(&of.survey.sounds[i], alone)).collect();
+        let columns = rows.first().map_or(0, Vec::len);
+        let mean: Vec<f64> =
+            (0..columns).map(|c| own.iter().map(|&i| rows[i][c]).sum::<f64>() / own.len() as f64).collect();
+        let distance = |i: usize| rows[i].iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        own.into_iter().min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
+    };
+    (0..of.set.classes.len()).filter_map(|label| Some((label, of.survey.sounds[example(label)?].record))).collect()
+}
+
+fn examples(of: &Described) -> String {
+    let typical = typical(of);
+    let (mut left, mut items, mut shown) = (BUDGET, Vec::new(), 0);
+    for &(label, record) in typical.iter().take(EXAMPLES) {
+        let record = &of.set.records[record];
+        let Some(item) = example(of.set.classes.name(label), record).filter(|item| item.len() <= left) else {
+            continue;
+        };
+        left -= item.len();
+        shown += 1;
+        items.push(item);
+    }
+    let intro = "Of each class the recording that is nearest to the mean of its class: wave, mel spectrogram, and the spectral \
+                 centroid and bandwidth of each frame.";
+    let missing = match typical.len() - shown {
+        0 => String::new(),
+        n => paragraph(&format!("{} would make the page too large.", count(n, "more example"))),
+    };
+    paragraph(intro) + &figures(&items) + &missing
+}
+
+fn example(class: &str, record: &ClipRecord) -> Option<String> {
+    let mut sound: Clip = clip(record).ok()?;
+    let whole = sound.samples.len();
+    sound.samples.truncate((EXAMPLE_SECONDS * f64::from(sound.sample_rate)) as usize);
+    let course = spectral_course(&sound).ok()?;
+    let drawing = clip_view(&format!("{class}: {}", record.id), &sound, &course).in_page();
+    let samples = resample(&sound.samples, sound.sample_rate, EXAMPLE_RATE, ResampleFilter::default());
+    let player = player(&Clip { samples, sample_rate: EXAMPLE_RATE }, class);
+    let part = if sound.samples.len() < whole { format!("The first {EXAMPLE_SECONDS:.0} s. ") } else { String::new() };
+    Some(format!(
+        "<figure class=\"example\"><h3>{}</h3>{drawing}{player}<figcaption>{part}{}</figcaption></figure>\n",
+        escape_xml(class),
+        escape_xml(&record.id)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn principal_components_are_the_directions_of_most_variance() {
+        // Points on a line in the direction (3, 4, 0), and a little across.
+        let rows: Vec<Vec<f64>> = (-5..=5)
+            .map(|n| {
+                let (along, across) = (f64::from(n), if n % 2 == 0 { 0.1 } else { -0.1 });
+                vec![0.6 * along - 0.8 * across, 0.8 * along + 0.6 * across, 0.0]
+            })
+            .collect();
+        let (places, shares) = principal_components(&rows);
+        assert!(shares[0] > 0.99 && (shares[0] + shares[1] - 1.0).abs() < 1e-9, "{shares:?}");
+        assert!((places[0].0 + 5.0).abs() < 0.01 && (places[10].0 - 5.0).abs() < 0.01, "{places:?}");
+        assert!((places[4].1.abs() - 0.1).abs() < 0.02);
+    }
+
+    #[test]
+    fn a_histogram_counts_every_value_also_equal_ones() {
+        let area = |values: &[f64]| {
+            let points = &histogram("t", "s", values).lines[0].points;
+            points[1..points.len() - 1].chunks(2).map(|bar| bar[0].1).sum::<f64>()
+        };
+        assert_eq!(area(&[3.0; 7]), 7.0);
+        assert_eq!(area(&[1.0, 2.0, 3.0, f64::NEG_INFINITY]), 3.0);
+        assert!(histogram("t", "s", &[]).lines[0].points.is_empty());
+    }
+}
