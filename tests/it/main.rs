@@ -56,6 +56,7 @@ mod predict_windows;
 mod project;
 mod published_pipeline;
 mod read_in_pytorch;
+mod relabel;
 mod report;
 mod reproduce;
 mod serve;

@@ -4,4 +4,5 @@ pub mod predictions;
 pub mod aggregation;
 pub mod timeline;
 pub mod metrics;
+pub mod label_errors;
 pub mod threshold_search;

@@ -8,3 +8,5 @@ pub mod comparison;
 pub mod run_report;
 pub mod sweep_report;
 pub mod data_report;
+pub mod label_studio;
+pub mod suspects;

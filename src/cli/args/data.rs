@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::project::PathFromHere;
+use crate::cli::project::{PathFromHere, name_from_here};
 
 use super::{ExperimentArgs, ThreadArgs};
 
@@ -54,6 +54,13 @@ pub enum DataCommand {
         #[arg(long, value_name = "N", default_value_t = 2000, requires = "html")]
         measure: usize,
     },
+    /// List recordings whose labels are probably wrong, by the predictions of a run for its test recordings.
+    ///
+    /// With `[split] kind = "cross_validation"` and a seed for each fold, every recording is tested.
+    Suspects(SuspectsArgs),
+    /// Exchange labels with Label Studio.
+    #[command(subcommand)]
+    LabelStudio(LabelStudioCommand),
     /// Preview the training examples of a network: audio, images before and after augmentation, and the drawn parameters.
     ///
     /// The audio is identical to the bit to what training uses in its first epochs. Without `--clip`, only the drawn parameters
@@ -63,6 +70,68 @@ pub enum DataCommand {
         what: AugmentPreviewArgs,
         #[command(flatten)]
         pool: ThreadArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SuspectsArgs {
+    /// A run as in `compare`; with `:MODEL` one of its models, e.g. `folds/latest:mel.logistic` [default: the best model].
+    #[arg(value_name = "RUN", value_parser = name_from_here)]
+    pub run: String,
+    /// Also write a table.
+    #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
+    pub csv: Option<PathBuf>,
+    /// Also write a page with players.
+    #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
+    pub html: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which recordings to label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Chosen {
+    /// Drawn at random by their names.
+    Random,
+    /// Those that `data suspects` lists.
+    Suspects,
+    /// Those with wrong predictions, the hardest first.
+    Hardest,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LabelStudioCommand {
+    /// Write tasks with the predictions of a run as pre-annotations, and the labelling configuration beside them (`.xml`).
+    Export {
+        /// A run as in `compare`; with `:MODEL` one of its models [default: the best model]. Its test recordings can be chosen.
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
+        run: String,
+        /// The file of the tasks (JSON).
+        #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
+        out: PathBuf,
+        /// Which recordings to label.
+        #[arg(long, value_enum, default_value_t = Chosen::Suspects)]
+        choose: Chosen,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        number: usize,
+        /// Seed of a random choice.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// What stands before the path of a recording in its address. The default is for local files, with the folder of the set as
+        /// LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
+        #[arg(long, value_name = "PREFIX", default_value = "/data/local-files/?d=")]
+        prefix: String,
+    },
+    /// Read an export of Label Studio in the format JSON, and add the labels that changed to a table of corrections.
+    Import {
+        /// The exported file.
+        #[arg(value_name = "FILE", value_parser = PathFromHere)]
+        file: PathBuf,
+        /// The corrections; those that are in the file stay, unless the recording was labelled again.
+        #[arg(long, value_name = "FILE", default_value = "data/corrections.csv", value_parser = PathFromHere)]
+        out: PathBuf,
     },
 }
 

@@ -27,6 +27,8 @@ pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
             check(common, &name, json, html.as_deref(), &deny)
         }
         DataCommand::Describe { name, html, measure } => describe(common, &name, html.as_deref(), measure),
+        DataCommand::Suspects(wanted) => super::relabel::suspects(common, &wanted),
+        DataCommand::LabelStudio(command) => super::relabel::label_studio(common, &command),
         DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
     }
 }

@@ -42,6 +42,7 @@ mod manual;
 mod plan;
 mod predict;
 mod project;
+mod relabel;
 mod report;
 mod reproduce;
 mod run;

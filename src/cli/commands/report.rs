@@ -74,7 +74,7 @@ pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) 
 }
 
 /// The recordings of the data set by id; empty if the data set is missing.
-fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, AudioSource> {
+pub(super) fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, AudioSource> {
     let Ok(experiment) = timbre_experiment::load_from_run(&run_dir::resolved_config(run), &[]) else {
         return HashMap::new();
     };

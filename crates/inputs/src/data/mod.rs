@@ -18,6 +18,7 @@ use timbre_core::{
 use timbre_signal::audio::Excerpt;
 
 pub mod audioset;
+pub mod corrections;
 pub mod demo;
 mod entries;
 pub mod esc;
@@ -131,7 +132,10 @@ impl DataSpec {
     }
 
     fn with_labels(&self, set: Result<DataSet>, dirs: &DataDirs) -> Result<DataSet> {
-        set.and_then(|set| self.as_kind().common_keys().labels.apply(set, dirs)).map_err(unless_missing)
+        let common = self.as_kind().common_keys();
+        set.and_then(|set| common.labels.apply(set, dirs))
+            .and_then(|set| corrections::apply(common.corrections.as_deref(), set, dirs))
+            .map_err(unless_missing)
     }
 }
 
@@ -173,6 +177,10 @@ pub struct CommonKeys {
     /// Which classes the set has: other names, several as one, only some of them.
     #[serde(skip_serializing_if = "labels::LabelSpec::is_default")]
     pub labels: labels::LabelSpec,
+    /// A table of corrected labels with the columns `recording` and `labels` (classes joined by `;`), which `timbre data label-studio import`
+    /// writes; a relative path starts in the folder `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrections: Option<String>,
     /// Where the set comes from.
     pub about: About,
 }

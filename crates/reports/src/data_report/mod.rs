@@ -33,11 +33,11 @@ fn co_occurrence(classes: &[String], counts: &[Vec<usize>]) -> String {
     )
 }
 
-fn facts(facts: &[String]) -> String {
+pub(crate) fn facts(facts: &[String]) -> String {
     let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
     format!("<ul class=\"facts\">{facts}</ul>\n")
 }
 
-fn footer() -> String {
+pub(crate) fn footer() -> String {
     format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION")))
 }

@@ -76,6 +76,16 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{more}"), playable, missing }
 }
 
+/// The most characters of images and audio of a page.
+pub const MAX_MEDIA: usize = 2_500_000;
+
+/// The image and player of what the models were given of a recording; None if it cannot be found or read.
+pub fn media_of(run: &ReportData, recording: &str, find: FindRecording, words: &str) -> Option<String> {
+    let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
+    let (path, part) = find(recording)?;
+    Some(embedded(&excerpt(&path, part.as_ref(), &spec)?, spec.crop, words))
+}
+
 /// The hardest recordings of another model, as a table.
 pub fn of_other(run: &ReportData, scored: &ScoredSplit) -> String {
     let hardest = scored.hardest();

@@ -30,12 +30,13 @@ use crate::page::{Page, Section, paragraph};
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use hardest_clips::HardestClips;
-use report_data::ReportData;
 
 pub use comparison_figures::comparison_figures;
 pub use comparison_page::comparison_page;
 pub use figures::{FigureFile, write_figures};
 pub use hardest_clips::FindRecording;
+pub(crate) use hardest_clips::{MAX_MEDIA, media_of};
+pub use report_data::ReportData;
 
 /// The largest size of a page in bytes, so that it can be sent by mail and opened on a phone.
 pub const LARGEST: usize = 5_000_000;
