@@ -26,7 +26,7 @@ use timbre_evaluation::{
 };
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::device::Device;
-use timbre_runs::run_dir::{self, ResultRow, RunRecord};
+use timbre_runs::run_dir::{self, RunRecord};
 use timbre_signal::{
     audio::{AudioSpec, DecodeLimits, Stream},
     windows::WindowSpec,
@@ -34,6 +34,7 @@ use timbre_signal::{
 
 mod model_choice;
 mod pipeline;
+mod run_scores;
 mod window_cutter;
 mod windowed;
 mod micro_batcher;
@@ -43,6 +44,7 @@ pub mod output_formats;
 pub use micro_batcher::BatchStats;
 use micro_batcher::{MicroBatcher, Rows};
 use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
+pub use run_scores::{Confusion, RunScores};
 pub use weighted_ensemble::WeightedEnsemble;
 pub use windowed::{PredictionCallback, RecordingSource};
 
@@ -69,17 +71,6 @@ pub struct Predictor {
 const NETWORK_BATCH: usize = 16;
 /// Batch size of a classic model: kNN reads its whole training set for each batch.
 const CLASSIC_BATCH: usize = 64;
-
-/// The scores of the model in its run.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunScores {
-    /// The data set.
-    pub data: String,
-    /// The headline metric of the run.
-    pub metric: String,
-    /// One row for each subset of the split.
-    pub rows: Vec<ResultRow>,
-}
 
 /// The model that `serve RUN` and `predict RUN` use: the only one, or the best on the validation split.
 pub fn default_model(run: &Path, record: &RunRecord) -> Option<String> {
@@ -221,7 +212,7 @@ impl Predictor {
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let rows = record.results.iter().filter(|row| row.trial.to_string() == model).cloned().collect();
+        let run_scores = RunScores::read(run, record, model, &classes);
         let predictor = Predictor {
             name,
             classes,
@@ -233,7 +224,7 @@ impl Predictor {
             pipeline: Arc::new(pipeline),
             batcher: None,
             limits: DecodeLimits::NONE,
-            run_scores: RunScores { data: record.data.name.clone(), metric: record.metric.clone(), rows },
+            run_scores,
         };
         match window {
             Some(window) => predictor.set_window(window).with_context(refused),

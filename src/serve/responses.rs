@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Limits;
 use super::query::PredictQuery;
 use super::served_models::{ENSEMBLE, ServedModel};
-use crate::inference::{Prediction, Predictor, UsedPart};
+use crate::inference::{Confusion, Prediction, Predictor, UsedPart};
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::DecisionRule;
@@ -159,6 +159,10 @@ pub struct ModelCard {
     /// The headline metric of the run.
     pub metric: Option<String>,
     pub quality: Vec<Quality>,
+    /// The scores of trivial baselines, which ignore the recordings.
+    pub baselines: Vec<Baseline>,
+    /// The most frequent confusions of the run, the largest first; empty for a multi-label model.
+    pub confusions: Vec<Confusion>,
     /// The members of an ensemble.
     pub members: Vec<Member>,
 }
@@ -182,6 +186,15 @@ pub struct Quality {
     pub split: String,
     /// Number of recordings.
     pub n: usize,
+    /// Null if a metric is undefined.
+    pub metrics: IndexMap<String, Option<f64>>,
+}
+
+/// The scores of a trivial baseline on one subset of the split.
+#[derive(Serialize, JsonSchema)]
+pub struct Baseline {
+    pub name: String,
+    pub split: String,
     /// Null if a metric is undefined.
     pub metrics: IndexMap<String, Option<f64>>,
 }
@@ -324,11 +337,12 @@ fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
     let primary = served.primary();
     let ModelId { id, experiment, signature, model } = model_id(served);
     let scores = (!served.is_ensemble()).then(|| primary.run_scores());
-    let quality = |row: &ResultRow| Quality {
-        split: row.split.clone(),
-        n: row.n,
-        metrics: row.metrics.iter().map(|(name, value)| (name.clone(), value.is_finite().then_some(*value))).collect(),
+    let metrics = |row: &ResultRow| -> IndexMap<String, Option<f64>> {
+        row.metrics.iter().map(|(name, value)| (name.clone(), value.is_finite().then_some(*value))).collect()
     };
+    let quality = |row: &ResultRow| Quality { split: row.split.clone(), n: row.n, metrics: metrics(row) };
+    let baseline =
+        |row: &ResultRow| Baseline { name: row.trial.model.clone(), split: row.split.clone(), metrics: metrics(row) };
     let id_of = |member: &Predictor| {
         let is_member = |served: &&ServedModel| !served.is_ensemble() && served.primary().name() == member.name();
         all.iter().find(is_member).map_or_else(String::new, |served| served.id.clone())
@@ -351,6 +365,8 @@ fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
         data: scores.map(|scores| scores.data.clone()),
         metric: scores.map(|scores| scores.metric.clone()),
         quality: scores.iter().flat_map(|scores| &scores.rows).map(quality).collect(),
+        baselines: scores.iter().flat_map(|scores| &scores.baselines).map(baseline).collect(),
+        confusions: scores.map(|scores| scores.confusions.clone()).unwrap_or_default(),
         members: (served.members().iter())
             .map(|(member, weight)| Member { id: id_of(member), weight: *weight })
             .collect(),

@@ -125,6 +125,15 @@ fn models_are_chosen_by_id_and_weighted_into_an_ensemble() {
     assert_eq!((&models["models"][0]["data"], &models["models"][1]["data"]), (&Value::Null, &json!("demo")));
     let quality = models["models"][2]["quality"].as_array().unwrap();
     assert!(quality.iter().any(|row| row["split"] == "test" && row["metrics"]["accuracy"].is_f64()), "{quality:?}");
+    let baselines = models["models"][2]["baselines"].as_array().unwrap();
+    let commonest = baselines.iter().find(|row| row["name"] == "commonest" && row["split"] == "test").unwrap();
+    assert!(commonest["metrics"]["accuracy"].is_f64(), "{baselines:?}");
+    // The confusions are those of confusion.csv: a model that is not perfect has some.
+    let confusions = models["models"][2]["confusions"].as_array().unwrap();
+    let accuracy = quality.iter().find(|row| row["split"] == "test").unwrap()["metrics"]["accuracy"].as_f64().unwrap();
+    let of_test: Vec<&Value> = confusions.iter().filter(|one| one["split"] == "test").collect();
+    assert_eq!(of_test.is_empty(), accuracy == 1.0, "{accuracy} {confusions:?}");
+    assert!(of_test.iter().all(|one| one["truth"] != one["decided"] && one["n"].as_u64() > Some(0)), "{confusions:?}");
     for (id, own) in [("tiny:fft.average.s1", &average), ("tiny%3Afft.logistic.s1", &logistic)] {
         let response = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
         assert_eq!(shares(&response), expected(own, path), "{id}");
