@@ -132,7 +132,7 @@ impl Sweep<'_> {
                 vec![Cell::text(value), Cell::count(own.len() as u64), heat(*mean, &means), heat(*best, &bests)]
             };
             let lines: Vec<_> = scores.iter().zip(means.iter().zip(&bests)).map(line).collect();
-            let headings: [Heading; 4] = [(&axis.key, false), ("points", true), ("mean", true), ("highest", true)];
+            let headings: [Heading; 4] = [("value", false), ("points", true), ("mean", true), ("highest", true)];
             format!("<div>\n{}</div>\n", table(&axis.key, &headings, &lines))
         };
         let tables: String = self.record.axes.iter().map(effect).collect();
@@ -226,10 +226,11 @@ impl Sweep<'_> {
         let metric = self.rows.iter().find_map(|row| Some(row.cell.as_ref()?.metric.as_str())).unwrap_or("score");
         let mut heads = vec![("point".to_owned(), true)];
         heads.extend(self.record.halving.iter().map(|halving| (halving.key.clone(), true)));
-        heads.extend(self.record.axes.iter().map(|axis| (axis.key.clone(), false)));
+        let keys: Vec<&str> = self.record.axes.iter().map(|axis| axis.key.as_str()).collect();
+        heads.extend(short_names(&keys).into_iter().map(|name| (name.to_owned(), false)));
         heads.extend([("features".to_owned(), false), ("model".to_owned(), false)]);
         heads.extend(splits.iter().map(|split| (format!("{metric} ({split})"), true)));
-        heads.push(("report".to_owned(), false));
+        heads.push(("run".to_owned(), false));
         let headings: Vec<Heading> = heads.iter().map(|(words, is_number)| (words.as_str(), *is_number)).collect();
         let line = |((_, number, features, model), rows): (&(usize, usize, &str, &str), &Vec<&Row>)| {
             let point = rows[0].point;
@@ -257,13 +258,15 @@ impl Sweep<'_> {
     fn link(&self, point: &PointRecord) -> Cell {
         let Some(run) = point.run.as_ref().filter(|_| point.status.is_final()) else { return Cell::text("–") };
         let name = run.file_name().unwrap_or_default().to_string_lossy();
+        // The beginning of the signature, as in grid_results.csv; the time before it is of no use here.
+        let name = name.rsplit('-').next().unwrap_or_default();
         match run.strip_prefix(self.folder) {
             Ok(below) => {
                 let page = escape_xml(&below.join(ReportFile::Html.name()).to_string_lossy());
-                Cell { html: format!("<a href=\"{page}\">{}</a>", escape_xml(&name)), ..Cell::default() }
+                Cell { html: format!("<a href=\"{page}\">{}</a>", escape_xml(name)), ..Cell::default() }
             }
             // The run of another experiment.
-            Err(_) => Cell::text(&name),
+            Err(_) => Cell::text(name),
         }
     }
 
