@@ -1,6 +1,6 @@
 //! Files on disk that are in no recording, and label files without a recording.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use timbre_signal::audio::{AUDIO_EXTENSIONS, Excerpt};
@@ -8,16 +8,23 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{Finding, FindingKind};
 use crate::data::ClipRecord;
+use crate::data::several::SET_TAG;
 use crate::data::walk::{FoundFile, files_below};
 
 /// Endings of label files that lie beside their recordings.
 const LABEL_EXTENSIONS: [&str; 4] = ["txt", "jams", "lab", "csv"];
 
-/// Compares the files below the root of the set with its recordings.
+/// Compares the files below the root of the set, or of each of several sets, with its recordings.
 pub fn unused_and_orphans(records: &[ClipRecord]) -> Vec<Finding> {
-    let Some(root) = root(records) else { return Vec::new() };
-    let Ok(files) = files_below(&root) else { return Vec::new() };
     let used: HashSet<&Path> = records.iter().map(|record| record.path.as_path()).collect();
+    let mut sets: BTreeMap<Option<&str>, Vec<&ClipRecord>> = BTreeMap::new();
+    records.iter().for_each(|record| sets.entry(set_of(record)).or_default().push(record));
+    let roots: BTreeSet<PathBuf> = sets.values().filter_map(|records| root(records)).collect();
+    roots.iter().flat_map(|root| below(root, &used)).collect()
+}
+
+fn below(root: &Path, used: &HashSet<&Path>) -> Vec<Finding> {
+    let Ok(files) = files_below(root) else { return Vec::new() };
     let is_audio = |file: &&FoundFile| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str());
     let unused: Vec<&FoundFile> =
         files.iter().filter(is_audio).filter(|file| !used.contains(file.path.as_path())).collect();
@@ -27,11 +34,18 @@ pub fn unused_and_orphans(records: &[ClipRecord]) -> Vec<Finding> {
     findings
 }
 
+/// The set of a recording where several sets are joined: its ids begin with the name.
+fn set_of(record: &ClipRecord) -> Option<&str> {
+    let name = record.tags.get(SET_TAG)?;
+    record.id.strip_prefix(name.as_str())?.starts_with('/').then_some(name)
+}
+
 /// The folder to which the ids are relative, where all recordings agree on it.
-fn root(records: &[ClipRecord]) -> Option<PathBuf> {
+fn root(records: &[&ClipRecord]) -> Option<PathBuf> {
     let of = |record: &ClipRecord| {
-        let names = Excerpt::split_name(&record.id).0.split('/').count();
-        record.path.ancestors().nth(names).map(Path::to_owned)
+        let id = Excerpt::split_name(&record.id).0;
+        let own = set_of(record).map_or(id, |set| &id[set.len() + 1..]);
+        record.path.ancestors().nth(own.split('/').count()).map(Path::to_owned)
     };
     let first = of(records.first()?)?;
     records.iter().all(|record| of(record).as_ref() == Some(&first)).then_some(first)
@@ -118,6 +132,16 @@ mod tests {
             (FindingKind::OrphanLabels, "a/gone.txt", ""),
         ];
         assert_eq!(found, expected.map(|(kind, name, detail)| (kind, name.to_owned(), detail.to_owned())));
+        // Of several sets each has its own root.
+        let joined: Vec<ClipRecord> = records
+            .iter()
+            .map(|record| ClipRecord {
+                id: format!("birds/{}", record.id),
+                tags: [(SET_TAG.to_owned(), "birds".to_owned())].into(),
+                ..record.clone()
+            })
+            .collect();
+        assert_eq!(unused_and_orphans(&joined), unused_and_orphans(&records));
         // Without a common root nothing is listed.
         let elsewhere = ClipRecord::new("c.wav", "/nowhere/c.wav", vec![0]);
         assert_eq!(unused_and_orphans(&[records[0].clone(), elsewhere]), []);

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn copies_with_wrong_bits_and_excerpts_are_found_and_others_are_not() {
         let mut all: Vec<AcousticFingerprint> = (0..200).map(|seed| random(seed, 120)).collect();
-        all[150] = damaged(&all[20], 11);
+        all[150] = damaged(&all[20], 23);
         all[151] = AcousticFingerprint { steps: all[30].steps[50..].to_vec() };
         all[152] = AcousticFingerprint { steps: [&random(7777, 40).steps[..], &all[40].steps[..70]].concat() };
         // Too short to count.

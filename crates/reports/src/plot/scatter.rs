@@ -114,7 +114,7 @@ mod tests {
         let point = |n: usize| Point { x: n as f64, y: -(n as f64), name: format!("<{n}>") };
         let group = |n: usize| PointGroup { name: format!("class {n}"), points: (n..n + 5).map(point).collect() };
         let groups: Vec<PointGroup> = (0..14).map(group).collect();
-        let picture = scatter("t", ["first", "second"], &groups).in_page();
+        let picture = scatter("t", ["first", "y"], &groups).in_page();
         assert_eq!(picture.matches("<title>&lt;").count(), 70);
         let places = picture.split("translate(").skip(1).map(|rest| {
             let (x, y) = rest.split(')').next().unwrap().split_once(' ').unwrap();
