@@ -336,7 +336,7 @@ fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
     let kind = set.as_ref().and_then(Node::table).and_then(kind_of);
     let known: Vec<&str> = schema::data_keys(kind.unwrap_or_default());
     // These keys identify and locate the replaced data set or name its classes, whatever its kind.
-    let of_the_set = ["use", "kind", "root", "about", "labels", "path", "columns", "file_name", "sets"];
+    let of_the_set = ["use", "kind", "root", "about", "labels", "corrections", "path", "columns", "file_name", "sets"];
     let mut dropped = Vec::new();
     own.retain(|key, _| {
         let keep = known.contains(&key.as_str()) && !of_the_set.contains(&key.as_str());
