@@ -326,4 +326,17 @@ mod tests {
         assert!((mixed(1.1e-5, 0.0) - 0.5).abs() < 1e-3, "above -100 dB it is brought to the level of the clip");
         assert!(mixed(0.25, -1e6).is_finite() && mixed(0.0, -1e6) == 0.0);
     }
+
+    #[test]
+    fn an_unknown_class_stays_unknown_unless_a_part_has_it() {
+        let labels = timbre_core::labels::Labels::new(vec![0], vec![1, 2]);
+        let clip = TestClip { id: "one".into(), labels, samples: vec![0.1; 3], ..TestClip::default() };
+        let mut output = waveform(&[0.5; 3]);
+        // Unknown, present, absent and unknown in the clip itself.
+        output.targets = vec![f32::NAN, 1.0, 0.0, f32::NAN];
+        let part = MixedClip { clip: "one".into(), cut: 0, snr_db: 0.0, offset: 0 };
+        MixDraw { parts: vec![part] }.apply_to_waveform(&mut output, &TestPool::new([clip])).unwrap();
+        assert_eq!(output.targets[..2], [1.0, 1.0]);
+        assert!(output.targets[2].is_nan() && output.targets[3].is_nan(), "{:?}", output.targets);
+    }
 }
