@@ -32,6 +32,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "resnet_small"),
     shipped!("experiments", "resnet_windows"),
     shipped!("experiments", "simple_models"),
+    shipped!("experiments", "simple_models_published"),
     shipped!("experiments", "spec_augment"),
     shipped!("experiments", "svm_ensemble"),
     shipped!("experiments", "threshold_grid"),
