@@ -30,7 +30,8 @@ fn tune(seed: u32) -> Vec<f32> {
         let (pitch, colour) = (150.0 * 2f64.powf(2.5 * random()), random());
         for (n, sample) in note.iter_mut().enumerate() {
             let t = n as f64 / f64::from(RATE);
-            let tone: f64 = (1..6).map(|k| colour.powi(k) * (6.283 * pitch * f64::from(k) * t).sin()).sum();
+            let tone: f64 =
+                (1..6).map(|k| colour.powi(k) * (std::f64::consts::TAU * pitch * f64::from(k) * t).sin()).sum();
             *sample = (0.4 * (1.0 - colour) * tone * (-6.0 * t).exp()) as f32 + 0.001 * (random() as f32 - 0.5);
         }
     }
@@ -145,9 +146,12 @@ fn coded(samples: &[f32], kilobits: f64, rate: u32) -> Vec<f32> {
     samples
 }
 
+/// The name of a change, and the share of the changed recordings that are found.
+type Recall = (&'static str, f64);
+
 /// Adds every transformation of every recording. Returns the share of the transformed ones that are found as near duplicates of
 /// their originals, by transformation, and the pairs of different originals that are found.
-fn searched(paths: &[PathBuf]) -> (Vec<(&'static str, f64)>, Vec<(usize, usize)>) {
+fn searched(paths: &[PathBuf]) -> (Vec<Recall>, Vec<(usize, usize)>) {
     let fingerprints = |path: &PathBuf| -> Vec<AcousticFingerprint> {
         let Recording { samples, sample_rate, .. } = decode_file(path, None, DecodeLimits::NONE).unwrap();
         let original = AcousticFingerprint::of(&samples, sample_rate);

@@ -52,7 +52,7 @@ impl LabelBalance {
             })
             .filter(|pair| pair.2 > 0)
             .collect();
-        pairs.sort_by(|a, b| b.2.cmp(&a.2));
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.2));
         pairs
     }
 

@@ -163,7 +163,7 @@ mod tests {
     fn labels() -> Vec<Labels> {
         let label = |row: usize| {
             let present = (0..2).filter(|class| (row + 4 * class) % 12 < 6).collect();
-            let unknown = (0..3).filter(|&class| class == 2 || (row + class) % 3 == 0).collect::<Vec<usize>>();
+            let unknown = (0..3).filter(|&class| class == 2 || (row + class).is_multiple_of(3)).collect::<Vec<usize>>();
             // An unknown class is present nowhere: the truth of these rows must not matter.
             Labels::new(
                 unknown.iter().fold(present, |own: Vec<usize>, class| own.into_iter().filter(|c| c != class).collect()),

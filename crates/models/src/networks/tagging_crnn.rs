@@ -82,7 +82,7 @@ impl NetworkKind for TaggingCrnn {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let pools = self.time_pools.iter().any(|&pool| pool == 0);
+        let pools = self.time_pools.contains(&0);
         let fault = pools.then(|| Fault::new("time_pools", "write four numbers of frames, each 1 or more"));
         self.head.sequence_faults().into_iter().chain(fault).collect()
     }
