@@ -1,4 +1,4 @@
-//! Models: a [`FeatureSet`](timbre_inputs::dataset::feature_set::FeatureSet) becomes a [`Classifier`].
+//! Models: a [`FeatureSet`] becomes a [`Classifier`].
 //!
 //! A model reads its features in blocks of [`BLOCK_BYTES`](timbre_inputs::dataset::feature_set::BLOCK_BYTES) and never holds
 //! a large set in memory as a whole; each model's file states what it holds. Sums over rows or columns are f64 in a fixed

@@ -422,7 +422,7 @@ impl Audit {
         Ok(kinds.into_iter().filter(|kind| self.number_of(*kind) > 0).collect())
     }
 
-    /// For a terminal: a line for each finding, at most [`LISTED`] of a kind unless `all`; unusable recordings and copies are all
+    /// For a terminal: a line for each finding, at most `LISTED` of a kind unless `all`; unusable recordings and copies are all
     /// listed. Then the balance of the labels, and the numbers.
     pub fn text(&self, all: bool) -> String {
         let mut text = String::new();

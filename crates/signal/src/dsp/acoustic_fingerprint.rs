@@ -2,7 +2,7 @@
 //!
 //! As in Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): the energy in 33 bands of equal
 //! width on a logarithmic scale, over frames of 0.37 s; a bit says whether the difference of two adjacent bands grew since an
-//! earlier frame. Other than there, the bands reach from 200 to 2,500 Hz and the earlier frame is [`LAG`] steps back, because
+//! earlier frame. Other than there, the bands reach from 200 to 2,500 Hz and the earlier frame is `LAG` steps back, because
 //! isolated notes change little from one step to the next. Frames lie on a grid in seconds, so recordings of different sample
 //! rates have comparable frames. Steps without sound have no bits: silence would equal any silence.
 
