@@ -54,6 +54,8 @@ def rows_of(run):
     models = {}
     with open(run / "results.csv", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
+            if row["features"] == "-":  # a trivial baseline
+                continue
             name = ".".join(part for part in (row["features"], row["model"]) if part not in ("", "+"))
             models.setdefault(name, {}).setdefault(row["split"], []).append(row)
     return models
@@ -67,7 +69,7 @@ def section(name, folder):
     """The text of one experiment from its finished run."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metric, models = record["metric"], rows_of(folder)
-    minutes, commit = record["seconds"]["total"] / 60, record["environment"]["commit"]
+    seconds, commit = record["seconds"]["total"], record["environment"]["commit"]
     lines = [f"## {name}", "", f"    {shown(command(name))}", ""]
     when = record["ended"][:10]
     at = f" at commit {commit[:7]}" if commit else ""
@@ -77,7 +79,7 @@ def section(name, folder):
     tested = {model: splits["test"] for model, splits in models.items() if "test" in splits}
     first = next(iter(tested.values()))
     seeds = f", {len(first)} seeds" if len(first) > 1 else ""
-    lines += [f"{record['description']}. {first[0]['n']} test recordings{seeds}; {minutes:.1f} min, {when}{at}.", ""]
+    lines += [f"{record['description']}. {first[0]['n']} test recordings{seeds}; {seconds:.0f} s, {when}{at}.", ""]
     order = sorted(tested, key=lambda model: -score(tested[model], metric))
     if len(order) > MOST_MODELS:
         kept = order[:5] + ([chosen] if chosen and chosen not in order[:5] else [])
@@ -86,27 +88,28 @@ def section(name, folder):
     lines += [f"| model | {metric} | 95 % interval |", "|---|---:|---|"]
     for model in order:
         rows = tested[model]
-        low, high = (bound([float(row[f"{metric}_{end}"]) for row in rows]) for bound, end in ((min, "low"), (max, "high")))
+        lows, highs = ([float(row[f"{metric}_{end}"]) for row in rows if row[f"{metric}_{end}"]] for end in ("low", "high"))
+        interval = f"{min(lows):.3f} to {max(highs):.3f}" if lows and highs else "–"
         mark = " (best on the validation split)" if model == chosen and len(tested) > 1 else ""
-        lines.append(f"| {model}{mark} | {score(rows, metric):.3f} | {low:.3f} to {high:.3f} |")
+        lines.append(f"| {model}{mark} | {score(rows, metric):.3f} | {interval} |")
     return "\n".join(lines) + "\n"
 
 
 def sweep_section(name, folder):
     """The text of a sweep from its table."""
     record = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
-    done = [point for point in record["points"] if point.get("score") is not None]
+    done = [point for point in record["points"] if (point.get("score") or {}).get("split") == "validation"]
     lines = [f"## {name}", "", f"    {shown(command(name))}", "", f"A sweep of {len(record['points'])} points."]
     if done:
-        best = max(done, key=lambda point: point["score"])
+        best = max(done, key=lambda point: point["score"]["value"])
         values = ", ".join(f"{key} = {value}" for key, value in best["values"].items())
-        lines.append(f"Best on the validation split, or with its only model: {values} ({best['score']:.3f}).")
+        lines.append(f"Best on the validation split: {values} ({best['score']['metric']} {best['score']['value']:.3f}).")
     return "\n".join(lines) + "\n"
 
 
 HEAD = """# Results on demo data
 
-Every shipped experiment, run to its end on synthetic recordings (`demo`) by `docs/results.py`. The numbers show that the experiments
+Shipped experiments, run to their end on synthetic recordings (`demo`) by `docs/results.py`. The numbers show that the experiments
 work and what they print; they say nothing about real music, and the small sizes say nothing about what a network can reach.
 Intervals resample the songs of the test split; with several seeds, from the lowest to the highest bound. Times are those of a shared
 machine with two cores.
@@ -128,7 +131,9 @@ def main(names):
         is_sweep = "[grid]" in (ROOT / "experiments" / f"{name}.toml").read_text(encoding="utf-8")
         sections[name] = sweep_section(name, folder) if is_sweep else section(name, latest)
         kept = [sections[name] for name in everything if name in sections]
-        PAGE.write_text(HEAD + "\n" + "\n".join(kept), encoding="utf-8")
+        missing = [f"`{name}`" for name in everything if name not in sections]
+        rest = f"\nNot run for this page yet: {', '.join(missing)}.\n" if missing else ""
+        PAGE.write_text(HEAD + rest + "\n" + "\n".join(kept), encoding="utf-8")
 
 
 if __name__ == "__main__":
