@@ -1,4 +1,4 @@
-//! Receives the recording of a request within limits on bytes, time, and the memory reservationd by all requests.
+//! Receives the recording of a request within limits on bytes, time, and the memory that all requests reserve.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::problem::Problem;
 
 /// How long the rest of a refused body is read and discarded: a browser that is cut off while sending shows no response.
 const DISCARD_BODY: Duration = Duration::from_secs(5);
-/// Bytes per permit of the reservationd memory.
+/// Bytes per permit of the reserved memory.
 pub const MEMORY_UNIT: usize = 1 << 10;
 
 /// A received recording, with its reservation of the shared memory.

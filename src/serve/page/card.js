@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { heading, scoreText, trust, warning, whyNothing } from "./meaning.js";
 import { Player } from "./player.js";
 import { Rows } from "./rows.js";
-import { decide, inPart, overridesOf } from "./rule.js";
+import { decide, inPart, namedOf, overridesOf } from "./rule.js";
 import * as files from "./save.js";
 import { clock } from "./texts.js";
 import { wav } from "./wav.js";
@@ -47,7 +47,7 @@ export class Card {
   }
 
   openPlayer() {
-    if (this.answer) this.player.open(this.answer.seconds);
+    if (this.answer) this.player.open();
   }
 
   showProgress(...progress) {
@@ -69,7 +69,6 @@ export class Card {
   showResult(answer, isOpen) {
     clearInterval(this.timer);
     this.answer = answer;
-    this.order = answer.instruments.map((one) => one.code);
     this.update();
     // Open after the rows exist: the spectrogram takes their width.
     this.details.open = isOpen;
@@ -88,7 +87,6 @@ export class Card {
   update() {
     const { translator, choice } = this.page;
     this.close.setAttribute("aria-label", translator.text("remove", { name: this.recording.name }));
-    this.element.classList.toggle("is-waiting", !this.isDone);
     this.updateState();
     this.result.hidden = this.details.hidden = !this.answer;
     if (!this.answer) return;
@@ -152,7 +150,7 @@ export class Card {
   updateResult() {
     const { translator, models } = this.page;
     const { decision, answer } = this;
-    const named = decision.instruments.filter((one) => one.decided);
+    const named = namedOf(decision);
     const what = (name, below) => make("span", { class: "what" }, make("b", { title: name }, name), make("small", {}, below));
     const chip = (one, name, ...below) => make("li", {}, make("span", { class: "round" }, icon(one?.code, one?.name)), what(name, ...below));
     this.heading.textContent = heading(translator, decision, answer);
@@ -189,7 +187,7 @@ export class Card {
   sentence() {
     const { translator } = this.page;
     const classes = this.classes();
-    const parts = translator.list(inPart(this.decision).map(({ one }) => this.nameOf(one)));
+    const parts = this.partsText();
     const sentences = [
       translator.text(classes ? "result" : "result_none", { name: this.recording.name, classes: classes || this.named.querySelector("small").textContent }),
       parts && translator.text("result_part", { classes: parts }),
@@ -201,15 +199,20 @@ export class Card {
   /// The named classes with their scores.
   classes() {
     const { translator } = this.page;
-    const named = this.decision.instruments.filter((one) => one.decided);
+    const named = namedOf(this.decision);
     return translator.list(named.map((one) => `${this.nameOf(one)} (${scoreText(translator, this.decision, one)})`));
+  }
+
+  /// The classes that are present in part.
+  partsText() {
+    return this.page.translator.list(inPart(this.decision).map(({ one }) => this.nameOf(one)));
   }
 
   updateRows() {
     const { translator } = this.page;
     const { timeline, seconds, used } = this.answer;
     this.player.setSeconds(seconds);
-    this.rows.update(this.answer, this.decision, this.order, this.summary.textContent);
+    this.rows.update(this.answer, this.decision, this.summary.textContent);
     this.player.setAxis(timeline !== null || this.player.hasPicture, used);
     this.note.hidden = timeline !== null;
     if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });

@@ -1,5 +1,7 @@
 // Icons of instruments, drawn for this page: lines in the colour of the text, and `soft` shapes of the same colour, thinned.
 
+import { shape } from "./dom.js";
+
 const soft = (d) => `<path class="soft" d="${d}"/>`;
 const line = (d) => `<path d="${d}"/>`;
 const dot = (x, y, r = 1.4) => `<circle class="dot" cx="${x}" cy="${y}" r="${r}"/>`;
@@ -57,11 +59,7 @@ const drawingOf = (code, name) => (name !== code && Object.hasOwn(drawings, code
 /// The icon of a class as an `svg` element; a waveform for other sounds. Hidden from screen readers, because the name is next to it.
 export const icon = (code, name) => {
   const drawing = drawingOf(code, name);
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 48 48");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("data-code", drawing ?? "neutral");
+  const svg = shape("svg", { viewBox: "0 0 48 48", class: "icon", "aria-hidden": "true", "data-code": drawing ?? "neutral" });
   svg.innerHTML = drawings[drawing] ?? neutral;
   return svg;
 };

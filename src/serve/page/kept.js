@@ -36,5 +36,5 @@ export const keep = async (recording) => {
 
 export const forget = (id) => withStore("readwrite", (store) => store.delete(id));
 
-/// All recordings, the newest first.
-export const kept = async () => ((await withStore("readonly", (store) => store.getAll())) ?? []).reverse();
+/// All recordings, the oldest first.
+export const kept = async () => (await withStore("readonly", (store) => store.getAll())) ?? [];

@@ -5,6 +5,11 @@ import { shape } from "./dom.js";
 const WIDE = 1000;
 const HIGH = 100;
 
+const lane = (...paths) => shape("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", class: "steps", "aria-hidden": "true" }, ...paths);
+/// A filled area, and a line of the same width at every size.
+const filled = (kind, d) => shape("path", { class: kind, d });
+const stroked = (kind, d) => shape("path", { class: kind, d, "vector-effect": "non-scaling-stroke" });
+
 /// Probabilities over time as steps between the borders, with an outline: segments strong, the rest faint, the threshold as a line.
 /// Only the `view` is drawn.
 export const timeLane = (probabilities, borders, view, segments, cutoff) => {
@@ -24,25 +29,23 @@ export const timeLane = (probabilities, borders, view, segments, cutoff) => {
   };
   const step = (p, i) => `${i ? "L" : "M"}${x(borders[shown[0] + i])} ${(HIGH * (1 - p)).toFixed(1)}H${x(borders[shown[0] + i + 1])}`;
   const outline = probabilities.slice(...shown).map(step).join("");
-  return shape(
-    "svg",
-    { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", class: "steps", "aria-hidden": "true" },
-    shape("path", { class: "faint", d: area(view.start, view.end) }),
-    shape("path", { class: "outline", d: outline, "vector-effect": "non-scaling-stroke" }),
-    shape("path", { class: "strong", d: segments.map(({ start, end }) => area(Math.max(start, view.start), Math.min(end, view.end))).join("") }),
-    shape("path", { class: "cut", d: `M0 ${HIGH * (1 - cutoff)}H${WIDE}`, "vector-effect": "non-scaling-stroke" }),
+  return lane(
+    filled("faint", area(view.start, view.end)),
+    stroked("outline", outline),
+    filled("strong", segments.map(({ start, end }) => area(Math.max(start, view.start), Math.min(end, view.end))).join("")),
+    stroked("cut", `M0 ${HIGH * (1 - cutoff)}H${WIDE}`),
   );
 };
 
 /// A score as a bar, with its threshold as a line.
-export const scoreLane = (score, threshold, isNamed) =>
-  shape(
-    "svg",
-    { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", class: "steps", "aria-hidden": "true" },
-    shape("path", { class: isNamed ? "strong" : "faint", d: `M0 30H${WIDE * score}V70H0z` }),
-    ...(isNamed ? [] : [shape("path", { class: "outline", d: `M0 30H${WIDE * score}V70H0z`, "vector-effect": "non-scaling-stroke" })]),
-    ...(threshold === null ? [] : [shape("path", { class: "cut", d: `M${WIDE * threshold} 0V${HIGH}`, "vector-effect": "non-scaling-stroke" })]),
+export const scoreLane = (score, threshold, isNamed) => {
+  const bar = `M0 30H${WIDE * score}V70H0z`;
+  return lane(
+    filled(isNamed ? "strong" : "faint", bar),
+    ...(isNamed ? [] : [stroked("outline", bar)]),
+    ...(threshold === null ? [] : [stroked("cut", `M${WIDE * threshold} 0V${HIGH}`)]),
   );
+};
 
 /// At most `most` round times of a view for an axis.
 export const ticks = ({ start, end, length }, most) => {

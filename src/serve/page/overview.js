@@ -1,7 +1,6 @@
 // The table of several recordings: progress, results, saving and removing all of them.
 
 import { make } from "./dom.js";
-import { inPart } from "./rule.js";
 import * as files from "./save.js";
 import { clock } from "./texts.js";
 
@@ -61,7 +60,7 @@ export class Overview {
       const state = card.problem ? make("td", { class: "trouble", colspan: "3" }, card.problemSentence()) : make("td", { class: "hint", colspan: "3" }, translator.text(card.isSending ? "analysing" : "queued"));
       return make("tr", {}, name, state);
     }
-    const parts = translator.list(inPart(card.decision).map(({ one }) => card.nameOf(one)));
+    const parts = card.partsText();
     const result = card.classes() || translator.text("nothing");
     return make("tr", {}, name, make("td", {}, clock(card.answer.seconds)), make("td", {}, card.warning.hidden ? result : `${card.heading.textContent}: ${result}`), make("td", { class: parts ? null : "is-none", "data-head": translator.text("heading_part") }, parts || "–"));
   }

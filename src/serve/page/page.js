@@ -20,6 +20,10 @@ const UPLOADS = 2;
 const MOST_ICONS = 5;
 const SECTIONS = ["listen", "record", "about"];
 
+const sectionOf = () => SECTIONS.find((section) => location.hash === `#${section}`) ?? "listen";
+/// The results belong to every section except About.
+const updateAnswers = () => (at("answers").hidden = sectionOf() === "about" || page.cards.length === 0);
+
 /// Storage of the browser, which may be unavailable.
 const memory = {
   read(key, where = "localStorage") {
@@ -77,7 +81,7 @@ const page = {
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     card.element.remove();
     page.cards.splice(page.cards.indexOf(card), 1);
-    at("answers").hidden = page.cards.length === 0;
+    updateAnswers();
     updateOverview();
     (next?.querySelector("h2") ?? at("main")).focus();
     updateRule();
@@ -118,14 +122,14 @@ const applyTheme = () => {
 };
 
 const navigate = (moved) => {
-  const section = SECTIONS.find((section) => location.hash === `#${section}`) ?? "listen";
+  const section = sectionOf();
   for (const other of SECTIONS) {
     at(other).hidden = other !== section;
     const link = document.querySelector(`nav a[href="#${other}"]`);
     if (other === section) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  at("answers").hidden = section === "about" || page.cards.length === 0;
+  updateAnswers();
   at("which").hidden = section === "about" || (page.models?.length ?? 0) < 2;
   // Moves the focus to the section, for screen readers.
   if (moved) at(`${section}-title`).focus({ preventScroll: true });
@@ -214,7 +218,7 @@ const add = (recordings, answer = null) => {
   const cards = recordings.map((recording) => new Card(recording, page));
   page.cards.unshift(...cards);
   at("cards").prepend(...cards.map((card) => card.element));
-  at("answers").hidden = false;
+  updateAnswers();
   cards.forEach((card) => (answer ? card.showResult(answer, false) : card.update()));
   updateOverview();
   if (!answer) {
@@ -281,12 +285,10 @@ const keepRecording = async ({ recording }, answer = null) => {
 
 /// Shows the recordings of the microphone that the browser kept.
 const restore = async () => {
-  const recordings = await kept();
   // A result in the form of an earlier version is asked for again.
   const isReadable = (answer) => Array.isArray(answer?.instruments) && answer.rule !== undefined;
-  for (const { answer, ...recording } of recordings.reverse()) add([{ ...recording, isRecorded: true, keeping: Promise.resolve() }], isReadable(answer) ? answer : null);
+  for (const { answer, ...recording } of await kept()) add([{ ...recording, isRecorded: true, keeping: Promise.resolve() }], isReadable(answer) ? answer : null);
   updateRule();
-  updateOverview();
 };
 
 const trim = new Trim(page, addRecorded, () => page.announce(page.translator.text("record_discarded")));

@@ -31,7 +31,7 @@ export const durationOf = (blob) =>
 
 export class Player {
   constructor(blob, page) {
-    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, onView: () => {}, seconds: 0, view: new View(0), picture: null, state: "new" });
+    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, onView: () => {}, view: new View(0), picture: null, painted: null, state: "new" });
     this.audio = make("audio", { preload: "metadata" });
     this.button = make("button", { type: "button", class: "play", onclick: () => this.toggle() });
     this.clock = make("span", { class: "at" });
@@ -60,15 +60,18 @@ export class Player {
     return this.picture !== null;
   }
 
+  get seconds() {
+    return this.view.seconds;
+  }
+
   /// Decodes and draws once, when the card is first opened.
-  async open(seconds) {
+  async open() {
     if (this.state !== "new") return;
-    this.seconds = seconds;
     this.state = "working";
     this.address = URL.createObjectURL(this.blob);
     this.audio.src = this.address;
     this.update(this.name);
-    const frames = await framesOf(this.blob, seconds);
+    const frames = await framesOf(this.blob, this.seconds);
     if (frames.at) {
       const wide = Math.min(frames.most, Math.max(240, Math.round(this.picturePlace.clientWidth * Math.min(devicePixelRatio, 2))));
       this.picture = await analyse(frames.at, wide, () => this.state !== "closed");
@@ -97,14 +100,17 @@ export class Player {
     this.top.hidden = this.state === "undecodable";
     this.picturePlace.classList.toggle("is-working", this.state === "working");
     this.picturePlace.classList.toggle("is-bare", this.state === "long");
-    this.marks.replaceChildren();
-    if (this.picture) {
+    // The decision rule changes often and leaves the picture as it is.
+    if (this.picture && this.painted !== theme) {
+      this.painted = theme;
       paint(this.canvas, this.picture, theme);
-      for (const hz of MARKS) {
-        const mark = make("i", {}, hz < 1000 ? `${hz} Hz` : `${hz / 1000} kHz`);
-        mark.style.bottom = `${100 * height(hz)}%`;
-        this.marks.append(mark);
-      }
+      this.marks.replaceChildren(
+        ...MARKS.map((hz) => {
+          const mark = make("i", {}, hz < 1000 ? `${hz} Hz` : `${hz / 1000} kHz`);
+          mark.style.bottom = `${100 * height(hz)}%`;
+          return mark;
+        }),
+      );
     }
     this.updatePosition();
   }
@@ -182,7 +188,7 @@ export class Player {
   }
 
   playFrom(time) {
-    this.open(this.view.seconds);
+    this.open();
     this.goTo(time);
     this.play();
   }

@@ -4,7 +4,7 @@ import { make } from "./dom.js";
 import { icon } from "./icons.js";
 import { scoreLane, timeLane } from "./lane.js";
 import { scoreText, whatScore } from "./meaning.js";
-import { inPart } from "./rule.js";
+import { inPart, namedOf } from "./rule.js";
 import { clock } from "./texts.js";
 
 /// With more classes than `FOLD`, only what was found and the `LEAST` likeliest have a row until all are asked for.
@@ -25,13 +25,14 @@ export class Rows {
     this.update(...this.last);
   }
 
-  /// `order` are the codes in the order of the response, so that rows do not jump while a slider moves.
-  update(answer, decision, order, label) {
-    this.last = [answer, decision, order, label];
+  /// The rows keep the order of the response, so that they do not jump while a slider moves.
+  update(answer, decision, label) {
+    this.last = [answer, decision, label];
+    const order = answer.instruments.map(({ code }) => code);
     const { translator } = this.page;
     const byCode = new Map(decision.instruments.map((one) => [one.code, one]));
     const isFolded = order.length > FOLD && !this.showAll;
-    const found = new Set([...decision.instruments.filter((one) => one.decided), ...inPart(decision).map(({ one }) => one)].map(({ code }) => code));
+    const found = new Set([...namedOf(decision), ...inPart(decision).map(({ one }) => one)].map(({ code }) => code));
     const shown = isFolded ? order.filter((code, rank) => found.has(code) || rank < LEAST) : order;
     const focused = this.list.contains(document.activeElement) ? document.activeElement.closest("li").dataset.code : null;
     this.list.replaceChildren(...shown.map((code) => this.row(byCode.get(code), answer, decision)));
@@ -64,7 +65,8 @@ export class Rows {
 
   timeLane(one, { codes, borders, probabilities }, segments, name) {
     const { view } = this.player;
-    const column = probabilities.map((row) => row[codes.indexOf(one.code)]);
+    const c = codes.indexOf(one.code);
+    const column = probabilities.map((row) => row[c]);
     const lane = make(
       "span",
       { class: "lane", role: "slider", tabindex: "0", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": String(view.seconds) },

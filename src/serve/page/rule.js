@@ -40,7 +40,7 @@ export const overridesOf = (answer, { kind, cutoff, fraction }) => {
 /// - `segments`,
 /// - `kind`: how was decided (see `kindsOf`),
 /// - `score`: what a confidence is: `share` (of the windows above `cutoff`), `probability`, or the aggregate of the windows,
-/// - `isVote` and the `fraction` of the vote.
+/// - the `fraction` of a vote.
 export const decide = (answer, { cutoff = null, fraction = null } = {}, classes = null) => {
   const { rule, timeline } = answer;
   const own = Object.fromEntries(answer.instruments.map((one) => [one.code, one]));
@@ -59,14 +59,9 @@ export const decide = (answer, { cutoff = null, fraction = null } = {}, classes 
   });
   const ranked = scored.sort((a, b) => b.confidence - a.confidence || a.index - b.index);
   const isDefault = cutoff === null && fraction === null;
-  let decided;
-  if (rule.task === "single_label" && isDefault) {
-    decided = ranked.slice(0, 1);
-  } else {
-    decided = ranked.filter((one) => one.reaches).slice(0, rule.at_most ?? Infinity);
-    if (decided.length === 0 && rule.at_least_one) decided = ranked.slice(0, 1);
-  }
   const kind = rule.task === "single_label" && isDefault ? "top" : isVote ? "share" : "reach";
+  let decided = kind === "top" ? ranked.slice(0, 1) : ranked.filter((one) => one.reaches).slice(0, rule.at_most ?? Infinity);
+  if (decided.length === 0 && rule.at_least_one) decided = ranked.slice(0, 1);
   const instruments = ranked.map(({ code, name, confidence, index }) => ({
     code,
     name,
@@ -76,8 +71,11 @@ export const decide = (answer, { cutoff = null, fraction = null } = {}, classes 
     decided: decided.some((one) => one.index === index),
   }));
   const score = isVote ? "share" : rows?.length > 1 ? rule.aggregate : "probability";
-  return { instruments, kind, score, isVote, fraction: share, segments: timeline ? segments(rows, timeline, cutoffs) : null };
+  return { instruments, kind, score, fraction: share, segments: timeline ? segments(rows, timeline, cutoffs) : null };
 };
+
+/// The classes that are named.
+export const namedOf = ({ instruments }) => instruments.filter((one) => one.decided);
 
 /// The classes with segments that are not decided, in order of time: `one`, the `first` second, and the `seconds` in all.
 export const inPart = ({ instruments, segments }) => {

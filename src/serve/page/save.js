@@ -1,6 +1,6 @@
 // Saves results as files.
 
-import { inPart } from "./rule.js";
+import { inPart, namedOf } from "./rule.js";
 
 const field = (text) => (/[",\r\n]/.test(text) ? `"${String(text).replaceAll('"', '""')}"` : String(text));
 const table = (rows) => rows.map((row) => row.map(field).join(",") + "\r\n").join("");
@@ -66,7 +66,7 @@ export const jams = ({ name, answer, decision }) => {
     time: 0,
     duration: answer.seconds,
   });
-  const whole = decision.instruments.filter((one) => one.decided).map((one) => observation(0, answer.seconds, one));
+  const whole = namedOf(decision).map((one) => observation(0, answer.seconds, one));
   const parts = decision.segments.map((segment) => observation(segment.start, segment.end - segment.start, segment));
   const file = {
     annotations: [annotation(whole, "classes of the whole recording"), annotation(parts, "classes over time")],

@@ -65,7 +65,7 @@ const english = {
   kind_top: "The most likely class",
   kind_reach: "All above a threshold",
   kind_share: "All above a threshold for long enough",
-  rule_top: "Names the most likely class, as in training.",
+  rule_top: "Names the most likely class, as the model's own rule does.",
   rule_share: "Names a class if it is above {cutoff} in more than {fraction} of the recording.",
   rule_share_own: "Names a class if it is above its own threshold in more than {fraction} of the recording.",
   rule_reach: "Names a class whose {what} is at least {cutoff}.",
@@ -244,9 +244,9 @@ const croatian = {
   record_title: "Snimite nešto",
   record_lead: "Pet sekundi je dovoljno. Ništa se ne šalje dok ne zaustavite snimanje.",
   record_start: "Počni snimati",
-  record_stop: "Zaustavi i poslušaj",
+  record_stop: "Zaustavi i analiziraj",
   record_idle: "Spremno",
-  record_asking: "Preglednik pita smije li stranica koristiti mikrofon.",
+  record_asking: "Dopustite mikrofon u prozoru preglednika.",
   record_on: "Snima se",
   record_level: "Razina mikrofona",
   level_quiet: "vrlo tiho",
@@ -268,7 +268,7 @@ const croatian = {
   mic_busy: "Mikrofon se ne odaziva: možda ga koristi drugi program. Zatvorite ga i počnite ponovno.",
   mic_insecure: "Preglednici daju mikrofon samo stranicama na ovom računalu ili preko HTTPS-a. Otvorite stranicu tako ili odaberite datoteku pod Slušaj.",
   mic_unable: "Ovaj preglednik ne može snimati zvuk. Odaberite datoteku pod Slušaj.",
-  mic_lost: "Mikrofon je nestao. Sluša se ono što je dotad snimljeno.",
+  mic_lost: "Mikrofon je isključen. Analizira se ono što je dotad snimljeno.",
   recording_name: "Snimka {time}",
   answers: "Rezultati",
   overview_progress: "Gotovo: {done} od {all}",
@@ -288,7 +288,7 @@ const croatian = {
   kind_top: "Najvjerojatnija klasa",
   kind_reach: "Sve iznad praga",
   kind_share: "Sve koje su dovoljno dugo iznad praga",
-  rule_top: "Imenuje se najvjerojatnija klasa, kao pri učenju.",
+  rule_top: "Imenuje se najvjerojatnija klasa, kako nalaže sam model.",
   rule_share: "Imenuje se klasa koja prelazi {cutoff} u više od {fraction} snimke.",
   rule_share_own: "Imenuje se klasa koja prelazi vlastiti prag u više od {fraction} snimke.",
   rule_reach: "Imenuje se klasa čija je {what} barem {cutoff}.",
@@ -343,7 +343,7 @@ const croatian = {
   trust_scores_baseline: "Izmjereno na skupu {data}, bez snimaka za učenje ({recordings}): {metric} {value}; najbolji trivijalni odgovor ima {baseline}.",
   spectrogram: "Spektrogram snimke {name}: vrijeme udesno, visina tona prema gore, glasnije je svjetlije",
   spectrogram_light: "Spektrogram snimke {name}: vrijeme udesno, visina tona prema gore, glasnije je tamnije",
-  no_picture: "Preglednik ne može pročitati ovaj zapis pa ovdje nema ni slike ni zvuka; poslužitelj je mogao.",
+  no_picture: "Preglednik ne može dekodirati ovaj format pa nema ni spektrograma ni reprodukcije. Poslužitelj ga je dekodirao.",
   coarse_picture: "Grubi spektrogram: od duge snimke prikazani su kratki isječci.",
   long_picture: "Predugo za spektrogram u pregledniku.",
   play: "Pusti",
@@ -393,7 +393,7 @@ const croatian = {
   baseline: "najbolji trivijalni odgovor: {score}",
   baseline_head: "najbolji trivijalni odgovor",
   confusions: "Što zamjenjuje",
-  confusion: "{truth} → {decided}: {n}×",
+  confusion: "{truth} prepoznato kao {decided}: {n}×",
   measures: "Sve mjere",
   split_test: "ispitni",
   split_validation: "za provjeru",
@@ -402,9 +402,9 @@ const croatian = {
   limits: "Ograničenja",
   limit_known: "Zna samo klase odozgo. Što god drugo zvučalo dobit će ime jedne od njih ili nijedno.",
   limit_confidence: "Vjerojatnost je procjena samoga modela, a ne koliko je često u pravu.",
-  limit_window: "Sluša prozore od {window}, po jedan svakih {hop}: granice u vremenu nisu točnije od toga, a kratak ton osvijetli cijeli prozor.",
-  limit_size: "Snimka smije imati {mib} MiB i trajati {minutes} min.",
-  limit_kept: "Snimke se slušaju u memoriji poslužitelja i ne čuvaju se.",
+  limit_window: "Sluša prozore od {window}, po jedan svakih {hop}: granice u vremenu nisu točnije od toga, a kratak ton utječe na cijeli prozor.",
+  limit_size: "Snimka smije imati najviše {mib} MiB i trajati najviše {minutes} min.",
+  limit_kept: "Snimke se obrađuju u memoriji poslužitelja i ne spremaju se.",
   members: "Sastoji se od {members}.",
   licence: "Licencija",
   licence_text: "Timbre je slobodan softver, pod licencijom MIT ili Apache 2.0, kako želite. Crteži su njegov dio. Za snimke iz kojih je model učio vrijede njihove vlastite licencije.",
@@ -466,8 +466,7 @@ export const translator = (language) => {
     // Two shares that differ do not look the same, and a small one does not look like none.
     percents: (a, b) => {
       const isLost = (a !== b && percents.format(a) === percents.format(b)) || [a, b].some((share) => share > 0 && share < 0.005);
-      const digits = isLost ? 1 : 0;
-      const format = new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits });
+      const format = isLost ? percent1 : percents;
       return [format.format(a), format.format(b)];
     },
     // A metric that is a share in per cent, any other as a number.

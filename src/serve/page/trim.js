@@ -6,6 +6,15 @@ import { decoded, encode } from "./wav.js";
 /// Seconds.
 const SHORTEST = 0.5;
 
+/// The highest amplitude in each stretch of `apart` pixels of a waveform that is `wide`.
+const peaksOf = (samples, wide, apart) =>
+  Array.from({ length: Math.ceil(wide / apart) }, (_, n) => {
+    const [from, to] = [n * apart, (n + 1) * apart].map((x) => Math.min(samples.length, Math.floor((x / wide) * samples.length)));
+    let peak = 0;
+    for (let i = from; i < to; i++) peak = Math.max(peak, Math.abs(samples[i]));
+    return peak;
+  });
+
 export class Trim {
   /// `page` provides `translator`; `onChosen(blob, extension)` receives the whole recording or the part as WAV.
   constructor(page, onChosen, onDiscarded) {
@@ -29,7 +38,7 @@ export class Trim {
     if (this.sound) this.close();
     const sound = await decoded(blob);
     if (!sound || sound.duration < SHORTEST) return this.onChosen(blob, extension);
-    Object.assign(this, { blob, extension, sound });
+    Object.assign(this, { blob, extension, sound, peaks: null });
     for (const slider of [this.start, this.end]) slider.max = sound.duration.toFixed(2);
     [this.start.value, this.end.value] = [0, this.end.max];
     this.address = URL.createObjectURL(blob);
@@ -94,16 +103,13 @@ export class Trim {
     [wave.width, wave.height] = [wave.clientWidth, wave.clientHeight].map((size) => Math.round(size * devicePixelRatio));
     const context = wave.getContext("2d");
     const { color, borderColor } = getComputedStyle(wave);
-    const samples = sound.getChannelData(0);
     const [start, end] = this.part.map((time) => (time / sound.duration) * wave.width);
     const [bar, apart] = [2 * devicePixelRatio, 4 * devicePixelRatio];
-    for (let x = 0; x < wave.width; x += apart) {
-      const [from, to] = [x, x + apart].map((pixel) => Math.floor((pixel / wave.width) * samples.length));
-      let peak = 0;
-      for (let i = from; i < to && i < samples.length; i++) peak = Math.max(peak, Math.abs(samples[i]));
-      const tall = Math.max(bar, peak ** 0.6 * wave.height);
+    if (this.peaks?.wide !== wave.width) this.peaks = { wide: wave.width, bars: peaksOf(sound.getChannelData(0), wave.width, apart) };
+    this.peaks.bars.forEach((peak, n) => {
+      const [x, tall] = [n * apart, Math.max(bar, peak ** 0.6 * wave.height)];
       context.fillStyle = x >= start && x < end ? color : borderColor;
       context.fillRect(x, (wave.height - tall) / 2, bar, tall);
-    }
+    });
   }
 }
