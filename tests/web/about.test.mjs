@@ -4,25 +4,14 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { languages, translator } from "../../src/serve/page/texts.js";
 import { answer, made } from "./answers.mjs";
-import { openTab, repository, serve, shot, startBrowser } from "./browser.mjs";
+import { downloaded, drawn, hasResult, openTab, repository, run, serve, shot } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
+import { browser, model, server } from "./site.mjs";
 import { toneFile } from "./tone.mjs";
-import { trained } from "./trained.mjs";
-
-let [model, server, browser] = [];
-before(async () => {
-  model = trained();
-  server = await serve([model.model, "--runs", model.runs, "--windows"]);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
 
 test("every metric has a name in both languages, and only shares are in per cent", () => {
   const source = readFileSync(join(repository, "crates/evaluation/src/metrics/metric.rs"), "utf8");
@@ -87,7 +76,7 @@ test("the model and how far it was measured stand beside the result", async () =
   const trust = async (changes, locale = "en-GB") => {
     const tab = await openTab(browser, server.url, { before: made(response, changes), locale });
     await tab.setInputFiles("#file", toneFile(3));
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     return tab.textContent(".card .trust");
   };
   assert.equal(await trust({ data: "demo_shifted" }), "Model: made:up.s1. Trained on synthetic sounds (demo_shifted): on real recordings it has not been measured.");
@@ -123,7 +112,7 @@ test("recordings that were refused without a token are sent after it is entered"
     await tab.locator(".card .trouble", { hasText: "The server requires an access token" }).waitFor();
     await tab.getByLabel("Enter the access token").fill("open sesame");
     await tab.getByRole("button", { name: "Continue" }).click();
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
   } finally {
     await guarded.stop();
   }
@@ -133,8 +122,8 @@ test("in high contrast every control and mark is visible", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const tab = await openTab(browser, server.url, { forcedColors: "active", colorScheme });
     await tab.setInputFiles("#file", model.longRecordings()[0]);
-    await tab.locator(".card .named li").first().waitFor();
-    await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300);
+    await hasResult(tab);
+    await drawn(tab);
     await shot(tab, `high-contrast-${colorScheme}`);
     const differs = (selector, property) =>
       tab.$eval(
@@ -159,18 +148,13 @@ test("in high contrast every control and mark is visible", async () => {
 });
 
 test("labels of Audacity and JAMS have the segments that `timbre predict` writes", async () => {
-  const { run } = await import("./browser.mjs");
   const path = model.longRecordings()[0];
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", path);
-  await tab.locator(".card .named li").first().waitFor();
-  const saved = async (key) => {
-    const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
-    return readFileSync(await download.path(), "utf8");
-  };
+  await hasResult(tab);
   const predicted = (format) => run(["predict", model.model, path, "--runs", model.runs, "--windows", "--format", format]);
-  assert.equal(await saved("save_audacity"), predicted("audacity"));
-  const [ours, theirs] = [await saved("save_jams"), predicted("jams")].map((text) => JSON.parse(text));
+  assert.equal((await downloaded(tab, "save_audacity")).text, predicted("audacity"));
+  const [ours, theirs] = [(await downloaded(tab, "save_jams")).text, predicted("jams")].map((text) => JSON.parse(text));
   const observations = ({ annotations }) => annotations.map(({ namespace, duration, data }) => ({ namespace, duration: duration.toFixed(6), data: data.map(({ time, duration, value, confidence }) => [time.toFixed(6), duration.toFixed(6), value, confidence.toFixed(5)]) }));
   assert.deepEqual(observations(ours), observations(theirs));
   assert.equal(ours.file_metadata.title, theirs.file_metadata.title);

@@ -1,7 +1,7 @@
 // Starts Chromium and the program for the tests of the page and of the HTML reports.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -40,6 +40,26 @@ export const openTab = async (browser, url, { before = null, ...options } = {}) 
 export const shot = async (tab, name) => {
   mkdirSync(shots, { recursive: true });
   await tab.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+};
+
+/// Waits for a result.
+export const hasResult = (tab) => tab.locator(".card .named li").first().waitFor();
+
+/// Waits for a spectrogram.
+export const drawn = (tab, options) => tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300, null, options);
+
+/// The file that a button saves.
+export const downloaded = async (tab, key) => {
+  const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
+  const bytes = readFileSync(await download.path());
+  return { name: download.suggestedFilename(), bytes, text: bytes.toString() };
+};
+
+/// The addresses to which the page posts from now on.
+export const posted = (tab) => {
+  const asked = [];
+  tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+  return asked;
 };
 
 /// Runs the program and returns its stdout.

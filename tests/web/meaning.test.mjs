@@ -1,16 +1,15 @@
 // What the page says about an answer: present throughout, in part, nothing, no better than an even guess; and what its numbers are.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { decide, inPart, isEvenGuess, kindsOf, overridesOf, shortfall } from "../../src/serve/page/rule.js";
 import { translator } from "../../src/serve/page/texts.js";
 import { answer, made } from "./answers.mjs";
-import { openTab, serve, shot, startBrowser } from "./browser.mjs";
+import { downloaded, hasResult, openTab, shot } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
+import { browser, model, server } from "./site.mjs";
 import { toneFile } from "./tone.mjs";
-import { trained } from "./trained.mjs";
 
 /// Ten seconds: a guitar in the first two and the last one, a dog all the time, a bell never.
 const classes = ["guitar", "dog", "church_bell"];
@@ -72,24 +71,13 @@ test("percentages that differ look different", () => {
   assert.deepEqual(percents(0.002, 0.26), ["0.2%", "26.0%"]);
 });
 
-let [model, server, browser] = [];
-before(async () => {
-  model = trained();
-  server = await serve([model.model, "--runs", model.runs, "--windows"]);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
 const tone = toneFile(10, undefined, "timbre-tone.wav");
 
 /// A tab with the result of a made-up answer.
 const opened = async (response, { changes, ...options } = {}) => {
   const tab = await openTab(browser, server.url, { before: made(response, changes), ...options });
   await tab.setInputFiles("#file", tone);
-  await tab.locator(".card .named li").first().waitFor();
+  await hasResult(tab);
   return tab;
 };
 const text = (tab, selector) => tab.textContent(`.card ${selector}`);
@@ -167,10 +155,7 @@ test("every percentage says what it is", async () => {
 test("files name the score, the rule and the threshold in one unit", async () => {
   const saved = async (options) => {
     const tab = await opened(answer({ classes, rows, ...options }));
-    const save = async (key) => {
-      const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
-      return readFileSync(await download.path(), "utf8");
-    };
+    const save = async (key) => (await downloaded(tab, key)).text;
     const [header, ...lines] = (await save("save_csv")).trim().split("\r\n").map((line) => line.split(","));
     const json = JSON.parse(await save("save_json")).decision;
     return [Object.fromEntries(header.map((name, i) => [name, lines[0][i]])), json];

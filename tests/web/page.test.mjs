@@ -6,26 +6,15 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { openTab, serve, shot, startBrowser } from "./browser.mjs";
+import { downloaded, drawn, openTab, serve, shot } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
+import { browser, model, server } from "./site.mjs";
 import { predicted, trained } from "./trained.mjs";
-
-let [model, server, browser] = [];
-before(async () => {
-  model = trained();
-  server = await serve([model.model, "--runs", model.runs, "--windows"]);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
 
 const noText = join(tmpdir(), "no-music.txt");
 writeFileSync(noText, "This is not a recording.\n");
 
 const hasResults = (tab, many = 1) => tab.waitForFunction((many) => document.querySelectorAll(".card .named li").length >= many, many);
-const drawn = (tab) => tab.waitForFunction(() => document.querySelector(".card[data-drawn], .picture:not(.is-working) canvas")?.width > 300);
 const named = (tab) => tab.$$eval(".card:first-child .named .icon", (icons) => icons.map((icon) => icon.dataset.code));
 const live = (tab) => tab.textContent("#live");
 const slide = (tab, id, value) =>
@@ -111,20 +100,16 @@ test("results can be saved as JSON and CSV", async () => {
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", model.longRecordings()[1]);
   await hasResults(tab);
-  const save = async (key) => {
-    const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
-    return [download.suggestedFilename(), readFileSync(await download.path(), "utf8")];
-  };
-  const [name, text] = await save("save_json");
+  const { name, text } = await downloaded(tab, "save_json");
   const saved = JSON.parse(text);
   assert.match(name, /\.json$/);
   assert.equal(saved.instruments.length, 11);
   assert.deepEqual(saved.decision.instruments.filter((one) => one.decided).map((one) => one.code), await named(tab));
-  const lines = (await save("save_csv"))[1].trim().split("\r\n");
+  const lines = (await downloaded(tab, "save_csv")).text.trim().split("\r\n");
   assert.equal(lines[0], "recording,code,name,score,rule,threshold,window_threshold,decided,in_part");
   assert.equal(lines.length, 12);
   assert.match(lines[1], /,most_likely,,,true,false$/);
-  const windows = (await save("save_windows"))[1].trim().split("\r\n");
+  const windows = (await downloaded(tab, "save_windows")).text.trim().split("\r\n");
   assert.equal(windows.length, saved.timeline.starts.length + 1);
 });
 

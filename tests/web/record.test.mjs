@@ -1,10 +1,9 @@
 // Recording with Chromium's fake microphone: one that plays a file, none, and one that is denied.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
-import { openTab, serve, shot, startBrowser } from "./browser.mjs";
+import { downloaded, drawn, hasResult, openTab, posted, serve, shot, startBrowser } from "./browser.mjs";
 import { surest, trained } from "./trained.mjs";
 
 const FAKE = "--use-fake-device-for-media-stream";
@@ -47,13 +46,13 @@ test("a recorded instrument is named", async () => {
     const pulse = await tab.$eval(".halo", (halo) => getComputedStyle(halo).animationName);
     assert.equal(pulse, "pulse");
     await tab.getByRole("button", { name: "Stop and analyse" }).click();
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     const sent = await tab.evaluate(() => window.sent);
     assert.match(sent.name, /^Recording .*\.webm$/);
     assert.equal(sent.kind, "audio/webm;codecs=opus");
     assert.equal(await tab.locator(".card .named .icon").first().getAttribute("data-code"), code);
     assert.match(await tab.textContent("#live"), /^Recording .*%\)/);
-    await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300);
+    await drawn(tab);
     await shot(tab, "recorded");
     // The recording can be played.
     await tab.getByRole("button", { name: "Play" }).click();
@@ -63,8 +62,7 @@ test("a recorded instrument is named", async () => {
 
 test("a discarded recording is not sent", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
-    const asked = [];
-    tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+    const asked = posted(tab);
     await tab.getByRole("button", { name: "Start recording" }).click();
     await tab.waitForFunction(() => document.getElementById("record-clock").textContent >= "0:01");
     await tab.getByRole("button", { name: "Discard" }).click();
@@ -107,20 +105,16 @@ const recorded = async (tab, stop, seconds = 3) => {
   await tab.waitForFunction((seconds) => document.getElementById("record-clock").textContent >= `0:0${seconds}`, seconds);
   await tab.getByRole("button", { name: stop }).click();
 };
-const downloaded = async (tab, key) => {
-  const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
-  return [download.suggestedFilename(), readFileSync(await download.path())];
-};
 
 test("a recording is saved as the browser made it and as WAV", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
     await recorded(tab, "Stop and analyse");
-    await tab.locator(".card .named li").first().waitFor();
-    const [name, bytes] = await downloaded(tab, "save_recording");
+    await hasResult(tab);
+    const { name, bytes } = await downloaded(tab, "save_recording");
     assert.match(name, /^Recording \d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d\.webm$/);
     // The first bytes of Matroska.
     assert.deepEqual([...bytes.subarray(0, 4)], [0x1a, 0x45, 0xdf, 0xa3]);
-    const [wavName, sound] = await downloaded(tab, "save_wav");
+    const { name: wavName, bytes: sound } = await downloaded(tab, "save_wav");
     assert.equal(wavName, name.replace("webm", "wav"));
     assert.equal(sound.toString("latin1", 0, 4) + sound.toString("latin1", 8, 16), "RIFFWAVEfmt ");
     const [channels, rate, bits, size] = [sound.readUInt16LE(22), sound.readUInt32LE(24), sound.readUInt16LE(34), sound.readUInt32LE(40)];
@@ -131,7 +125,7 @@ test("a recording is saved as the browser made it and as WAV", async () => {
     const samples = new Int16Array(sound.buffer.slice(sound.byteOffset + 44, sound.byteOffset + 44 + size));
     assert.ok(samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0) > 1000);
     // The server hears the same recording in both.
-    const { seconds: whole } = JSON.parse((await downloaded(tab, "save_json"))[1]);
+    const { seconds: whole } = JSON.parse((await downloaded(tab, "save_json")).text);
     assert.ok(Math.abs(whole - seconds) < 0.1, `${whole} ${seconds}`);
   });
 });
@@ -139,7 +133,7 @@ test("a recording is saved as the browser made it and as WAV", async () => {
 test("a recording and its result survive a reload until they are removed", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
     await recorded(tab, "Stop and analyse");
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     const before = await tab.textContent(".card .named");
     const name = await tab.textContent(".card h2");
     await tab.waitForFunction(
@@ -149,10 +143,9 @@ test("a recording and its result survive a reload until they are removed", async
           opened.onsuccess = () => (opened.result.transaction("recordings").objectStore("recordings").getAll().onsuccess = ({ target }) => (opened.result.close(), resolve(Boolean(target.result[0]?.answer))));
         }),
     );
-    const asked = [];
-    tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+    const asked = posted(tab);
     await tab.reload();
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     assert.equal(await tab.textContent(".card .named"), before);
     assert.equal(await tab.textContent(".card h2"), name);
     assert.deepEqual(asked, [], "the answer is kept too");
@@ -170,8 +163,7 @@ test("a recording and its result survive a reload until they are removed", async
 
 test("a part of a recording can be chosen, heard and sent", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
-    const asked = [];
-    tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+    const asked = posted(tab);
     await recorded(tab, "Stop and choose a part");
     await tab.waitForFunction(() => document.activeElement.id === "trim-title");
     await tab.focus("#trim-start");
@@ -185,9 +177,9 @@ test("a part of a recording can be chosen, heard and sent", async () => {
     assert.deepEqual(asked, [], "nothing is sent before the part is chosen");
     const long = Number((await tab.textContent("#trim-words")).match(/: ([\d.]+)/)[1]);
     await tab.getByRole("button", { name: "Analyse the part" }).click();
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     assert.match(await tab.textContent(".card h2"), /\.wav$/);
-    const { seconds } = JSON.parse((await downloaded(tab, "save_json"))[1]);
+    const { seconds } = JSON.parse((await downloaded(tab, "save_json")).text);
     assert.ok(Math.abs(seconds - long) < 0.1, `${seconds} ${long}`);
   });
 });

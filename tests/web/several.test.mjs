@@ -1,27 +1,16 @@
 // Several recordings, long ones, and where the page scrolls.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { answer, made } from "./answers.mjs";
-import { openTab, serve, shot, startBrowser } from "./browser.mjs";
+import { downloaded, hasResult, openTab, posted, shot } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
+import { browser, model, server } from "./site.mjs";
 import { toneFile } from "./tone.mjs";
-import { trained } from "./trained.mjs";
-
-let [model, server, browser] = [];
-before(async () => {
-  model = trained();
-  server = await serve([model.model, "--runs", model.runs, "--windows"]);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
 
 const codes = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
 const twenty = () => codes.flatMap((code) => model.clips(code).slice(0, 2)).slice(0, 20);
@@ -50,13 +39,9 @@ test("twenty recordings have a table with progress, and are saved and removed to
   assert.match(await rows.first().textContent(), new RegExp(`^${basename(paths[0]).replace(/[[\]()]/g, "\\$&")}0:03\\w.*\\((mean )?probability \\d+%\\)`));
   await shot(tab, "twenty");
   assert.deepEqual(await tab.evaluate(unreadable), []);
-  const saved = async (key) => {
-    const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`#overview [data-save="${key}"]`)]);
-    return readFileSync(await download.path(), "utf8");
-  };
-  const lines = (await saved("save_all_csv")).trim().split("\r\n");
+  const lines = (await downloaded(tab, "save_all_csv")).text.trim().split("\r\n");
   assert.equal(lines.length, 1 + 19 * 11);
-  const list = JSON.parse(await saved("save_all_json"));
+  const list = JSON.parse((await downloaded(tab, "save_all_json")).text);
   assert.deepEqual(list.map(({ recording }) => recording), paths.slice(0, 19).map((path) => basename(path)));
   // The name leads to the result.
   await rows.nth(12).getByRole("button").click();
@@ -79,7 +64,7 @@ test("a result is in view on a phone and on a low window", async () => {
   for (const viewport of [{ width: 390, height: 844 }, { width: 1366, height: 650 }]) {
     const tab = await openTab(browser, server.url, { viewport });
     await tab.setInputFiles("#file", model.clips("pia")[0]);
-    await tab.locator(".card .named li").first().waitFor();
+    await hasResult(tab);
     const isInView = () => tab.$eval(".card .named li b", (name) => name.getBoundingClientRect().top >= 0 && name.getBoundingClientRect().bottom <= innerHeight);
     assert.ok(await isInView(), JSON.stringify(viewport));
   }
@@ -94,7 +79,7 @@ test("a person who has scrolled elsewhere stays there", async () => {
   await tab.setInputFiles("#file", model.clips("pia")[0]);
   await tab.locator(".card .dots").waitFor();
   await tab.evaluate(() => scrollTo(0, 0));
-  await tab.locator(".card .named li").first().waitFor();
+  await hasResult(tab);
   assert.equal(await tab.evaluate(() => scrollY), 0);
 });
 
@@ -108,14 +93,14 @@ test("a long recording shows the time that is left, once the speed is known", as
     await route.fulfill({ json: response }).catch(() => {});
   });
   await tab.setInputFiles("#file", toneFile(60));
-  await tab.locator(".card .named li").first().waitFor();
+  await hasResult(tab);
   wait = 8000;
   await tab.setInputFiles("#file", toneFile(60));
   // A minute at ten seconds a second.
   await tab.getByText(/Analysing 1:00, about \d\ss left/).waitFor();
   const cancel = tab.getByRole("button", { name: "Cancel" });
   await cancel.focus();
-  const [before] = [await tab.$eval(".state progress", (bar) => bar.value)];
+  const before = await tab.$eval(".state progress", (bar) => bar.value);
   await tab.waitForFunction((before) => document.querySelector(".state progress").value > before + 0.1, before);
   assert.ok(await cancel.evaluate((button) => button === document.activeElement), "the button keeps the focus");
   await shot(tab, "time-left");
@@ -127,8 +112,7 @@ test("a long recording shows the time that is left, once the speed is known", as
 test("a recording that is too long for the server is refused before it is sent", async () => {
   const response = answer({ classes: ["guitar", "dog"], rows: [[0.9, 0.1]], isClip: true });
   const tab = await openTab(browser, server.url, { before: made(response) });
-  const asked = [];
-  tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+  const asked = posted(tab);
   await tab.setInputFiles("#file", toneFile(700));
   await tab.locator(".card .trouble", { hasText: "The recording is longer than 10 minutes, which is the limit of the server. Choose a shorter part." }).waitFor();
   assert.deepEqual(asked, []);

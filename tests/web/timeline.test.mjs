@@ -4,24 +4,13 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { answer, made } from "./answers.mjs";
-import { openTab, repository, serve, shot, startBrowser } from "./browser.mjs";
+import { drawn, hasResult, openTab, repository, shot } from "./browser.mjs";
 import { contrastOf } from "./contrast.mjs";
-import { trained } from "./trained.mjs";
+import { browser, server } from "./site.mjs";
 import { toneFile } from "./tone.mjs";
-
-let [model, server, browser] = [];
-before(async () => {
-  model = trained();
-  server = await serve([model.model, "--runs", model.runs, "--windows"]);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
 
 const classes = ["guitar", "dog"];
 const rows = Array.from({ length: 10 }, (_, w) => [w >= 6 ? 0.9 : 0.1, w === 2 ? 0.4 : 0.2]);
@@ -38,10 +27,9 @@ const opened = async (response, { path = toneFile(10), ...options } = {}) => {
   };
   const tab = await openTab(browser, server.url, { before, ...options });
   await tab.setInputFiles("#file", path);
-  await tab.locator(".card .named li").first().waitFor();
+  await hasResult(tab);
   return tab;
 };
-const drawn = (tab) => tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300);
 const isPlayingFrom = async (tab, time) => {
   await tab.waitForFunction(() => document.querySelector("audio").currentTime > window.playedFrom);
   const from = await tab.evaluate(() => window.playedFrom);
@@ -181,7 +169,7 @@ test("a recording of more than twenty minutes has a coarse spectrogram", async (
   const response = answer({ classes, rows: Array.from({ length: 1260 }, (_, w) => rows[w % 10]) });
   const coarse = async (path) => {
     const tab = await opened(response, { path, colorScheme: "light" });
-    await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300, null, { timeout: 60_000 });
+    await drawn(tab, { timeout: 60_000 });
     assert.match(await tab.textContent(".player"), /A coarse spectrogram/);
     assert.deepEqual(tab.complaints, []);
     // The times do not cover the frequencies beside the picture.
