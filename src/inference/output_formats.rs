@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ModelName, Prediction, Predictor, UsedPart};
-use timbre_core::text::{csv_text, one_line};
+use timbre_core::text::{csv_field, csv_text, one_line};
 use timbre_evaluation::timeline::{self, Hysteresis, Segment};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_runs::tables::class_column;
@@ -276,14 +276,9 @@ fn columns(row: &[f32]) -> String {
     row.iter().map(|p| format!(",{p}")).collect()
 }
 
-/// A CSV field (RFC 4180).
-fn quoted(field: &str) -> String {
-    let field = csv_text(field);
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.into_owned()
-    }
+/// A name as the field of a CSV file.
+fn quoted(name: &str) -> String {
+    csv_field(&csv_text(name)).into_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Loudness and filters of augmentations, compared with pyloudnorm and scipy (tests/golden/make_augment.py).
 
 use std::f64::consts::TAU;
-use std::path::Path;
 
 use serde_json::Value;
 use timbre_signal::dsp::{
@@ -9,10 +8,7 @@ use timbre_signal::dsp::{
     loudness,
 };
 
-fn golden() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/augment.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
+use crate::test_dir::golden;
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
@@ -24,7 +20,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[test]
 fn integrated_loudness_is_that_of_pyloudnorm() {
-    for case in golden()["loudness"].as_array().unwrap() {
+    for case in golden("augment.json")["loudness"].as_array().unwrap() {
         let rate = number(&case["rate"]);
         let mut samples = Vec::new();
         for part in case["parts"].as_array().unwrap() {
@@ -40,7 +36,7 @@ fn integrated_loudness_is_that_of_pyloudnorm() {
 
 #[test]
 fn butterworth_filters_have_the_impulse_response_of_scipy() {
-    let golden = golden();
+    let golden = golden("augment.json");
     let rate = number(&golden["rate"]) as u32;
     for case in golden["filters"].as_array().unwrap() {
         let hz = numbers(&case["hz"]);

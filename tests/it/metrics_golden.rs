@@ -9,10 +9,10 @@ use timbre_evaluation::metrics::{
 use timbre_evaluation::predictions::Predictions;
 use timbre_evaluation::threshold_search::ThresholdGrid;
 
+use crate::test_dir::golden;
+
 fn cases(name: &str) -> Vec<Value> {
-    let path = format!("{}/tests/golden/metrics/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    document["cases"].as_array().unwrap().clone()
+    golden(&format!("metrics/{name}.json"))["cases"].as_array().unwrap().clone()
 }
 
 fn assert_equal(scores: &Scores, case: &Value) {

@@ -7,12 +7,7 @@ use serde_json::{Value, json};
 use timbre_evaluation::label_errors::{label_errors, presence_errors};
 use timbre_signal::audio::wav_write::write_pcm16;
 
-use crate::test_dir::{TestDir, text};
-
-fn golden() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/label_errors.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::test_dir::{TestDir, golden, text};
 
 fn numbers<T: serde::de::DeserializeOwned>(of: &Value) -> T {
     serde_json::from_value(of.clone()).unwrap()
@@ -20,7 +15,7 @@ fn numbers<T: serde::de::DeserializeOwned>(of: &Value) -> T {
 
 #[test]
 fn label_errors_are_those_of_cleanlab_in_its_order() {
-    let golden = golden();
+    let golden = golden("label_errors.json");
     for of in golden["single"].as_array().unwrap() {
         let (given, probabilities): (Vec<usize>, Vec<f64>) = (numbers(&of["given"]), numbers(&of["probabilities"]));
         let errors = label_errors(&given, &probabilities, numbers(&of["classes"]));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use timbre::inference::Predictor;
 
+use crate::test_dir::text;
 use crate::test_server::*;
 
 #[test]
@@ -253,7 +254,7 @@ fn every_origin_is_allowed_on_request_and_never_together_with_a_token() {
     assert!(response.head.contains("access-control-allow-origin: *\r\n"), "{}", response.head);
     let mut command = trained.command(&arguments);
     let output = command.env("TIMBRE_TOKEN", "s3cret").output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("TIMBRE_TOKEN is set"), "{error}");
 }

@@ -5,10 +5,7 @@ use timbre_core::{labels::Task, seed::Seed};
 use timbre_evaluation::{metrics, predictions::Predictions};
 use timbre_reports::comparison::significance::{PairedScore, SeedPairing, difference, holm, mcnemar};
 
-fn document() -> Value {
-    let path = format!("{}/tests/golden/significance.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
+use crate::test_dir::golden;
 
 fn labels<T: From<Vec<usize>>>(letters: &Value) -> Vec<T> {
     letters.as_str().unwrap().bytes().map(|letter| vec![usize::from(letter - b'a')].into()).collect()
@@ -20,7 +17,7 @@ fn numbers(list: &Value) -> Vec<f64> {
 
 #[test]
 fn differences_intervals_and_p_values_equal_scipy() {
-    let document = document();
+    let document = golden("significance.json");
     let cases = document["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 28);
     let mut exact = 0;
@@ -66,7 +63,7 @@ fn differences_intervals_and_p_values_equal_scipy() {
 
 #[test]
 fn holm_correction_equals_statsmodels() {
-    for case in document()["holm"].as_array().unwrap() {
+    for case in golden("significance.json")["holm"].as_array().unwrap() {
         let ours = holm(&numbers(&case["p"]));
         assert!(ours.iter().zip(numbers(&case["holm"])).all(|(a, b)| (a - b).abs() < 1e-12), "{ours:?} in {case}");
     }
@@ -74,7 +71,7 @@ fn holm_correction_equals_statsmodels() {
 
 #[test]
 fn mcnemar_test_equals_statsmodels() {
-    for case in document()["mcnemar"].as_array().unwrap() {
+    for case in golden("significance.json")["mcnemar"].as_array().unwrap() {
         let count = |key: &str| case[key].as_u64().unwrap() as usize;
         let ours = mcnemar(count("one"), count("other"));
         assert!((ours - case["p"].as_f64().unwrap()).abs() < 1e-9, "{ours} in {case}");

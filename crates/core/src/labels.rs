@@ -47,8 +47,8 @@ impl Classes {
     }
 }
 
-/// The classes of a recording by number, ascending: those that it has, and those of which nobody knows whether it has them. All others
-/// are absent. As a slice it is the classes that it has.
+/// The classes of a recording by number, ascending: those that it has, and those that are unknown. All others are absent. As a
+/// slice it is the classes that it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Labels {

@@ -135,6 +135,15 @@ pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
     keys.iter().map(|key| suffixes(key).find(is_unique).unwrap_or(key)).collect()
 }
 
+/// A field of a CSV file (RFC 4180).
+pub fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// Quotes a word for the shell, always or only where needed.
 pub fn shell_quoted(word: &str, always: bool) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);

@@ -28,15 +28,13 @@ pub struct LabelError {
 pub fn label_errors(given: &[usize], probabilities: &[f64], classes: usize) -> Vec<LabelError> {
     assert_eq!(given.len() * classes, probabilities.len(), "one row per label");
     let rows = || probabilities.chunks_exact(classes.max(1));
-    let threshold = |class: usize| {
-        let own: Vec<f64> =
-            rows().zip(given).filter(|(_, given)| **given == class).map(|(row, _)| row[class]).collect();
-        match own.len() {
-            0 => f64::INFINITY,
-            n => (own.iter().sum::<f64>() / n as f64).max(LEAST),
-        }
-    };
-    let thresholds: Vec<f64> = (0..classes).map(threshold).collect();
+    let (mut sums, mut counts) = (vec![0.0; classes], vec![0usize; classes]);
+    for (row, &given) in rows().zip(given) {
+        sums[given] += row[given];
+        counts[given] += 1;
+    }
+    let threshold = |(sum, &n): (&f64, &usize)| if n == 0 { f64::INFINITY } else { (sum / n as f64).max(LEAST) };
+    let thresholds: Vec<f64> = sums.iter().zip(&counts).map(threshold).collect();
     let error = |(row, (p, &given)): (usize, (&[f64], &usize))| {
         let confident: Vec<usize> = (0..classes).filter(|&class| p[class] >= thresholds[class] - TOLERANCE).collect();
         let most_likely = argmax(p);

@@ -359,14 +359,8 @@ fn merge_over_data_set(loader: &mut Loader, tree: &mut Node) {
     for own in sets {
         let used = own.table().and_then(|table| table.get("use")).map(|entry| entry.node.clone());
         let Some(Node { value: Value::Text(name), at }) = used else { continue };
-        match loader.data_set(&name, at) {
-            Some(set) => {
-                let over = std::mem::replace(own, set);
-                merge_section("data", own, over, &mut loader.notes);
-            }
-            // Already reported.
-            None => own.value = Value::Unreadable,
-        }
+        let set = loader.data_set(&name, at);
+        merge_over(loader, own, set);
     }
 }
 
@@ -396,13 +390,18 @@ fn merge_data(loader: &mut Loader, tree: &mut Node) {
         }
         None => None,
     };
+    merge_over(loader, &mut data.node, set);
+}
+
+/// Merges keys over the file of their data set.
+fn merge_over(loader: &mut Loader, own: &mut Node, set: Option<Node>) {
     match set {
         Some(set) => {
-            let own = std::mem::replace(&mut data.node, set);
-            merge_section("data", &mut data.node, own, &mut loader.notes);
+            let over = std::mem::replace(own, set);
+            merge_section("data", own, over, &mut loader.notes);
         }
         // Already reported. The keys cannot be checked without the data set.
-        None => data.node.value = Value::Unreadable,
+        None => own.value = Value::Unreadable,
     }
 }
 

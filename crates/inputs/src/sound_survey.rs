@@ -4,11 +4,10 @@
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use timbre_core::seed::Seed;
-use timbre_signal::audio::{self, AudioSpec, Clip};
-use timbre_signal::dsp::level;
+use timbre_signal::audio::{self, AudioSpec, Clip, Header};
+use timbre_signal::dsp::level::{self, decibels};
 use timbre_signal::dsp::mel::MelNorm;
 
-use crate::audit::decibels;
 use crate::data::{ClipRecord, DataSet};
 use crate::features::bandwidth::Bandwidth;
 use crate::features::centroid::Centroid;
@@ -20,7 +19,7 @@ pub const RATE: u32 = 22050;
 /// Of a longer recording only the middle is measured.
 pub const LONGEST: f64 = 30.0;
 const BANDS: usize = 48;
-/// Band energies this far below the loudest count as this, in a profile.
+/// Band energies in a profile are clipped to this level below the loudest (librosa's `top_db`).
 const FLOOR_DB: f32 = 80.0;
 const HOP: usize = 512;
 
@@ -48,16 +47,17 @@ pub struct SoundSurvey {
     pub unusable: usize,
 }
 
-/// Measures at most `most` recordings, drawn at random by their names; `step` is called after each.
-pub fn survey(set: &DataSet, most: usize, step: impl Fn() + Sync) -> Result<SoundSurvey> {
+/// Measures at most `most` recordings, drawn at random by their names; `step` is called after each. `headers` has the header of each
+/// recording that has a readable one.
+pub fn survey(set: &DataSet, headers: &[Option<Header>], most: usize, step: impl Fn() + Sync) -> Result<SoundSurvey> {
     let mel = Mel { n_mels: BANDS, fmin: 40.0, norm: MelNorm::None, db: false, ..Mel::default() };
     let extractor = mel.build(RATE)?;
     let corners = mel.bank(RATE).corners();
     let measured: Vec<Option<Sound>> = drawn(&set.records, most)
         .par_iter()
         .map(|&record| {
-            let sound =
-                clip(&set.records[record]).ok().and_then(|clip| measure(record, &clip, extractor.as_ref()).ok());
+            let clip = headers[record].as_ref().and_then(|header| clip(&set.records[record], header.seconds).ok());
+            let sound = clip.and_then(|clip| measure(record, &clip, extractor.as_ref()).ok());
             step();
             sound
         })
@@ -78,10 +78,9 @@ pub fn drawn(records: &[ClipRecord], most: usize) -> Vec<usize> {
     chosen
 }
 
-/// The recording, or the middle of a long one.
-pub fn clip(record: &ClipRecord) -> Result<Clip> {
+/// The recording, or the middle of one with many seconds.
+pub fn clip(record: &ClipRecord, seconds: f64) -> Result<Clip> {
     let excerpt = record.excerpt.as_ref();
-    let seconds = audio::probe_file(&record.path, excerpt)?.seconds;
     let spec = AudioSpec { clip_seconds: (seconds > LONGEST).then_some(LONGEST), ..AudioSpec::at(RATE) };
     audio::load_file(&record.path, excerpt, &spec).with_context(|| format!("read {}", record.id))
 }
@@ -162,7 +161,9 @@ mod tests {
             ],
             notes: Vec::new(),
         };
-        let survey = survey(&set, 100, || ()).unwrap();
+        let header = |record: &ClipRecord| audio::probe_file(&record.path, None).ok();
+        let headers: Vec<Option<Header>> = set.records.iter().map(header).collect();
+        let survey = survey(&set, &headers, 100, || ()).unwrap();
         assert_eq!((survey.sounds.len(), survey.unusable), (3, 1));
         let [high, low, soft] = &survey.sounds[..] else { panic!("three") };
         assert!((high.peak + 6.02).abs() < 0.5 && (high.rms + 9.03).abs() < 0.1 && (soft.rms + 29.03).abs() < 0.1);
@@ -175,7 +176,7 @@ mod tests {
         let distance =
             |a: &Sound, b: &Sound| a.profile.iter().zip(&b.profile).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
         assert!(distance(low, soft) * 2.0 < distance(low, high), "{} {}", distance(low, soft), distance(low, high));
-        let course = spectral_course(&clip(&set.records[0]).unwrap()).unwrap();
+        let course = spectral_course(&clip(&set.records[0], 1.0).unwrap()).unwrap();
         assert!(
             (f64::from(course.centroid[20]) - 3000.0).abs() < 30.0 && course.bandwidth.len() == course.centroid.len()
         );

@@ -10,7 +10,6 @@ pub struct Page {
     /// The HTML below the title.
     pub lead: String,
     pub sections: Vec<Section>,
-    pub footer: String,
 }
 
 pub struct Section {
@@ -42,7 +41,7 @@ impl Page {
             css = include_str!("page.css"),
             plots = plot::page_style(),
             lead = self.lead,
-            footer = self.footer,
+            footer = format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
             js = include_str!("page.js"),
         )
     }
@@ -75,6 +74,12 @@ impl Cell {
         Cell { html: value.to_string(), sort: Some(value as f64), ..Cell::default() }
     }
 
+    /// With a colour for where the value lies in a range.
+    pub fn heated(self, value: f64, (low, high): (f64, f64)) -> Cell {
+        let share = if high > low { (value - low) / (high - low) } else { 1.0 };
+        Cell { class: "heat", style: format!("--v:{share:.3}"), ..self }
+    }
+
     fn tag(&self, is_number: bool) -> String {
         let mut class: Vec<&str> = Vec::new();
         if is_number {
@@ -96,6 +101,11 @@ impl Cell {
         }
         format!("{tag}>{}</td>", self.html)
     }
+}
+
+/// The lowest and the highest value.
+pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
 /// A table that can be sorted by a click on a heading.
@@ -135,6 +145,12 @@ pub fn figures(all: &[String]) -> String {
 /// A part with tables beside figures, if there is room for both.
 pub fn beside(html: &str, figures: &str) -> String {
     format!("<div class=\"side-by-side\">\n<div>\n{html}</div>\n{figures}</div>\n")
+}
+
+/// Short facts below the title.
+pub fn facts(facts: &[String]) -> String {
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    format!("<ul class=\"facts\">{facts}</ul>\n")
 }
 
 pub fn paragraph(words: &str) -> String {

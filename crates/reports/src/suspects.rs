@@ -3,7 +3,7 @@
 //! In a cross-validation each fold is the test set of one seed, so that the list covers the whole data set. A recording that several seeds
 //! test has the mean of their predictions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -13,9 +13,8 @@ use timbre_core::labels::{Classes, Labels, Task};
 use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::label_errors::{label_errors, presence_errors};
 use timbre_runs::run_dir;
-use timbre_runs::tables::class_list;
 
-use crate::page::{Page, Section, paragraph};
+use crate::page::{Page, Section, facts, paragraph};
 use crate::run_report::{FindRecording, MAX_MEDIA, ReportData, media_of};
 
 /// Recordings on the page.
@@ -34,9 +33,9 @@ pub struct Predicted {
     pub recording: String,
     pub truth: Labels,
     pub probabilities: Vec<f64>,
-    /// The most decided classes: those of the model with the first seed that tests it.
+    /// The predicted classes, by the model with the first seed that tests it.
     pub decided: Vec<usize>,
-    /// The hardest recordings first: the place in the order of `hardest.csv`, if the decision is wrong.
+    /// The rank in the order of `hardest.csv` divided by the number of errors; none if the decision is correct.
     pub hardness: Option<f64>,
 }
 
@@ -68,10 +67,11 @@ impl OutOfSample {
             let Some(record) = run_dir::read_trial(&run.path, trial) else { continue };
             let Some(scored) = run.scored(&record) else { continue };
             let hardest = scored.hardest();
+            let places: HashMap<usize, usize> =
+                hardest.iter().enumerate().map(|(place, &clip)| (clip, place)).collect();
             for (clip, of) in scored.split.clips.iter().enumerate() {
                 let row = scored.split.predictions.row(clip).iter().map(|p| f64::from(*p));
-                let place = hardest.iter().position(|own| *own == clip);
-                let hardness = place.map(|place| place as f64 / hardest.len() as f64);
+                let hardness = places.get(&clip).map(|&place| place as f64 / hardest.len() as f64);
                 match all.get_mut(&of.path) {
                     Some((known, n)) => {
                         known.probabilities.iter_mut().zip(row).for_each(|(sum, p)| *sum += p);
@@ -179,13 +179,13 @@ impl OutOfSample {
                 escape_xml(&suspect.recording)
             );
         }
-        let explained = "By confident learning: the model, which was not trained on these recordings, is surer of other classes than it usually \
-                         is of recordings that are labelled so. p is the probability of what the label says, of the most doubtful class.";
+        let explained = "By confident learning: the model, which was not trained on these recordings, is more \
+                         confident in other classes than its average confidence in recordings with those labels. p is the probability of what the label says, of the most doubtful class.";
         let more = match suspects.len().saturating_sub(SHOWN) {
             0 => String::new(),
             n => paragraph(&format!("{n} more are in the output of --csv and --json.")),
         };
-        let facts = super::data_report::facts(&[
+        let lead = facts(&[
             count(suspects.len(), "suspected recording"),
             format!("{} tested", self.recordings.len()),
             format!("predictions of {}", self.model),
@@ -193,9 +193,8 @@ impl OutOfSample {
         let html = paragraph(explained) + &format!("<ol class=\"clips\">\n{items}</ol>\n{more}");
         Page {
             title: format!("Suspected labels of {}", self.run.record.data.name),
-            lead: facts,
+            lead,
             sections: vec![Section { id: "suspects", title: "Suspected labels".to_owned(), html }],
-            footer: super::data_report::footer(),
         }
         .html()
     }
@@ -209,11 +208,6 @@ impl OutOfSample {
             self.model,
             self.run.split()
         )
-    }
-
-    /// `gel;voi`.
-    pub fn class_list(&self, labels: &[usize]) -> String {
-        class_list(self.classes(), labels)
     }
 }
 

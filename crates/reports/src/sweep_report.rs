@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
 
-use crate::page::{Cell, Heading, Page, Section, paragraph, table};
+use crate::page::{self, Cell, Heading, Page, Section, paragraph, range, table};
 use timbre_core::{
     files,
     text::{count, escape_xml},
@@ -19,7 +19,7 @@ use timbre_experiment::AxisValues;
 use timbre_runs::{
     run_dir::ReportFile,
     sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord},
-    sweep_table::{self, Row, cell_text, short_names},
+    sweep_table::{self, ModelRows, Row, cell_text, short_names},
 };
 
 /// Rows of the table of all points, so that the page of a large sweep opens at once. `grid_results.csv` has all.
@@ -30,16 +30,15 @@ const PAIRS: usize = 6;
 const WIDEST: usize = 60;
 
 /// Writes the report beside `grid.json`.
-pub fn write(sweep: &SweepDir, record: &SweepRecord) -> Result<()> {
+pub fn write(sweep: &SweepDir, record: &SweepRecord, rows: &[Row]) -> Result<()> {
     let path = sweep.report();
-    files::write_bytes(&path, page(sweep.path(), record).as_bytes())
+    files::write_bytes(&path, page(sweep.path(), record, rows).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The page; links to the reports of the points are relative to `folder`.
-pub fn page(folder: &Path, record: &SweepRecord) -> String {
-    let rows = sweep_table::rows(record);
-    let sweep = Sweep { folder, record, rows: &rows };
+fn page(folder: &Path, record: &SweepRecord, rows: &[Row]) -> String {
+    let sweep = Sweep { folder, record, rows };
     let mut sections = Vec::new();
     let mut add = |id, title: &str, html: String| {
         if !html.is_empty() {
@@ -51,8 +50,7 @@ pub fn page(folder: &Path, record: &SweepRecord) -> String {
     add("points", "Points", sweep.points());
     add("failures", "Failures", sweep.failures());
     let title = format!("{}: {}", record.experiment, count(record.points.len(), "point"));
-    let footer = format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION")));
-    Page { title, lead: sweep.lead(), sections, footer }.html()
+    Page { title, lead: sweep.lead(), sections }.html()
 }
 
 struct Sweep<'a> {
@@ -69,7 +67,7 @@ impl Sweep<'_> {
         facts.extend((failed > 0).then(|| format!("{failed} failed")));
         facts.extend((waiting > 0).then(|| format!("{waiting} not run")));
         facts.extend(record.axes.iter().map(|axis| format!("{}: {}", axis.key, count(axis.values.len(), "value"))));
-        let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+        let facts = page::facts(&facts);
         let verdict = match record.best_on_validation() {
             Some((best, score)) => {
                 let test = self.on_test(best).map_or(String::new(), |text| format!(" {text}"));
@@ -80,7 +78,7 @@ impl Sweep<'_> {
             None => paragraph(self.why_no_best()),
         };
         let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
-        format!("{description}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict open\">{verdict}</div>\n")
+        format!("{description}{facts}<div class=\"verdict open\">{verdict}</div>\n")
     }
 
     /// The score of the chosen model of a point on the test split.
@@ -129,7 +127,12 @@ impl Sweep<'_> {
             let highest = |own: &Vec<f64>| own.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let bests: Vec<f64> = scores.values().map(highest).collect();
             let line = |((value, own), (mean, best)): ((&String, &Vec<f64>), (&f64, &f64))| {
-                vec![Cell::text(value), Cell::count(own.len() as u64), heat(*mean, &means), heat(*best, &bests)]
+                vec![
+                    Cell::text(value),
+                    Cell::count(own.len() as u64),
+                    heat(*mean, range(means.iter().copied())),
+                    heat(*best, range(bests.iter().copied())),
+                ]
             };
             let lines: Vec<_> = scores.iter().zip(means.iter().zip(&bests)).map(line).collect();
             let headings: [Heading; 4] = [("value", false), ("points", true), ("mean", true), ("highest", true)];
@@ -181,7 +184,7 @@ impl Sweep<'_> {
         for point in self.record.last_round().filter(is_fixed) {
             scores.insert((cell_text(point.values.get(&rows.key)), cell_text(point.values.get(&columns.key))), point);
         }
-        let values: Vec<f64> = scores.values().filter_map(|point| Some(point.final_score()?.value)).collect();
+        let range = range(scores.values().filter_map(|point| Some(point.final_score()?.value)));
         let headings: Vec<String> = columns.values.iter().map(|value| cell_text(Some(value))).collect();
         let mut heads: Vec<Heading> = vec![(&rows.key, false)];
         heads.extend(headings.iter().map(|words| (words.as_str(), true)));
@@ -190,9 +193,9 @@ impl Sweep<'_> {
             let cell = |column: &String| match scores.get(&(row.clone(), column.clone())) {
                 Some(point) => match point.final_score() {
                     Some(score) if point.number == best.number => {
-                        Cell { class: "heat best", ..heat(score.value, &values) }
+                        Cell { class: "heat best", ..heat(score.value, range) }
                     }
-                    Some(score) => heat(score.value, &values),
+                    Some(score) => heat(score.value, range),
                     None => Cell::text(point.status.name()),
                 },
                 None => Cell::number(None),
@@ -211,19 +214,8 @@ impl Sweep<'_> {
 
     /// Every model of every point.
     fn points(&self) -> String {
-        let mut splits: Vec<&str> = Vec::new();
-        for cell in self.rows.iter().filter_map(|row| row.cell.as_ref()) {
-            if !splits.contains(&cell.split.as_str()) {
-                splits.push(&cell.split);
-            }
-        }
-        splits.sort_by_key(|split| (*split == "test", *split != "validation"));
-        let mut models: IndexMap<(usize, usize, &str, &str), Vec<&Row>> = IndexMap::new();
-        for row in self.rows {
-            let (features, model) = row.cell.as_ref().map_or(("", ""), |cell| (&cell.features, &cell.model));
-            models.entry((row.point.round, row.point.number, features, model)).or_default().push(row);
-        }
-        let metric = self.rows.iter().find_map(|row| Some(row.cell.as_ref()?.metric.as_str())).unwrap_or("score");
+        let (models, splits) = sweep_table::by_model(self.rows);
+        let metric = sweep_table::common_metric(&models).unwrap_or("score");
         let mut heads = vec![("point".to_owned(), true)];
         heads.extend(self.record.halving.iter().map(|halving| (halving.key.clone(), true)));
         let keys: Vec<&str> = self.record.axes.iter().map(|axis| axis.key.as_str()).collect();
@@ -232,18 +224,15 @@ impl Sweep<'_> {
         heads.extend(splits.iter().map(|split| (format!("{metric} ({split})"), true)));
         heads.push(("run".to_owned(), false));
         let headings: Vec<Heading> = heads.iter().map(|(words, is_number)| (words.as_str(), *is_number)).collect();
-        let line = |((_, number, features, model), rows): (&(usize, usize, &str, &str), &Vec<&Row>)| {
-            let point = rows[0].point;
-            let mut cells = vec![Cell::count(*number as u64)];
+        let line = |own: &ModelRows| {
+            let point = own.point;
+            let mut cells = vec![Cell::count(point.number as u64)];
             cells.extend(self.record.halving.iter().map(|_| point.budget.map_or(Cell::number(None), Cell::count)));
             cells.extend(self.record.axes.iter().map(|axis| Cell::text(&cell_text(point.values.get(&axis.key)))));
-            let missing = rows[0].cell.is_none();
-            cells.push(Cell::text(if missing { point.status.name() } else { features }));
-            cells.push(Cell::text(model));
-            cells.extend(splits.iter().map(|split| {
-                let cell = rows.iter().filter_map(|row| row.cell.as_ref()).find(|cell| cell.split == *split);
-                Cell::number(cell.and_then(|cell| cell.mean(&cell.metric)))
-            }));
+            cells.push(Cell::text(own.metric().map_or(point.status.name(), |_| own.features)));
+            cells.push(Cell::text(own.model));
+            let score = |split| own.on(split).and_then(|cell| cell.mean(&cell.metric));
+            cells.extend(splits.iter().map(|split| Cell::number(score(split))));
             cells.push(self.link(point));
             cells
         };
@@ -285,9 +274,6 @@ impl Sweep<'_> {
     }
 }
 
-/// A cell with a colour between the lowest and the highest of `all`.
-fn heat(value: f64, all: &[f64]) -> Cell {
-    let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
-    let share = if high > low { (value - low) / (high - low) } else { 1.0 };
-    Cell { class: "heat", style: format!("--v:{share:.3}"), ..Cell::number(Some(value)) }
+fn heat(value: f64, range: (f64, f64)) -> Cell {
+    Cell::number(Some(value)).heated(value, range)
 }

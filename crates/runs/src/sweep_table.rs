@@ -168,46 +168,81 @@ pub fn short_name(key: &str) -> &str {
     short_names(&[key])[0]
 }
 
+/// The rows of one model of a point, one for each split.
+pub struct ModelRows<'a> {
+    pub point: &'a PointRecord,
+    /// Empty for a point without results, as is `model`.
+    pub features: &'a str,
+    pub model: &'a str,
+    cells: Vec<&'a Cell>,
+}
+
+impl<'a> ModelRows<'a> {
+    pub fn on(&self, split: &str) -> Option<&'a Cell> {
+        self.cells.iter().copied().find(|cell| cell.split == split)
+    }
+
+    pub fn metric(&self) -> Option<&'a str> {
+        Some(&self.cells.first()?.metric)
+    }
+}
+
+/// The rows by model, and the splits that they have, `test` last.
+pub fn by_model<'a>(rows: &'a [Row<'a>]) -> (Vec<ModelRows<'a>>, Vec<&'a str>) {
+    let mut splits: IndexSet<&str> = IndexSet::new();
+    let mut models: IndexMap<(usize, usize, &str, &str), ModelRows> = IndexMap::new();
+    for Row { point, cell } in rows {
+        let (features, model) = cell.as_ref().map_or(("", ""), |cell| (&cell.features, &cell.model));
+        splits.extend(cell.as_ref().map(|cell| cell.split.as_str()));
+        let own = models.entry((point.round, point.number, features, model));
+        let own = own.or_insert_with(|| ModelRows { point, features, model, cells: Vec::new() });
+        own.cells.extend(cell);
+    }
+    splits.sort_by_key(|split| *split == "test");
+    (models.into_values().collect(), splits.into_iter().collect())
+}
+
+/// The metric of all models; none if points differ in it.
+pub fn common_metric<'a>(models: &[ModelRows<'a>]) -> Option<&'a str> {
+    let metrics: IndexSet<&str> = models.iter().filter_map(ModelRows::metric).collect();
+    (metrics.len() == 1).then(|| metrics[0])
+}
+
 /// The table of a terminal has at most so many lines.
 const MAX_LINES: usize = 60;
 
 /// The table for a terminal: the headline metric on each split.
-pub fn text(grid: &SweepRecord) -> String {
-    let rows = rows(grid);
-    let mut splits: IndexSet<String> = IndexSet::new();
-    let mut models: IndexMap<(usize, usize, String, String), Vec<&Row>> = IndexMap::new();
-    for row in &rows {
-        let (features, model) = row.cell.as_ref().map_or(Default::default(), |c| (c.features.clone(), c.model.clone()));
-        splits.extend(row.cell.as_ref().map(|cell| cell.split.clone()));
-        models.entry((row.point.round, row.point.number, features, model)).or_default().push(row);
-    }
-    splits.sort_by_key(|split| split == "test");
-    let metrics: IndexSet<&str> = rows.iter().filter_map(|row| row.cell.as_ref()).map(|c| c.metric.as_str()).collect();
+pub fn text(grid: &SweepRecord, rows: &[Row]) -> String {
+    let (models, splits) = by_model(rows);
     let mut keys: Vec<&str> = grid.halving.iter().map(|halving| halving.key.as_str()).collect();
     keys.extend(grid.axes.iter().map(|axis| axis.key.as_str()));
     let mut head = vec!["point".to_owned()];
     head.extend(short_names(&keys).into_iter().map(str::to_owned));
     head.extend(["features", "model"].map(str::to_owned));
-    let one_metric = (metrics.len() == 1).then(|| metrics[0]);
+    let one_metric = common_metric(&models);
     if one_metric.is_none() {
         head.push("metric".to_owned());
     }
     let words = head.len();
-    head.extend(splits.iter().map(|split| one_metric.map_or(split.clone(), |metric| format!("{metric} ({split})"))));
+    head.extend(
+        splits.iter().map(|split| one_metric.map_or((*split).to_owned(), |metric| format!("{metric} ({split})"))),
+    );
     let mut lines = vec![head];
-    for ((_, number, features, model), rows) in models.iter().take(MAX_LINES) {
-        let point = rows[0].point;
-        let mut line = vec![number.to_string()];
+    for own in models.iter().take(MAX_LINES) {
+        let point = own.point;
+        let mut line = vec![point.number.to_string()];
         line.extend(grid.halving.iter().map(|_| point.budget.map_or(String::new(), |budget| budget.to_string())));
         line.extend(grid.axes.iter().map(|axis| cell_text(point.values.get(&axis.key))));
-        let missing = if rows[0].cell.is_none() { format!("({})", point.status.name()) } else { features.clone() };
-        line.extend([missing, model.clone()]);
+        let features = match own.metric() {
+            None => format!("({})", point.status.name()),
+            Some(_) => own.features.to_owned(),
+        };
+        line.extend([features, own.model.to_owned()]);
         if one_metric.is_none() {
-            line.push(rows[0].cell.as_ref().map_or(String::new(), |cell| cell.metric.clone()));
+            line.push(own.metric().unwrap_or_default().to_owned());
         }
         for split in &splits {
-            let found = rows.iter().filter_map(|row| row.cell.as_ref()).find(|cell| cell.split == *split);
-            line.push(found.map_or(String::new(), |c| cell(c.metrics.get(&c.metric).map_or(&[][..], |v| v))));
+            line.push(own.on(split).map_or(String::new(), |c| cell(c.metrics.get(&c.metric).map_or(&[][..], |v| v))));
         }
         lines.push(line);
     }

@@ -113,13 +113,13 @@ pub enum LabelStudioCommand {
         /// Which recordings to label.
         #[arg(long, value_enum, default_value_t = Chosen::Suspects)]
         choose: Chosen,
-        /// At most so many.
+        /// Maximum number of tasks.
         #[arg(long, value_name = "N", default_value_t = 300)]
         number: usize,
         /// Seed of a random choice.
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// What stands before the path of a recording in its address. The default is for local files, with the folder of the set as
+        /// URL prefix of the recordings. The default is for local files, with the folder of the set as
         /// LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
         #[arg(long, value_name = "PREFIX", default_value = "/data/local-files/?d=")]
         prefix: String,

@@ -146,6 +146,8 @@ fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: 
 }
 
 fn check(common: &GlobalArgs, name: &str, json: bool, html: Option<&Path>, deny: &[String]) -> Result<ExitStatus> {
+    // A misspelt kind is an error before every recording is decoded.
+    let denied = FindingKind::named(deny.iter().map(String::as_str))?;
     let published = spec(common, name)?.as_kind().common_keys().published_counts();
     let set = load(common, name)?;
     let progress = settings(common, false).printer.start("recordings", set.records.len());
@@ -154,18 +156,19 @@ fn check(common: &GlobalArgs, name: &str, json: bool, html: Option<&Path>, deny:
     if let Some(path) = html {
         files::write_bytes(path, data_report::check_page(&audit).as_bytes())?;
     }
-    match json {
-        true => drop(print_data(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?),
-        false => print(&audit.text(common.verbose > 0))?,
+    if json {
+        print_data(&format!("{}\n", serde_json::to_string_pretty(&audit)?))?;
+    } else {
+        print(&audit.text(common.verbose > 0))?;
     }
-    let denied = audit.denied(deny.iter().map(String::as_str))?;
     if audit.number_of(FindingKind::Unusable) > 0 {
         return Ok(ExitStatus::TooManyUnusable);
     }
-    if denied.is_empty() {
+    let found = denied.iter().filter(|kind| audit.number_of(**kind) > 0);
+    let names: Vec<&str> = found.map(|kind| kind.name()).collect();
+    if names.is_empty() {
         return Ok(ExitStatus::Done);
     }
-    let names: Vec<&str> = denied.iter().map(|kind| kind.name()).collect();
     eprint_line(&format!("timbre: `{name}` has findings that are denied: {}", names.join(", ")));
     Ok(ExitStatus::DataFindings)
 }
@@ -179,9 +182,16 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
     let warnings = set.warnings();
     if let Some(path) = html {
         let progress = settings(common, false).printer.start("recordings", set.records.len().min(measure));
-        let survey = sound_survey::survey(&set, measure, || progress.step())?;
+        let survey = sound_survey::survey(&set, &headers, measure, || progress.step())?;
         progress.finish();
-        let of = Described { set: &set, about: &about, headers: &headers, survey: &survey, warnings: &warnings };
+        let of = Described {
+            set: &set,
+            about: &about,
+            counts: &counts,
+            headers: &headers,
+            survey: &survey,
+            warnings: &warnings,
+        };
         files::write_bytes(path, data_report::describe_page(&of).as_bytes())?;
     }
     let mut text = about.title.as_ref().map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
@@ -190,7 +200,7 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
     }
     text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
     let parts: Vec<String> =
-        counts.parts.iter().map(|p| format!("{:?} {} of {}", p.subset, p.recordings, p.songs).to_lowercase()).collect();
+        counts.parts.iter().map(|p| format!("{} {} of {}", p.subset.name(), p.recordings, p.songs)).collect();
     text += &format!(" ({})\n", parts.join(", "));
     if counts.by_label_count.len() > 2 {
         let labels: Vec<String> =

@@ -42,17 +42,18 @@ pub fn run(
         outcome => outcome?,
     };
     let record = &outcome.record;
+    let rows = sweep_table::rows(record);
     if as_json {
         print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
-        print(&sweep_table::text(record))?;
+        print(&sweep_table::text(record, &rows))?;
     }
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Repeated at the end, where they are seen; with --quiet too.
     print_failures(failed.iter().copied(), record.points.len());
     print_missing_reports(&outcome.missing_reports);
     settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
-    match sweep_report::write(&outcome.sweep_dir, record) {
+    match sweep_report::write(&outcome.sweep_dir, record, &rows) {
         Ok(()) => settings.printer.message(&outcome.sweep_dir.report().display().to_string()),
         Err(error) => settings.printer.message(&format!("warning: the report could not be written: {error:#}")),
     }

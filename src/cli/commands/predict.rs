@@ -453,7 +453,7 @@ fn inputs_of(path: &Path) -> Vec<Input> {
         Ok(found) => found,
         Err(error) => return nothing("unreadable", format!("{error:#}")),
     };
-    found.retain(|file| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str()));
+    found.retain(walk::FoundFile::is_audio);
     if found.is_empty() {
         let known = AUDIO_EXTENSIONS.join(", ");
         return nothing("no_recordings", format!("no audio files in the folder ({known})"));

@@ -11,7 +11,7 @@ use super::report::known;
 use super::{ExitStatus, print, print_data};
 use crate::cli::args::{Chosen, GlobalArgs, LabelStudioCommand, SuspectsArgs};
 use timbre_core::{
-    error::{ExitStatus as Exit, UserError},
+    error::UserError,
     files,
     progress::Printer,
     seed::Seed,
@@ -145,7 +145,7 @@ fn import(common: &GlobalArgs, file: &Path, out: &Path) -> Result<ExitStatus> {
     let export = serde_json::from_str(&text).with_context(cannot).map_err(UserError::from_cause)?;
     let annotations = label_studio::annotations(&export).with_context(cannot).map_err(UserError::from_cause)?;
     if annotations.is_empty() {
-        bail!(UserError::new(Exit::NothingSelected, format!("{} has no annotations", file.display())));
+        bail!(UserError::new(ExitStatus::NothingSelected, format!("{} has no annotations", file.display())));
     }
     let mut corrections = if out.exists() { Corrections::read(out)? } else { Corrections::default() };
     let changed: Vec<_> = annotations.iter().filter(|own| own.labels != own.chosen).collect();

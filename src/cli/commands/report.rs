@@ -18,6 +18,7 @@ use timbre_reports::{
 use timbre_runs::{
     run_dir::{self, ReportFile},
     sweep_record::SweepDir,
+    sweep_table,
 };
 use timbre_signal::audio::Excerpt;
 
@@ -55,7 +56,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
 /// Rewrites the report of a sweep.
 fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
     let record = sweep.read()?;
-    sweep_report::write(sweep, &record)?;
+    sweep_report::write(sweep, &record, &sweep_table::rows(&record))?;
     let done = format!("{} of {} done", record.finished(), count(record.expected(), "point"));
     print(&match record.best_on_validation() {
         Some((best, score)) => format!("{done}; best on the validation split: point {}, {score}\n", best.number),

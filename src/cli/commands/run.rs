@@ -140,8 +140,9 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     if let Some(change) = change {
         printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
     }
-    let computed = || run_report::conclusion(&outcome.path).ok().filter(|_| !record.results.is_empty());
-    if let Some(sentence) = outcome.conclusion.clone().filter(|_| !record.results.is_empty()).or_else(computed) {
+    if !record.results.is_empty()
+        && let Some(sentence) = outcome.conclusion.clone().or_else(|| run_report::conclusion(&outcome.path).ok())
+    {
         printer.message(&sentence);
     }
     let shown = if run_dir::has_report(&outcome.path) {

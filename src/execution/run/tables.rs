@@ -22,18 +22,24 @@ use timbre_runs::{
 /// Writes `results.csv` and `grid.csv` of the finished trials.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &FinishedTrials) -> Result<Vec<ResultRow>> {
     let rows = done.rows(experiment);
-    write_csv(dir, experiment, Table::ResultsCsv, tables::results(&rows)?)?;
-    if let Some(of_seeds) = means(experiment, || tables::results(&rows))? {
-        write_csv(dir, experiment, Table::ResultsMeans, of_seeds)?;
-    }
+    write_with_means(dir, experiment, Table::ResultsCsv, Table::ResultsMeans, tables::results(&rows)?)?;
     let grid = ScoreGrid::new(&rows, experiment.evaluate.metric().name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
     Ok(rows)
 }
 
-/// The means over the seeds, if there are several: in a cross-validation each seed is a fold.
-fn means(experiment: &Experiment, table: impl FnOnce() -> Result<DataFrame>) -> Result<Option<DataFrame>> {
-    (experiment.seeds.len() > 1).then(|| tables::means(&table()?)).transpose()
+/// Writes a table, and its means over the seeds if there are several: in a cross-validation each seed is a fold.
+fn write_with_means(
+    dir: &RunDir,
+    experiment: &Experiment,
+    table: Table,
+    of_seeds: Table,
+    frame: DataFrame,
+) -> Result<()> {
+    if experiment.seeds.len() > 1 {
+        write_csv(dir, experiment, of_seeds, tables::means(&frame)?)?;
+    }
+    write_csv(dir, experiment, table, frame)
 }
 
 fn write_csv(dir: &RunDir, experiment: &Experiment, table: Table, frame: DataFrame) -> Result<()> {
@@ -65,15 +71,9 @@ pub fn write_all(
     if experiment.evaluate.windows().is_some() {
         parquet(Table::Windows, tables::windows(trials, classes)?)?;
     }
-    let with_means = |table: Table, of_seeds: Table, frame: DataFrame| -> Result<()> {
-        if let Some(means) = means(experiment, || Ok(frame.clone()))? {
-            write_csv(dir, experiment, of_seeds, means)?;
-        }
-        write_csv(dir, experiment, table, frame)
-    };
     if done.decision_rule().task == Task::MultiLabel {
         let rows = by_labels::rows(experiment, done.decision_rule(), trials);
-        with_means(Table::ByLabels, Table::ByLabelsMeans, tables::by_labels(&rows)?)?;
+        write_with_means(dir, experiment, Table::ByLabels, Table::ByLabelsMeans, tables::by_labels(&rows)?)?;
     }
     let wanted = match experiment.data {
         DataSpec::Several(_) if experiment.evaluate.by_tag.is_empty() => &[SET_TAG.to_owned()][..],
@@ -81,10 +81,10 @@ pub fn write_all(
     };
     if !wanted.is_empty() {
         let rows = by_labels::rows_by_tag(experiment, done.decision_rule(), trials, wanted, &data.tags());
-        with_means(Table::ByTag, Table::ByTagMeans, tables::by_tag(&rows)?)?;
+        write_with_means(dir, experiment, Table::ByTag, Table::ByTagMeans, tables::by_tag(&rows)?)?;
     }
     let scored = scoring::scored(trials, done.decision_rule());
-    with_means(Table::PerClass, Table::PerClassMeans, tables::per_class(&scored, classes)?)?;
+    write_with_means(dir, experiment, Table::PerClass, Table::PerClassMeans, tables::per_class(&scored, classes)?)?;
     write_csv(dir, experiment, Table::Confusion, tables::confusion(&scored, classes)?)?;
     write_csv(dir, experiment, Table::Hardest, tables::hardest(&scored, classes)?)?;
     if trials.iter().any(|u| u.splits.iter().any(|s| !s.curve.is_empty())) {

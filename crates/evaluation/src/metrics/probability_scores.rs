@@ -3,8 +3,8 @@
 //! Each score is prepared once (sorted, or computed for each clip) and then evaluated for many weightings of the clips. This
 //! makes a bootstrap cheap: a pass over sorted clips instead of a sort.
 //!
-//! Unknown labels: a pair of a clip and a class of which nobody knows the answer is left out of every score. A clip is scored over
-//! its known classes. A class that is unknown in every clip has no part in means over classes.
+//! Unknown labels: a pair of a clip and a class whose label is unknown is left out of every score. A clip is scored over
+//! its known classes. A class that is unknown in every clip is left out of means over classes.
 
 use indexmap::IndexMap;
 

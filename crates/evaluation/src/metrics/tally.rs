@@ -9,9 +9,9 @@
 //! `balanced_accuracy` over the classes that occur in the truth. `matthews` is the multi-class correlation R_K, 0 where it is
 //! undefined.
 //!
-//! Unknown labels: a pair of a recording and a class of which nobody knows the answer counts nowhere, as if scikit-learn got the
-//! rows with an answer, class by class. A recording is scored over its known classes. A class that is unknown in every recording
-//! has no part in macro means.
+//! Unknown labels: a pair of a recording and a class whose label is unknown counts nowhere: each class is scored as by
+//! scikit-learn on the rows whose label is known. A recording is scored over its known classes. A class that is unknown in every
+//! recording is left out of macro means.
 
 use indexmap::IndexMap;
 
@@ -97,12 +97,12 @@ impl Tally {
     }
 
     /// [`Self::count`] without the sums over recordings, which only [`Formula::Recordings`] needs.
-    pub(super) fn count_classes(&mut self, truth: &Labels, decided: &[usize], times: u32) {
+    pub(crate) fn count_classes(&mut self, truth: &Labels, decided: &[usize], times: u32) {
         self.count_known(truth, &truth.known_of(decided), times);
         self.count_unknown(truth, times);
     }
 
-    pub(crate) fn count_unknown(&mut self, truth: &Labels, times: u32) {
+    fn count_unknown(&mut self, truth: &Labels, times: u32) {
         truth.unknown().iter().for_each(|&class| self.classes[class].unknown += u64::from(times));
     }
 

@@ -224,9 +224,10 @@ fn steps_of(own: &[f32], n_classes: usize, truth: &Labels, cutoffs: &[f64], rule
     let mut steps = vec![Step { passed: 0, class: 0, is_true: false }; own.len()];
     let mut of_class = vec![0; windows];
     for class in 0..n_classes {
+        // An unknown class passes no threshold, as if it were never decided.
+        let is_known = truth.is_known(class);
         for (window, passes) in of_class.iter_mut().enumerate() {
-            // An unknown class passes no threshold, as if it were never decided.
-            *passes = if truth.is_known(class) { passed(own[window * n_classes + class]) } else { 0 };
+            *passes = if is_known { passed(own[window * n_classes + class]) } else { 0 };
         }
         of_class.sort_unstable_by(|a, b| b.cmp(a));
         let is_true = truth.contains(&class);
@@ -292,9 +293,7 @@ impl Sums {
         let (levels, n_classes) = (grid.cutoffs.len() + 1, grid.n_classes);
         let (mut tally, mut nothing) = (Tally::new(n_classes), [0; 5]);
         for (truth, &times) in grid.truth.iter().zip(times) {
-            truth.iter().for_each(|&class| tally.classes[class].support += u64::from(times));
-            tally.n += u64::from(times);
-            tally.count_unknown(truth, times);
+            tally.count_classes(truth, &[], times);
             let own = grid.values.of(truth.len(), 0, 0);
             nothing.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
         }

@@ -232,17 +232,13 @@ pub fn data_spec(entry: &Entry, errors: &mut ErrorCollector) -> Option<DataSpec>
 
 /// Sets that are for training or testing alone need a split that follows their subsets.
 fn roles_of_sets(root: &Table, data: &Entry, spec: Option<&DataSpec>, errors: &mut ErrorCollector) {
-    let Some(DataSpec::Several(several)) =
-        spec.filter(|spec| matches!(spec, DataSpec::Several(set) if set.has_roles()))
-    else {
-        return;
-    };
+    let Some(DataSpec::Several(several)) = spec else { return };
     let split = match root.get("split") {
         Some(entry) => read::<SplitSpec>(&entry.node),
         None => Some(SplitSpec::default()),
     };
     let follows = |split: SplitSpec| matches!(split, SplitSpec::Official(_) | SplitSpec::TestOnly(_));
-    if !split.is_none_or(follows) {
+    if several.has_roles() && !split.is_none_or(follows) {
         let key = if several.test_on.is_empty() { "train_on" } else { "test_on" };
         let at = data.node.table().and_then(|table| table.get(key)).map_or(data.key, |entry| entry.node.at);
         let help = "write `kind = \"official\"` in [split]; `validation = 0.1` holds out training recordings";

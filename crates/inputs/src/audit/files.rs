@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use timbre_signal::audio::{AUDIO_EXTENSIONS, Excerpt};
+use timbre_signal::audio::Excerpt;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Finding, FindingKind};
@@ -25,9 +25,8 @@ pub fn unused_and_orphans(records: &[ClipRecord]) -> Vec<Finding> {
 
 fn below(root: &Path, used: &HashSet<&Path>) -> Vec<Finding> {
     let Ok(files) = files_below(root) else { return Vec::new() };
-    let is_audio = |file: &&FoundFile| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str());
     let unused: Vec<&FoundFile> =
-        files.iter().filter(is_audio).filter(|file| !used.contains(file.path.as_path())).collect();
+        files.iter().filter(|file| file.is_audio()).filter(|file| !used.contains(file.path.as_path())).collect();
     let mut findings: Vec<Finding> =
         unused.iter().map(|file| Finding::of(FindingKind::UnusedFile, &file.names.join("/"), String::new())).collect();
     findings.extend(orphans(&files, &unused));
@@ -55,8 +54,7 @@ fn root(records: &[&ClipRecord]) -> Option<PathBuf> {
 /// differs from that of an unused recording only by letters outside of ASCII or by case was probably damaged when it was unpacked.
 fn orphans(files: &[FoundFile], unused: &[&FoundFile]) -> Vec<Finding> {
     let place = |file: &FoundFile| (file.folders().to_vec(), file.stem_and_extension().0.to_owned());
-    let is_audio = |file: &FoundFile| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str());
-    let audio: HashSet<_> = files.iter().filter(|file| is_audio(file)).map(place).collect();
+    let audio: HashSet<_> = files.iter().filter(|file| file.is_audio()).map(place).collect();
     let mut by_folder: BTreeMap<(Vec<String>, String), Vec<&FoundFile>> = BTreeMap::new();
     for file in files {
         let (_, ending) = file.stem_and_extension();

@@ -56,10 +56,9 @@ impl LabelBalance {
         pairs
     }
 
-    /// Sentences for a terminal.
-    pub fn text(&self) -> String {
-        let mut text =
-            format!("labels    {:.2} a recording, {:.1}% of the classes", self.cardinality, 100.0 * self.density);
+    /// How many labels there are, and how they are distributed over the classes.
+    pub fn sentence(&self) -> String {
+        let mut text = format!("{:.2} a recording, {:.1}% of the classes", self.cardinality, 100.0 * self.density);
         let counts =
             || self.co_occurrence.iter().enumerate().map(|(class, row)| (row[class], class)).filter(|c| c.0 > 0);
         if let (Some(most), Some(least), Some(ratio)) = (counts().max(), counts().min(), self.imbalance) {
@@ -70,6 +69,12 @@ impl LabelBalance {
         if absent > 0 {
             text += &format!("; {absent} of {} classes have none", self.classes.len());
         }
+        text
+    }
+
+    /// Lines for a terminal.
+    pub fn text(&self) -> String {
+        let mut text = format!("labels    {}", self.sentence());
         let pairs = self.pairs();
         if !pairs.is_empty() {
             let named: Vec<String> =

@@ -1,5 +1,7 @@
 //! Peak, loudness and clipping of a recording, block by block.
 
+use timbre_signal::dsp::level;
+
 /// A run of at least so many equal samples at the peak is clipped.
 const RUN: u32 = 4;
 /// Samples are equal if they differ by less than a step of 16 bits.
@@ -22,8 +24,8 @@ impl Levels {
         self.samples += samples.len() as u64;
         let (mut peak, mut squares) = (0.0f32, 0.0f64);
         for block in samples.chunks(512) {
-            let (loudest, energy) = block.iter().fold((0.0f32, 0.0f32), |(p, e), x| (p.max(x.abs()), e + x * x));
-            squares += f64::from(energy);
+            let loudest = level::peak(block);
+            squares += level::energy(block);
             // Only loud blocks can hold a clipped run of the loudest level.
             if loudest + SAME >= self.peak.max(peak) {
                 self.find_runs(block);
@@ -74,11 +76,6 @@ impl Levels {
     }
 }
 
-/// A level in decibels of full scale.
-pub fn decibels(level: f64) -> f64 {
-    20.0 * level.log10()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +119,6 @@ mod tests {
         [[0.5f32, -0.5], [0.25, -0.75]].iter().for_each(|block| levels.push(block));
         assert_eq!((levels.peak, levels.samples), (0.75, 4));
         assert!((levels.rms() - (1.125f64 / 4.0).sqrt()).abs() < 1e-9);
-        assert_eq!(decibels(0.1), -20.0);
+        assert_eq!(level::decibels(0.1), -20.0);
     }
 }

@@ -5,7 +5,7 @@
 //! is paired with its next [`NEIGHBOURS`] places only, so the work grows with the number of places, not with its square.
 
 use rayon::prelude::*;
-use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, STEP_SECONDS};
+use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, STEP_SECONDS, different_bits};
 
 /// Bits of a key. Each word of a fingerprint has two: its upper and its lower bits.
 const KEY_BITS: u32 = 20;
@@ -105,14 +105,9 @@ fn suggested(bucket: &[Place], fingerprints: &[&AcousticFingerprint]) -> Vec<(u3
 fn is_similar_around(one: &AcousticFingerprint, other: &AcousticFingerprint, at: usize, offset: isize) -> bool {
     let first = at.saturating_sub(AROUND).max(offset.min(0).unsigned_abs());
     let last = (at + AROUND + 1).min(one.steps.len()).min(other.steps.len().saturating_add_signed(-offset));
-    let (mut different, mut steps) = (0, 0);
-    for n in first..last {
-        if let (Some(a), Some(b)) = (one.steps[n], other.steps[(n as isize + offset) as usize]) {
-            different += (a ^ b).count_ones();
-            steps += 1;
-        }
-    }
-    f64::from(different) <= (1.0 - LEAST_AROUND) * f64::from(32 * steps)
+    let there = &other.steps[first.saturating_add_signed(offset)..];
+    let (different, steps) = different_bits(&one.steps[first..last], there);
+    different as f64 <= (1.0 - LEAST_AROUND) * (32 * steps) as f64
 }
 
 fn verified(

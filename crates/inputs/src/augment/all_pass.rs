@@ -1,4 +1,4 @@
-//! `all_pass`: turns the phase around a frequency and keeps the level of every frequency. Inaudible, and almost invisible in a power
+//! `all_pass`: shifts the phase around a frequency and keeps the level of every frequency. Inaudible, and almost invisible in a power
 //! spectrogram; a network on raw samples sees it.
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, 
 use timbre_signal::dsp::iir::{Filter, Section};
 
 augment_spec! {
-    /// Turns the phase around a frequency and keeps the level of every frequency.
+    /// Shifts the phase around a frequency and keeps the level of every frequency.
     pub struct AllPass {
         /// Frequency in Hz at which the phase is inverted. Default: 100 to 8,000, log-uniform.
         pub centre_hz: Amount = Amount::Log(100.0, 8000.0),

@@ -12,10 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use crate::data::walk::files_below;
+use crate::data::walk::{FoundFile, files_below};
 use timbre_core::seed::uniform_below;
 use timbre_signal::{
-    audio::{self, AUDIO_EXTENSIONS, AudioSpec, Unusable},
+    audio::{self, AudioSpec, Unusable},
     dsp::level,
 };
 
@@ -132,7 +132,7 @@ fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
 /// All files below a folder with the extension of a recording, sorted by path.
 fn recordings_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files_below(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
-    files.retain(|file| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str()));
+    files.retain(FoundFile::is_audio);
     let mut paths: Vec<PathBuf> = files.into_iter().map(|file| file.path).collect();
     paths.sort();
     Ok(paths)
@@ -205,6 +205,7 @@ mod tests {
     use crate::augment::kind_tests::{apply, drawn, tone, tone_of};
     use crate::augment::tests::{TestClip, TestPool, empty_pool, waveform};
     use timbre_core::seed::Seed;
+    use timbre_signal::audio::AUDIO_EXTENSIONS;
     use timbre_signal::audio::wav_write::write_pcm16;
 
     fn three_clips() -> TestPool {

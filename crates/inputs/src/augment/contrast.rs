@@ -9,9 +9,9 @@ use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, 
 use timbre_signal::dsp::level;
 
 augment_spec! {
-    /// Bends the waveform so that it sounds louder, without a higher peak.
+    /// Distorts the waveform by a sine curve: it sounds louder, without a higher peak.
     pub struct Contrast {
-        /// Strength, 0 to 100. Even 0 bends the waveform a little. Default: 20 to 100.
+        /// Strength, 0 to 100. Even 0 distorts the waveform a little. Default: 20 to 100.
         pub amount: Amount = Amount::Range(20.0, 100.0),
     }
 
@@ -33,7 +33,7 @@ impl AugmentKind for Contrast {
 }
 
 impl Effect for ContrastDraw {
-    /// SoX bends relative to full scale; here it is the peak of the clip, so that the level does not matter.
+    /// SoX distorts relative to full scale; here it is the peak of the clip, so that the level does not matter.
     fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         let peak = level::peak(&clip.samples);
         if peak < 1e-30 {

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use timbre_core::{labels::Labels, text::count};
+use timbre_core::{
+    labels::Labels,
+    text::{count, csv_field},
+};
 
 use super::table::Table;
 use super::{DataDirs, DataSet, some_of};
@@ -20,7 +23,7 @@ impl Corrections {
     pub fn read(path: &Path) -> Result<Corrections> {
         let cannot = || format!("read the corrections {}", path.display());
         let text = std::fs::read_to_string(path).with_context(cannot)?;
-        let table = Table::from_csv(text.trim_start_matches('\u{feff}'), Some(','));
+        let table = Table::from_csv(&text, Some(','));
         let (Some(recording), Some(labels)) = (table.column("recording"), table.column("labels")) else {
             bail!("{}: it needs the columns `recording` and `labels`", cannot());
         };
@@ -42,7 +45,8 @@ impl Corrections {
 
     /// The table, sorted by recording.
     pub fn csv(&self) -> String {
-        let row = |(id, classes): (&String, &Vec<String>)| format!("{},{}\n", quoted(id), quoted(&classes.join(";")));
+        let row =
+            |(id, classes): (&String, &Vec<String>)| format!("{},{}\n", csv_field(id), csv_field(&classes.join(";")));
         "recording,labels\n".to_owned() + &self.0.iter().map(row).collect::<String>()
     }
 
@@ -93,10 +97,6 @@ pub(super) fn apply(file: Option<&str>, set: DataSet, dirs: &DataDirs) -> Result
     let name = set.name.clone();
     let corrected = Corrections::read(&dirs.data_dir.join(file)).and_then(|corrections| corrections.apply(set, file));
     corrected.with_context(|| format!("correct the labels of data set `{name}`"))
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]

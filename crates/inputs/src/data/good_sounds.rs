@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::entries::{Entries, Entry};
+use super::table::json_text;
 use super::{CommonKeys, DataDirs, DataKind, DataSet};
 
 const SOUNDS: &str = "sounds.json";
@@ -100,11 +101,7 @@ impl GoodSounds {
             if !self.klasses.is_empty() && !sound.klass.as_ref().is_some_and(|own| self.klasses.contains(own)) {
                 continue;
             }
-            let text = |value: &Value| match value {
-                Value::Null => None,
-                Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-                other => Some(other.to_string()),
-            };
+            let text = |value: &Value| Some(json_text(value)).filter(|text| !text.is_empty());
             let tags = [
                 ("klass", sound.klass.clone()),
                 ("player", sound.player.clone()),

@@ -11,7 +11,6 @@ use super::entries::{Entries, Entry};
 use super::walk::{files_below, folders_in};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset};
 use timbre_core::labels::Classes;
-use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 const GENRES: [&str; 10] =
     ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"];
@@ -61,12 +60,9 @@ impl DataKind for Gtzan {
                 let path = if *folder == "." { path } else { format!("{folder}/{path}") };
                 set.entries.push(Entry { path, labels: vec![class], subset, ..Entry::default() });
             };
-            let recordings = files.iter().filter(|file| {
-                let (_, extension) = file.stem_and_extension();
-                AUDIO_EXTENSIONS.contains(&extension.as_str())
-                    && file.names.len() == 2
-                    && GENRES.contains(&file.names[0].as_str())
-            });
+            let recordings = files
+                .iter()
+                .filter(|file| file.is_audio() && file.names.len() == 2 && GENRES.contains(&file.names[0].as_str()));
             if !self.filtered {
                 recordings.for_each(|file| push(&file.names, None));
                 return Ok(());

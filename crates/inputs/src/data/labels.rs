@@ -109,7 +109,7 @@ impl LabelSpec {
                 *own = own.iter().flat_map(|label| parents.with_ancestors(label)).collect();
             }
             for own in &mut unknown {
-                // An ancestor that is a class of the set has its own answer.
+                // An ancestor that is a class of the set has its own label.
                 let is_open = |name: &String| own.contains(name) || !order.contains(name);
                 *own = own.iter().flat_map(|label| parents.with_ancestors(label)).filter(is_open).collect();
             }
@@ -121,13 +121,12 @@ impl LabelSpec {
         let is_excluded = |own: &IndexSet<String>| {
             own.iter().any(|name| self.exclude.contains(name) || self.exclude.contains(&mapped(name)))
         };
-        let excluded = labels.iter().filter(|own| is_excluded(own)).count();
+        let stays: Vec<bool> = labels.iter().map(|own| !is_excluded(own)).collect();
+        let excluded = stays.iter().filter(|stays| !**stays).count();
         if excluded > 0 {
-            let mut stays = labels.iter().map(|own| !is_excluded(own));
-            set.records.retain(|_| stays.next().expect("one list of labels per record"));
-            let mut stays = labels.iter().map(|own| !is_excluded(own));
-            unknown.retain(|_| stays.next().expect("one list of labels per record"));
-            labels.retain(|own| !is_excluded(own));
+            retain(&mut set.records, &stays);
+            retain(&mut labels, &stays);
+            retain(&mut unknown, &stays);
             let names = some_of(5, self.exclude.iter().map(String::as_str));
             set.notes.push(format!("{} left out because of `labels.exclude` ({names})", count(excluded, "recording")));
         }
@@ -280,6 +279,29 @@ impl Hierarchy {
     }
 }
 
+/// The label of a class about which a table or a set has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingLabel {
+    /// Unknown: the class takes no part in fits and scores.
+    #[default]
+    Unknown,
+    /// Absent: a negative example.
+    Absent,
+}
+
+impl MissingLabel {
+    pub(super) fn is_default(&self) -> bool {
+        *self == MissingLabel::default()
+    }
+}
+
+/// Keeps the items that stay.
+fn retain<T>(items: &mut Vec<T>, stays: &[bool]) {
+    let mut stays = stays.iter();
+    items.retain(|_| *stays.next().expect("one per item"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,7 +443,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("h.csv"), "label,parent\negtr,strings\nagtr,piano\n").unwrap();
         let found = partial("hierarchy = \"h.csv\"", all, folder.path());
-        // Strings are new, and unknown with their only part; the piano has an answer of its own.
+        // Strings are new, and unknown with their only part; the piano has a label of its own.
         assert_eq!(found[2..], ["2 piano ?egtr+strings", "3  ?agtr+egtr+strings"]);
     }
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entries::{Entries, Entry, Faults};
+use super::labels::MissingLabel;
 use super::table::{Cell, Row, Table, is_table, list_items};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, subset_named};
 use timbre_core::registry::Fault;
@@ -102,17 +103,7 @@ pub struct DetailedLabels {
     pub threshold: Option<f64>,
     /// What an empty cell of `columns` says of its class. Default: unknown, so that it takes no part in fits and scores.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub empty: Option<EmptyCell>,
-}
-
-/// What an empty cell says of a class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EmptyCell {
-    /// Nobody knows whether the recording has the class.
-    Unknown,
-    /// The recording lacks the class.
-    Absent,
+    pub empty: Option<MissingLabel>,
 }
 
 /// Usual names of columns, in lower case.
@@ -271,26 +262,22 @@ impl Manifest {
             }
             subset
         });
-        let mut seconds = |at: Option<usize>| {
+        let mut number = |at: Option<usize>, kind: &str, is_valid: fn(f64) -> bool| {
             let text = optional(at)?;
-            let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+            let number = text.parse().ok().filter(|&number: &f64| number.is_finite() && is_valid(number));
             if number.is_none() {
-                faults
-                    .add("rows have a time that is not a number of seconds", format!("{path}: {text:?} (line {line})"));
+                faults.add(kind, format!("{path}: {text:?} (line {line})"));
             }
             number
         };
-        let (start, end) = (seconds(columns.start), seconds(columns.end));
+        let time = "rows have a time that is not a number of seconds";
+        let (start, end) = (number(columns.start, time, |s| s >= 0.0), number(columns.end, time, |s| s >= 0.0));
+        let weight = number(columns.weight, "rows have a weight that is not a number above 0", |w| w > 0.0);
         let excerpt = (start.is_some() || end.is_some()).then(|| Excerpt { start: start.unwrap_or(0.0), end });
         if let Some(Excerpt { start, end: Some(end) }) = excerpt
             && end <= start
         {
             faults.add("rows end before they begin", format!("{path}: {start} to {end} s (line {line})"));
-        }
-        let weight = optional(columns.weight).map(|text| text.parse().unwrap_or(f64::NAN));
-        if weight.is_some_and(|weight: f64| !(weight > 0.0 && weight.is_finite())) {
-            let text = optional(columns.weight).unwrap_or_default();
-            faults.add("rows have a weight that is not a number above 0", format!("{path}: {text:?} (line {line})"));
         }
         let (labels, unknown) = columns.labels.of(row, &path, faults);
         let tags: BTreeMap<String, String> =
@@ -314,7 +301,7 @@ struct Chosen {
 
 enum ChosenLabels {
     Column { at: usize, separator: Option<String> },
-    Scores { columns: Vec<(String, usize)>, threshold: f64, empty: EmptyCell },
+    Scores { columns: Vec<(String, usize)>, threshold: f64, empty: MissingLabel },
 }
 
 impl Chosen {
@@ -358,9 +345,9 @@ impl Chosen {
         let weight = written.weight.as_ref().map(|name| place("weight", name)).transpose()?;
         let tags =
             written.tags.iter().map(|name| Ok((name.clone(), place("tags", name)?))).collect::<Result<Vec<_>>>()?;
-        let scores = |names: &[String], threshold: Option<f64>, empty: Option<EmptyCell>| -> Result<ChosenLabels> {
+        let scores = |names: &[String], threshold: Option<f64>, empty: Option<MissingLabel>| -> Result<ChosenLabels> {
             let columns = names.iter().map(|name| Ok((name.clone(), place("labels", name)?))).collect::<Result<_>>()?;
-            let (threshold, empty) = (threshold.unwrap_or(0.5), empty.unwrap_or(EmptyCell::Unknown));
+            let (threshold, empty) = (threshold.unwrap_or(0.5), empty.unwrap_or(MissingLabel::Unknown));
             Ok(ChosenLabels::Scores { columns, threshold, empty })
         };
         let labels = match &written.labels {
@@ -398,7 +385,7 @@ impl Chosen {
                         let columns: Vec<(String, usize)> =
                             columns.into_iter().map(|at| (table.columns[at].clone(), at)).collect();
                         guesses.push(format!("labels = {} columns of 0 and 1, one a class", columns.len()));
-                        ChosenLabels::Scores { columns, threshold: 0.5, empty: EmptyCell::Unknown }
+                        ChosenLabels::Scores { columns, threshold: 0.5, empty: MissingLabel::Unknown }
                     }
                 }
             }
@@ -450,7 +437,7 @@ fn score(text: &str) -> Option<f64> {
 impl ChosenLabels {
     /// A table that marks only what is present has empty cells for what is absent: they cannot be unknown.
     fn check_absent(&self, table: &Table, faults: &mut Faults) {
-        let ChosenLabels::Scores { columns, threshold, empty: EmptyCell::Unknown } = self else { return };
+        let ChosenLabels::Scores { columns, threshold, empty: MissingLabel::Unknown } = self else { return };
         let mut has_empty = false;
         for text in table.rows.iter().flat_map(|row| columns.iter().map(|(_, at)| row.cells[*at].text())) {
             match score(&text) {
@@ -483,7 +470,7 @@ impl ChosenLabels {
                 for (name, at) in columns {
                     let text = row.cells[*at].text();
                     if text.trim().is_empty() {
-                        unknown.extend((*empty == EmptyCell::Unknown).then(|| name.clone()));
+                        unknown.extend((*empty == MissingLabel::Unknown).then(|| name.clone()));
                         continue;
                     }
                     match score(&text) {

@@ -2,7 +2,7 @@
 //!
 //! No recording is opened here: whether a file is readable is known only when it is decoded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -20,6 +20,7 @@ use timbre_signal::audio::Excerpt;
 pub mod audioset;
 pub mod corrections;
 pub mod demo;
+mod describe;
 mod entries;
 pub mod esc;
 pub mod fma;
@@ -44,6 +45,7 @@ pub mod split;
 pub mod table;
 pub mod walk;
 
+pub use describe::{ClassCounts, Description, SubsetCounts, describe};
 pub use missing::MissingData;
 pub use published_counts::PublishedCounts;
 
@@ -302,6 +304,14 @@ pub enum Subset {
 
 impl Subset {
     pub const ALL: [Subset; 3] = [Subset::Training, Subset::Validation, Subset::Testing];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Subset::Training => "training",
+            Subset::Validation => "validation",
+            Subset::Testing => "testing",
+        }
+    }
 }
 
 /// A loaded data set. Records are sorted bytewise by id.
@@ -411,78 +421,6 @@ pub fn limit_per_class(
     kept
 }
 
-/// Counts of a data set: `timbre data describe`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Description {
-    pub name: String,
-    pub recordings: usize,
-    pub songs: usize,
-    pub parts: Vec<SubsetCounts>,
-    pub classes: Vec<ClassCounts>,
-    /// Number of recordings with 0, 1, 2, … labels.
-    pub by_label_count: Vec<usize>,
-    pub folds: BTreeMap<String, usize>,
-}
-
-/// Recordings and songs of a subset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SubsetCounts {
-    #[serde(rename = "part")]
-    pub subset: Subset,
-    pub recordings: usize,
-    pub songs: usize,
-}
-
-/// Recordings and songs of a class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ClassCounts {
-    pub class: String,
-    pub training: usize,
-    pub validation: usize,
-    pub testing: usize,
-    pub songs: usize,
-}
-
-/// Counts recordings and songs per class and subset. Lengths and rates are known only after decoding.
-pub fn describe(set: &DataSet) -> Description {
-    let songs_of = |keep: &dyn Fn(&ClipRecord) -> bool| {
-        set.records.iter().filter(|r| keep(r)).map(|r| r.group.as_str()).collect::<BTreeSet<_>>().len()
-    };
-    let count = |keep: &dyn Fn(&ClipRecord) -> bool| set.records.iter().filter(|r| keep(r)).count();
-    let classes = set.classes.names().iter().enumerate().map(|(label, class)| {
-        let of = |subset: Subset| count(&|r| r.subset == subset && r.labels.contains(&label));
-        ClassCounts {
-            class: class.clone(),
-            training: of(Subset::Training),
-            validation: of(Subset::Validation),
-            testing: of(Subset::Testing),
-            songs: songs_of(&|r| r.labels.contains(&label)),
-        }
-    });
-    let parts = Subset::ALL.into_iter().map(|subset| SubsetCounts {
-        subset,
-        recordings: count(&|r| r.subset == subset),
-        songs: songs_of(&|r| r.subset == subset),
-    });
-    let mut by_label_count = vec![0; set.records.iter().map(|r| r.labels.len() + 1).max().unwrap_or(0)];
-    let mut folds = BTreeMap::new();
-    for record in &set.records {
-        by_label_count[record.labels.len()] += 1;
-        if let Some(fold) = &record.fold {
-            *folds.entry(fold.clone()).or_default() += 1;
-        }
-    }
-    Description {
-        name: set.name.clone(),
-        recordings: set.records.len(),
-        songs: songs_of(&|_| true),
-        parts: parts.filter(|p| p.recordings > 0).collect(),
-        classes: classes.collect(),
-        by_label_count,
-        folds,
-    }
-}
-
 /// Sorts by id and refuses duplicate ids, which tables could not tell apart.
 fn sorted_by_id(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipRecord>> {
     records.sort_by(|a, b| a.id.as_bytes().cmp(b.id.as_bytes()));
@@ -499,6 +437,8 @@ fn sorted_by_id(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipReco
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn record(id: &str, label: usize, subset: Subset) -> ClipRecord {
@@ -536,24 +476,6 @@ mod tests {
         assert_eq!(ids(&reversed, 1), first);
         let fewer: Vec<ClipRecord> = records[..39].to_vec();
         assert!(ids(&fewer, 1).intersection(&first).count() >= 9);
-    }
-
-    #[test]
-    fn a_description_counts_recordings_and_songs() {
-        let set = DataSet {
-            name: "x".into(),
-            classes: Classes::new(["p", "q"]),
-            records: vec![
-                record("a/1", 0, Subset::Training),
-                record("a/2", 0, Subset::Training),
-                record("b/1", 1, Subset::Testing),
-            ],
-            notes: Vec::new(),
-        };
-        let all = describe(&set);
-        assert_eq!((all.recordings, all.songs, all.by_label_count), (3, 2, vec![0, 3]));
-        assert_eq!(all.parts.len(), 2);
-        assert_eq!((all.classes[0].training, all.classes[0].songs, all.classes[1].testing), (2, 1, 1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! OpenMIC-2018: clips of 10 s with crowd-sourced labels of 20 instruments, of which each clip has only a few.
 //!
-//! The relevance of an instrument is 0.5 ± half the confidence of the answers; most pairs of a clip and an instrument were not asked:
+//! The relevance of an instrument is 0.5 ± half the confidence of the answers; most pairs of a clip and an instrument have no annotation:
 //! they are unknown (`Y_mask` of the published arrays).
 
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +89,7 @@ impl OpenMic {
             let (rows, _) = csv_rows(&text(name)?, ',');
             subset_of.extend(rows.into_iter().map(|(_, cells)| (cells.into_iter().next().unwrap_or_default(), subset)));
         }
-        // The answers of a clip, in the order of the clips.
+        // The annotations of a clip, in the order of the clips.
         let mut clips: BTreeMap<String, (usize, Vec<(String, f64)>)> = BTreeMap::new();
         for (line, [key, instrument, relevance]) in
             Table::read(&set.root.join(TABLE))?.texts(["sample_key", "instrument", "relevance"])?

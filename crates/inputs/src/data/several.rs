@@ -11,6 +11,7 @@ use indexmap::IndexSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::labels::MissingLabel;
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, DataSpec, Subset, some_of, sorted_by_id};
 use timbre_core::{
     labels::{Classes, Labels},
@@ -39,26 +40,9 @@ pub struct Several {
     /// sets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_on: Vec<String>,
-    /// What recordings say of a class that their set does not have. With one class per recording it is always absent.
-    #[serde(skip_serializing_if = "MissingClass::is_default")]
-    pub missing: MissingClass,
-}
-
-/// What a recording says of a class that its set does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MissingClass {
-    /// Nobody knows whether the recording has it: it takes no part in fits and scores.
-    #[default]
-    Unknown,
-    /// The recording lacks it.
-    Absent,
-}
-
-impl MissingClass {
-    fn is_default(&self) -> bool {
-        *self == MissingClass::default()
-    }
+    /// The label of a class that the set of a recording does not have: "unknown" or "absent". With one class per recording it is always absent.
+    #[serde(skip_serializing_if = "MissingLabel::is_default")]
+    pub missing: MissingLabel,
 }
 
 /// What a set is for.
@@ -166,10 +150,10 @@ impl Several {
         for (name, weight, set) in loaded {
             let number = |class: &usize| classes.get_index_of(set.classes.name(*class)).expect("a class of this set");
             let missing: Vec<usize> = match self.missing {
-                MissingClass::Unknown => {
+                MissingLabel::Unknown => {
                     (0..classes.len()).filter(|&class| set.classes.index(&classes[class]).is_none()).collect()
                 }
-                MissingClass::Absent => Vec::new(),
+                MissingLabel::Absent => Vec::new(),
             };
             for record in set.records {
                 let unknown = record.labels.unknown().iter().map(number).chain(missing.iter().copied()).collect();

@@ -150,7 +150,8 @@ fn text_of(path: &Path) -> Result<String> {
     })
 }
 
-fn json_text(value: &serde_json::Value) -> String {
+/// A JSON value as the text of a cell.
+pub(super) fn json_text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => String::new(),
         serde_json::Value::String(text) => text.clone(),

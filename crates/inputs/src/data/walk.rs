@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use timbre_signal::audio::AUDIO_EXTENSIONS;
 use unicode_normalization::UnicodeNormalization;
 
 /// A file below the walked folder.
@@ -27,6 +28,11 @@ impl FoundFile {
     /// The folders between the walked one and the file.
     pub fn folders(&self) -> &[String] {
         &self.names[..self.names.len() - 1]
+    }
+
+    /// Whether it has the extension of a format that the decoder reads.
+    pub fn is_audio(&self) -> bool {
+        AUDIO_EXTENSIONS.contains(&self.stem_and_extension().1.as_str())
     }
 
     /// The name without its last extension, and that extension in lower case.

@@ -189,6 +189,13 @@ impl FeatureSet {
         FeatureSet { weights, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
     }
 
+    /// The same rows with other matrices in memory, one after the other.
+    pub fn with_matrices(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
+        let dims = shape[0] * shape[1];
+        assert_eq!(values.len(), dims * self.len(), "one matrix per row");
+        FeatureSet { shape, source: Arc::new(InMemory { dims, values }), generator: None, ..self.clone() }
+    }
+
     /// The same set in which rows count by their weights. Equal weights of 1 are none.
     pub fn with_weights(self, weights: Vec<f64>) -> Self {
         assert_eq!(weights.len(), self.len(), "one weight per row");

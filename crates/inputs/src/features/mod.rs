@@ -18,6 +18,9 @@ use timbre_signal::{
 
 #[macro_use]
 pub mod framewise;
+#[macro_use]
+mod samplewise;
+mod post_process;
 mod raw;
 pub mod cache;
 pub mod extraction;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::features::framewise::{Frames, OfSamples};
+use crate::features::samplewise::OfSamples;
 
 samplewise_spec! {
     "rms",
@@ -14,13 +14,13 @@ samplewise_spec! {
 }
 
 impl OfSamples for Rms {
-    fn row(&self, samples: &[f32], frames: Frames) -> Result<Vec<f32>> {
+    fn row(&self, samples: &[f32]) -> Result<Vec<f32>> {
         let length = samples.len() as isize;
         let level = |[start, end]: [isize; 2]| {
             let inside = &samples[start.clamp(0, length) as usize..end.clamp(0, length) as usize];
-            (sum_of_squares(inside) / frames.frame_length as f64).sqrt() as f32
+            (sum_of_squares(inside) / self.frame_length as f64).sqrt() as f32
         };
-        Ok(frames.spans(samples.len())?.map(level).collect())
+        Ok(self.frames().spans(samples.len())?.map(level).collect())
     }
 }
 

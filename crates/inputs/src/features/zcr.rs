@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use crate::features::framewise::{Frames, OfSamples};
+use crate::features::samplewise::OfSamples;
 
 samplewise_spec! {
     "zcr",
@@ -21,7 +21,7 @@ samplewise_spec! {
 const THRESHOLD: f32 = 1e-10;
 
 impl OfSamples for Zcr {
-    fn row(&self, samples: &[f32], frames: Frames) -> Result<Vec<f32>> {
+    fn row(&self, samples: &[f32]) -> Result<Vec<f32>> {
         // crossings[i]: how many of the samples 1 to i have another sign than the one before.
         let is_negative = |x: f32| x < -THRESHOLD;
         let mut count = 0u32;
@@ -33,9 +33,9 @@ impl OfSamples for Zcr {
             .collect();
         let rate = |[start, end]: [isize; 2]| {
             let at = |i: isize| crossings[i.clamp(0, samples.len() as isize - 1) as usize];
-            (f64::from(at(end - 1) - at(start)) / frames.frame_length as f64) as f32
+            (f64::from(at(end - 1) - at(start)) / self.frame_length as f64) as f32
         };
-        Ok(frames.spans(samples.len())?.map(rate).collect())
+        Ok(self.frames().spans(samples.len())?.map(rate).collect())
     }
 }
 

@@ -27,7 +27,7 @@ pub trait TreeKind {
     fn trees(&self) -> Trees;
 }
 
-/// Declares a kind of trees: its own keys between `standardize` and the keys of a tree. The file says how many trees are grown and how:
+/// Declares a kind of trees: its own keys between `standardize` and the keys of a tree. The file implements [`TreeKind`]: the number of trees and how they are grown:
 /// [`TreeKind`].
 macro_rules! tree_model {
     ($(#[$meta:meta])* pub struct $Spec:ident {

@@ -1,7 +1,7 @@
 //! Several labels of which some are unknown: one model per class, each fitted to the clips of which it is known whether they have
 //! the class.
 //!
-//! Conventions: scikit-learn's one-vs-rest on the rows with an answer, class by class, as in the baseline of OpenMIC. Everything that a
+//! Conventions: scikit-learn's one-vs-rest fitted for each class to the rows whose label is known, as in the baseline of OpenMIC. Everything that a
 //! model learns, standardization and selection of columns included, comes from these rows. A class without a known clip has
 //! probability 0. Networks need no such model: their loss leaves unknown classes out.
 
@@ -77,19 +77,20 @@ struct KnownRows {
 }
 
 impl KnownRows {
-    /// Joins the predictions of the classes.
-    fn joined(columns: Vec<Option<Predictions>>, rows: usize) -> Predictions {
-        let n_classes = columns.len();
-        let value = |(row, class): (usize, usize)| columns[class].as_ref().map_or(0.0, |own| own.probabilities[row]);
-        let cells = (0..rows).flat_map(|row| (0..n_classes).map(move |class| (row, class)));
-        Predictions { n_classes, probabilities: cells.map(value).collect() }
+    /// Joins the predictions of the classes; a class without a model has probability 0.
+    fn joined<'a>(&self, rows: usize, of_class: impl Fn(usize) -> Option<&'a Predictions>) -> Predictions {
+        let columns: Vec<Option<&Predictions>> = (0..self.models.len()).map(of_class).collect();
+        let cell = |row: usize, own: &Option<&Predictions>| own.map_or(0.0, |own| own.probabilities[row]);
+        let probabilities = (0..rows).flat_map(|row| columns.iter().map(move |own| cell(row, own))).collect();
+        Predictions { n_classes: columns.len(), probabilities }
     }
 }
 
 impl Classifier for KnownRows {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
         let of = |model: &Option<Box<dyn Classifier>>| model.as_ref().map(|model| model.predict(set)).transpose();
-        Ok(Self::joined(self.models.iter().map(of).collect::<Result<_>>()?, set.len()))
+        let all: Vec<Option<Predictions>> = self.models.iter().map(of).collect::<Result<_>>()?;
+        Ok(self.joined(set.len(), |class| all[class].as_ref()))
     }
 
     fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
@@ -97,16 +98,12 @@ impl Classifier for KnownRows {
             |model: &Option<Box<dyn Classifier>>| model.as_ref().map(|model| model.predict_with_curve(set)).transpose();
         let all: Vec<Option<(Predictions, Option<ValidationCurve>)>> =
             self.models.iter().map(of).collect::<Result<_>>()?;
-        let column = |own: &Option<(Predictions, Option<ValidationCurve>)>| Some(own.as_ref()?.0.clone());
-        let predictions = Self::joined(all.iter().map(column).collect(), set.len());
+        let predictions = self.joined(set.len(), |class| Some(&all[class].as_ref()?.0));
         // Every class has the points of the spec.
         let first = all.iter().flatten().find_map(|(_, curve)| curve.as_ref());
         let curve = first.map(|first| {
             let point = |(at, (value, _)): (usize, &(f64, Predictions))| {
-                let column = |own: &Option<(Predictions, Option<ValidationCurve>)>| {
-                    Some(own.as_ref()?.1.as_ref()?.points[at].1.clone())
-                };
-                (*value, Self::joined(all.iter().map(column).collect(), set.len()))
+                (*value, self.joined(set.len(), |class| Some(&all[class].as_ref()?.1.as_ref()?.points[at].1)))
             };
             ValidationCurve {
                 parameter: first.parameter.clone(),

@@ -214,11 +214,10 @@ impl Logistic {
         };
         let targets = match (self.class_weight, train.weights()) {
             (None, None) => targets,
-            (None, Some(own)) => targets.weighted(|row, _| own[row]),
-            (Some(ClassWeight::Balanced), None) => targets.weighted(of_class),
-            (Some(ClassWeight::Balanced), Some(own)) => {
-                targets.weighted(|row, column| own[row] * of_class(row, column))
-            }
+            (balanced, own) => targets.weighted(|row, column| {
+                let of_class = balanced.map_or(1.0, |ClassWeight::Balanced| of_class(row, column));
+                own.map_or(1.0, |own| own[row]) * of_class
+            }),
         };
         let (solved, solution, scaler, solver) =
             self.solve(train, link, &targets, fitted_classes.len(), memory_budget)?;

@@ -28,11 +28,7 @@ pub fn fit(
     ensure_trainable(spec, train)?;
     let (preparation, rows) = preparing.fit(train, context.decision_rule.task)?;
     let shape = [1, rows.dims];
-    let reduced = FeatureSet::from_labelled(rows.values, shape, train.labels().to_vec(), train.n_classes());
-    let reduced = match train.weights() {
-        Some(weights) => reduced.with_weights(weights.to_vec()),
-        None => reduced,
-    };
+    let reduced = train.with_matrices(rows.values, shape);
     Ok(Box::new(Reduced { preparation, model: model.fit(&reduced, context)? }))
 }
 
@@ -51,7 +47,8 @@ impl Reduced {
     fn reduce(&self, set: &FeatureSet) -> Result<FeatureSet> {
         ensure_columns(set, self.preparation.columns())?;
         let rows = self.preparation.read(set)?;
-        Ok(FeatureSet::from_labelled(rows.values, [1, rows.dims], set.labels().to_vec(), set.n_classes()))
+        let shape = [1, rows.dims];
+        Ok(set.with_matrices(rows.values, shape))
     }
 }
 

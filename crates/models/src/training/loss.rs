@@ -122,23 +122,15 @@ impl Objective {
         let mut counts: Option<Vec<f32>> = weights.map(|own| own.iter().flat_map(|&w| vec![w; classes]).collect());
         if targets.iter().any(|target| target.is_nan()) {
             let known = counts.get_or_insert_with(|| vec![1.0; targets.len()]);
-            known.iter_mut().zip(&targets).filter(|(_, target)| target.is_nan()).for_each(|(known, _)| *known = 0.0);
-        }
-        targets.iter_mut().filter(|target| target.is_nan()).for_each(|target| *target = 0.0);
-        let targets = tensor(targets);
-        let pairs = match self.kind {
-            Kind::CrossEntropy => {
-                let pairs = targets * log_softmax(logits, 1);
-                let (pairs, whole) = match counts {
-                    Some(counts) => {
-                        let whole: f64 = counts.iter().step_by(classes).map(|&count| f64::from(count)).sum();
-                        (pairs * tensor(counts), whole)
-                    }
-                    None => (pairs, clips as f64),
-                };
-                return pairs.sum().mul_scalar(-1.0 / whole);
+            for (known, target) in known.iter_mut().zip(&mut targets).filter(|(_, target)| target.is_nan()) {
+                (*known, *target) = (0.0, 0.0);
             }
-            Kind::Bce => self.binary(logits, targets),
+        }
+        let targets = tensor(targets);
+        // The mean is over clips, or over pairs of clip and class.
+        let (pairs, step, sign) = match self.kind {
+            Kind::CrossEntropy => (targets * log_softmax(logits, 1), classes.max(1), -1.0),
+            Kind::Bce => (self.binary(logits, targets), 1, 1.0),
             Kind::Focal => {
                 let present = sigmoid(logits.clone());
                 // 1 − p for a present class, p for an absent one.
@@ -147,18 +139,18 @@ impl Objective {
                 if self.gamma != 0.0 {
                     loss = loss * base.clamp_min(MIN_BASE).powf_scalar(self.gamma);
                 }
-                loss
+                (loss, 1, 1.0)
             }
         };
         let (pairs, whole) = match counts {
             Some(counts) => {
-                let whole: f64 = counts.iter().map(|&count| f64::from(count)).sum();
-                // Nothing is known of a batch of mixtures in the worst case: its loss is 0.
+                let whole: f64 = counts.iter().step_by(step).map(|&count| f64::from(count)).sum();
+                // A batch without a known class has the loss 0.
                 (pairs * tensor(counts), if whole > 0.0 { whole } else { 1.0 })
             }
-            None => (pairs, (clips * classes) as f64),
+            None => (pairs, (clips * classes / step) as f64),
         };
-        pairs.sum().mul_scalar(1.0 / whole)
+        pairs.sum().mul_scalar(sign / whole)
     }
 
     /// Binary cross-entropy with logits for each clip and class.

@@ -3,8 +3,8 @@
 use timbre_core::text::{count, escape_xml};
 use timbre_inputs::audit::{Audit, Finding, FindingKind};
 
-use super::{co_occurrence, facts, footer};
-use crate::page::{Cell, Page, Section, beside, paragraph, table};
+use super::co_occurrence;
+use crate::page::{Cell, Page, Section, beside, facts, paragraph, table};
 
 /// Findings of a kind that the page lists: with thousands it would be too large to open.
 const LISTED: usize = 1000;
@@ -32,7 +32,7 @@ pub fn check_page(audit: &Audit) -> String {
     };
     let mut sections = vec![Section { id: "findings", title: "Findings".to_owned(), html: summary + &lists(audit) }];
     sections.push(Section { id: "labels", title: "Labels".to_owned(), html: labels(audit) });
-    Page { title: format!("Check of {}", audit.data), lead, sections, footer: footer() }.html()
+    Page { title: format!("Check of {}", audit.data), lead, sections }.html()
 }
 
 /// A table for each kind; what duplicates differ in is in theirs.
@@ -67,11 +67,9 @@ fn labels(audit: &Audit) -> String {
         vec![Cell::text(&labels.classes[class]), Cell::count(own as u64), Cell::number(Some(own as f64 / all))]
     };
     let rows: Vec<Vec<Cell>> = labels.co_occurrence.iter().enumerate().map(row).collect();
-    let text = labels.text();
-    let sentence = text.lines().next().unwrap_or_default().trim_start_matches("labels").trim_start();
     let classes = table("", &[("class", false), ("recordings", true), ("share", true)], &rows);
     beside(
-        &(paragraph(&format!("Labels: {sentence}.")) + &classes),
+        &(paragraph(&format!("Labels: {}.", labels.sentence())) + &classes),
         &co_occurrence(&labels.classes, &labels.co_occurrence),
     )
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use timbre_core::text::{count, escape_xml, thousands};
 use timbre_inputs::audit::LabelBalance;
-use timbre_inputs::data::{About, ClipRecord, DataSet, Description, describe};
+use timbre_inputs::data::{About, ClipRecord, DataSet, Description};
 use timbre_inputs::sound_survey::{Sound, SoundSurvey, clip, spectral_course};
 use timbre_models::classic::eigen::symmetric_eigen;
 use timbre_signal::audio::{Clip, Header, ResampleFilter, resample};
 
-use super::{co_occurrence, facts, footer};
-use crate::page::{Cell, Page, Section, figure, figures, list, paragraph, table};
+use super::co_occurrence;
+use crate::page::{Cell, Page, Section, facts, figure, figures, list, paragraph, table};
 use crate::player::player;
 use crate::plot::clip_view::clip_view;
 use crate::plot::scatter::{Point, PointGroup, scatter};
@@ -34,6 +34,7 @@ const FLOOR_DB: f64 = -100.0;
 pub struct Described<'a> {
     pub set: &'a DataSet,
     pub about: &'a About,
+    pub counts: &'a Description,
     /// The header of each recording; `None` if it cannot be read.
     pub headers: &'a [Option<Header>],
     pub survey: &'a SoundSurvey,
@@ -43,7 +44,8 @@ pub struct Described<'a> {
 
 /// The page as HTML.
 pub fn describe_page(of: &Described) -> String {
-    let counts = describe(of.set);
+    let counts = of.counts;
+    let profiles = standardized(&of.survey.sounds);
     let seconds: f64 = of.headers.iter().flatten().map(|header| header.seconds).sum();
     let title = of.about.title.clone().unwrap_or_else(|| of.set.name.clone());
     let lead = facts(&[
@@ -54,23 +56,24 @@ pub fn describe_page(of: &Described) -> String {
     ]) + &of.warnings.iter().map(|warning| paragraph(warning)).collect::<String>();
     let section = |id: &'static str, title: &str, html: String| Section { id, title: title.to_owned(), html };
     let sections = vec![
-        section("counts", "Recordings", numbers(of, &counts)),
+        section("counts", "Recordings", numbers(of)),
         section("levels", "Durations and levels", durations_and_levels(of)),
         section("spectra", "Mean spectra", mean_spectra(of)),
-        section("examples", "Examples", examples(of)),
+        section("examples", "Examples", examples(of, &profiles)),
         section("labels", "Classes that occur together", together(of.set)),
-        section("map", "Map of the recordings", map(of)),
+        section("map", "Map of the recordings", map(of, &profiles)),
     ];
-    Page { title, lead, sections, footer: footer() }.html()
+    Page { title, lead, sections }.html()
 }
 
-fn numbers(of: &Described, counts: &Description) -> String {
+fn numbers(of: &Described) -> String {
+    let counts = of.counts;
     let mut pairs: Vec<(String, String)> = Vec::new();
     for (word, fact) in [("licence", &of.about.licence), ("from", &of.about.homepage)] {
         pairs.extend(fact.iter().map(|fact| (word.to_owned(), fact.clone())));
     }
     for part in &counts.parts {
-        let word = format!("{:?}", part.subset).to_lowercase();
+        let word = part.subset.name().to_owned();
         pairs.push((word, format!("{} of {}", count(part.recordings, "recording"), count(part.songs, "song"))));
     }
     if counts.by_label_count.len() > 2 {
@@ -240,11 +243,11 @@ fn principal_components(rows: &[Vec<f64>]) -> (Vec<(f64, f64)>, [f64; 2]) {
     (rows.iter().map(|row| (along(row, &first), along(row, &second))).collect(), [share(values[0]), share(values[1])])
 }
 
-fn map(of: &Described) -> String {
+fn map(of: &Described, profiles: &[Vec<f64>]) -> String {
     if of.survey.sounds.len() < 3 {
         return paragraph("There are too few recordings for a map.");
     }
-    let (places, shares) = principal_components(&standardized(&of.survey.sounds));
+    let (places, shares) = principal_components(profiles);
     let mut sizes: Vec<(usize, usize)> =
         by_class(of).iter().enumerate().map(|(label, own)| (own.len(), label)).collect();
     sizes.sort_by_key(|(size, label)| (std::cmp::Reverse(*size), *label));
@@ -279,14 +282,11 @@ fn classes_of(set: &DataSet, record: &ClipRecord) -> String {
 
 fn together(set: &DataSet) -> String {
     let balance = LabelBalance::of(set);
-    let text = balance.text();
-    let sentence = text.lines().next().unwrap_or_default().trim_start_matches("labels").trim_start();
-    paragraph(&format!("Labels: {sentence}.")) + &co_occurrence(&balance.classes, &balance.co_occurrence)
+    paragraph(&format!("Labels: {}.", balance.sentence())) + &co_occurrence(&balance.classes, &balance.co_occurrence)
 }
 
 /// Of each class the recording whose profile is nearest to the mean of the class; recordings of no other class come first.
-fn typical(of: &Described) -> Vec<(usize, usize)> {
-    let rows = standardized(&of.survey.sounds);
+fn typical(of: &Described, rows: &[Vec<f64>]) -> Vec<(usize, usize)> {
     let example = |label: usize| {
         let has = |sound: &Sound, alone: bool| {
             let labels = &of.set.records[sound.record].labels;
@@ -303,12 +303,14 @@ fn typical(of: &Described) -> Vec<(usize, usize)> {
     (0..of.set.classes.len()).filter_map(|label| Some((label, of.survey.sounds[example(label)?].record))).collect()
 }
 
-fn examples(of: &Described) -> String {
-    let typical = typical(of);
+fn examples(of: &Described, profiles: &[Vec<f64>]) -> String {
+    let typical = typical(of, profiles);
     let (mut left, mut items, mut shown) = (BUDGET, Vec::new(), 0);
     for &(label, record) in typical.iter().take(EXAMPLES) {
+        let Some(header) = of.headers[record].as_ref() else { continue };
         let record = &of.set.records[record];
-        let Some(item) = example(of.set.classes.name(label), record).filter(|item| item.len() <= left) else {
+        let Some(item) = example(of.set.classes.name(label), record, header.seconds).filter(|item| item.len() <= left)
+        else {
             continue;
         };
         left -= item.len();
@@ -324,8 +326,8 @@ fn examples(of: &Described) -> String {
     paragraph(intro) + &figures(&items) + &missing
 }
 
-fn example(class: &str, record: &ClipRecord) -> Option<String> {
-    let mut sound: Clip = clip(record).ok()?;
+fn example(class: &str, record: &ClipRecord, seconds: f64) -> Option<String> {
+    let mut sound: Clip = clip(record, seconds).ok()?;
     let whole = sound.samples.len();
     sound.samples.truncate((EXAMPLE_SECONDS * f64::from(sound.sample_rate)) as usize);
     let course = spectral_course(&sound).ok()?;

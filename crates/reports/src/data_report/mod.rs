@@ -1,7 +1,5 @@
 //! Builds the pages about a data set: what a check found, and the description. A page is one file that loads nothing.
 
-use timbre_core::text::escape_xml;
-
 use crate::page::{figure, paragraph};
 use crate::plot::{ConfusionMatrix, confusion};
 
@@ -31,13 +29,4 @@ fn co_occurrence(classes: &[String], counts: &[Vec<usize>]) -> String {
         &drawing.in_page(),
         "On the diagonal the recordings of a class. A stronger colour is a larger share of the row.",
     )
-}
-
-pub(crate) fn facts(facts: &[String]) -> String {
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
-    format!("<ul class=\"facts\">{facts}</ul>\n")
-}
-
-pub(crate) fn footer() -> String {
-    format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION")))
 }

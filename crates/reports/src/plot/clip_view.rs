@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use timbre_inputs::sound_survey::SpectralCourse;
-use timbre_signal::audio::Clip;
+use timbre_signal::{audio::Clip, dsp::level};
 
 use super::augmentation_preview::outline;
 use super::axis::AxisLayout;
@@ -65,7 +65,7 @@ pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse) -> Dra
             "<text class=\"ink middle small\" x=\"11\" y=\"{middle}\" transform=\"rotate(-90 11 {middle})\">{label}</text>\n"
         ));
     };
-    let peak = clip.samples.iter().fold(1e-6f32, |most, sample| most.max(sample.abs()));
+    let peak = level::peak(&clip.samples).max(1e-6);
     let amplitude = f64::from(peak);
     let wave = AxisLayout::new(Scale::Linear, [-amplitude, amplitude].into_iter(), (TOP + WAVE, TOP), 4, false);
     ruler(&wave, "amplitude", (TOP, TOP + WAVE));

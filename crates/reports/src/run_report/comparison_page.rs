@@ -4,7 +4,7 @@ use super::comparison_figures::{against, drawn, paired, title};
 use super::conclusion::baseline_label;
 use super::figures::Figure;
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
-use crate::page::{Cell, Heading, Page, Section, figures, list, paragraph, table};
+use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
 use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 
@@ -19,12 +19,7 @@ pub fn comparison_page(comparison: &Comparison) -> String {
     }
     sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(comparison) });
     sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(comparison) });
-    let page = Page {
-        title: title(comparison),
-        lead: lead(comparison),
-        sections,
-        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
-    };
+    let page = Page { title: title(comparison), lead: lead(comparison), sections };
     page.html()
 }
 
@@ -66,10 +61,10 @@ fn lead(comparison: &Comparison) -> String {
         ),
         format!("p corrected for {} (Holm)", count(comparison.tests, "test")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    let facts = page::facts(&facts);
     let notes: String =
         comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
-    format!("<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
+    format!("{facts}<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
 }
 
 /// One panel per metric.

@@ -45,20 +45,17 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     if hardest.is_empty() {
         return HardestClips { html: paragraph("Every recording was classified correctly."), playable: 0, missing: 0 };
     }
-    let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
     let (mut left, mut playable, mut missing, mut items) = (budget, 0, 0, String::new());
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
-        let found = find(&scored.split.clips[clip].path).and_then(|(path, part)| excerpt(&path, part.as_ref(), &spec));
-        if let Some(excerpt) = found {
-            let parts = embedded(&excerpt, spec.crop, &summary(run, scored, clip));
-            if parts.len() <= left {
+        match media_of(run, &scored.split.clips[clip].path, find, &summary(run, scored, clip)) {
+            Some(parts) if parts.len() <= left => {
                 left -= parts.len();
                 playable += 1;
                 media = parts;
             }
-        } else {
-            missing += 1;
+            Some(_) => {}
+            None => missing += 1,
         }
         items += &format!("<li>{media}{}</li>\n", description(run, scored, clip));
     }
@@ -76,7 +73,7 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{more}"), playable, missing }
 }
 
-/// The most characters of images and audio of a page.
+/// The maximum number of characters of images and audio of a page.
 pub const MAX_MEDIA: usize = 2_500_000;
 
 /// The image and player of what the models were given of a recording; None if it cannot be found or read.

@@ -26,7 +26,7 @@ mod threshold_section;
 mod configuration;
 mod conclusion;
 
-use crate::page::{Page, Section, paragraph};
+use crate::page::{self, Page, Section, paragraph};
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use hardest_clips::HardestClips;
@@ -56,7 +56,7 @@ pub struct Report {
 }
 
 /// How much is shown, from most to least: models in detail, and characters of images and audio.
-const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000), (0, 0)];
+const LEVELS: [(usize, usize); 4] = [(6, MAX_MEDIA), (3, 1_500_000), (1, 500_000), (0, 0)];
 
 /// Builds the report of a run. `find` locates recordings. With hundreds of classes less is shown, so that the page stays below
 /// [`LARGEST`].
@@ -107,12 +107,7 @@ fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, mo
         title: "Environment".to_owned(),
         html: configuration::environment(run),
     });
-    let page = Page {
-        title: run.record.experiment.clone(),
-        lead: lead(run, conclusion),
-        sections,
-        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
-    };
+    let page = Page { title: run.record.experiment.clone(), lead: lead(run, conclusion), sections };
     Report {
         html: page.html(),
         markdown: markdown::markdown(run, conclusion, shown.first().map(|(_, scored)| scored)),
@@ -149,7 +144,7 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
         format!("signature {}", &record.signature[..8]),
         format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    let facts = page::facts(&facts);
     let class = match conclusion.kind {
         ConclusionKind::Better => "better",
         ConclusionKind::NotBetter => "worse",
@@ -161,7 +156,7 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
         format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
     });
     format!(
-        "{description}{warning}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
+        "{description}{warning}{facts}<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
         escape_xml(&conclusion.headline),
         paragraph(&conclusion.sentence)
     )

@@ -5,7 +5,6 @@ use super::figures::Figure;
 use super::report_data::{RankedModel, ReportData, mean};
 use crate::page::{self, Cell, Heading, folded, paragraph, table};
 use crate::plot::{self, Interval};
-use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::{
     run_dir::ResultRow,
@@ -103,21 +102,15 @@ fn heat_table(run: &ReportData) -> String {
     let grid = &run.grid;
     let means: Vec<Vec<f64>> =
         grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
-    let known = || means.iter().flatten().copied().filter(|value| !value.is_nan());
-    let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let range = page::range(means.iter().flatten().copied().filter(|value| !value.is_nan()));
     let best = run.ranked.first();
     let is_best = |feature: &str, model: &str| best.is_some_and(|own| own.features == feature && own.model == model);
     let heat = |value: f64, values: &[f64], is_best: bool| {
         if value.is_nan() {
             return Cell::number(None);
         }
-        let share = if high > low { (value - low) / (high - low) } else { 1.0 };
-        Cell {
-            html: escape_xml(&cell(values)),
-            class: if is_best { "heat best" } else { "heat" },
-            style: format!("--v:{share:.3}"),
-            sort: Some(value),
-        }
+        let heated = Cell { sort: Some(value), ..Cell::text(&cell(values)) }.heated(value, range);
+        if is_best { Cell { class: "heat best", ..heated } } else { heated }
     };
     let mut headings: Vec<Heading> = vec![("features", false)];
     headings.extend(grid.models.iter().map(|model| (model.as_str(), true)));

@@ -58,12 +58,17 @@ impl AcousticFingerprint {
     /// The share of equal bits where this fingerprint, moved by `offset` steps, overlaps another one, and the number of steps
     /// in which both have bits: step `n` of this one is compared with step `n + offset` of the other.
     pub fn similarity(&self, other: &AcousticFingerprint, offset: isize) -> (f64, usize) {
-        let first = offset.min(0).unsigned_abs();
-        let (own, others) = (self.steps.iter().skip(first), other.steps.iter().skip(offset.max(0) as usize));
-        let both = own.zip(others).filter_map(|(a, b)| Some((*a)? ^ (*b)?));
-        let (different, steps) = both.fold((0, 0), |(bits, n), x| (bits + x.count_ones() as usize, n + 1));
+        let own = self.steps.get(offset.min(0).unsigned_abs()..).unwrap_or_default();
+        let others = other.steps.get(offset.max(0) as usize..).unwrap_or_default();
+        let (different, steps) = different_bits(own, others);
         if steps == 0 { (0.0, 0) } else { (1.0 - different as f64 / (32 * steps) as f64, steps) }
     }
+}
+
+/// How many bits differ in the steps that have bits on both sides, and the number of these steps.
+pub fn different_bits(one: &[Option<u32>], other: &[Option<u32>]) -> (usize, usize) {
+    let both = one.iter().zip(other).filter_map(|(a, b)| Some((*a)? ^ (*b)?));
+    both.fold((0, 0), |(bits, n), x| (bits + x.count_ones() as usize, n + 1))
 }
 
 /// Computes a fingerprint from blocks of samples.

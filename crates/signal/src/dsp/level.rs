@@ -77,6 +77,11 @@ pub fn scale(samples: &mut [f32], factor: f32) {
     samples.iter_mut().for_each(|sample| *sample *= factor);
 }
 
+/// An amplitude in decibels of full scale.
+pub fn decibels(amplitude: f64) -> f64 {
+    20.0 * amplitude.log10()
+}
+
 /// The amplitude factor of a level in decibels.
 pub fn db_to_amplitude(db: f64) -> f64 {
     libm::pow(10.0, db / 20.0)

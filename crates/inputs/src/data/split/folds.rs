@@ -33,7 +33,7 @@ pub(super) fn cross_validation(
         _ => None,
     };
     let takes_part = |record: &ClipRecord| official.is_some() || record.subset == Subset::Training;
-    let mut songs = songs_of(records, n_classes, takes_part)?;
+    let mut songs = songs_of(records, n_classes, |record| &record.group, takes_part)?;
     let fold_of: Vec<usize> = match (&official, spec.folds) {
         (Some(names), _) => {
             // A song in several folds is found by the check that follows every split.

@@ -1,0 +1,156 @@
+//! The score grid, and aligned text for a terminal.
+
+use anyhow::Result;
+use polars_core::prelude::{Column, DataFrame};
+
+use super::frame;
+use crate::run_dir::{ResultRow, reported_split};
+use timbre_core::text::one_line;
+use timbre_evaluation::metrics::replicates;
+
+/// The headline metric by feature (rows) and model (columns): `grid.csv`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreGrid {
+    pub metric: String,
+    pub split: String,
+    pub features: Vec<String>,
+    pub models: Vec<String>,
+    /// `cells[feature][model]`: one value per seed.
+    pub cells: Vec<Vec<Vec<f64>>>,
+    /// Name and values (one per seed) of each trivial baseline.
+    pub baselines: Vec<(String, Vec<f64>)>,
+}
+
+impl ScoreGrid {
+    /// Rows and columns are in the order of first appearance. The split is the test split if there is one.
+    pub fn new(rows: &[ResultRow], metric: &str) -> ScoreGrid {
+        let split = reported_split(rows.iter().map(|row| row.split.as_str()));
+        let mut grid = ScoreGrid {
+            metric: metric.to_owned(),
+            split: split.to_owned(),
+            features: Vec::new(),
+            models: Vec::new(),
+            cells: Vec::new(),
+            baselines: Vec::new(),
+        };
+        let shown = || rows.iter().filter(|r| r.split == split);
+        for row in shown().filter(|r| !r.is_baseline()) {
+            index_of(&mut grid.features, &row.trial.features);
+            index_of(&mut grid.models, &row.trial.model);
+        }
+        grid.cells = vec![vec![Vec::new(); grid.models.len()]; grid.features.len()];
+        for row in shown() {
+            let Some(&value) = row.metrics.get(metric) else { continue };
+            if row.is_baseline() {
+                match grid.baselines.iter_mut().find(|(name, _)| *name == row.trial.model) {
+                    Some((_, values)) => values.push(value),
+                    None => grid.baselines.push((row.trial.model.clone(), vec![value])),
+                }
+            } else {
+                let (f, m) =
+                    (index_of(&mut grid.features, &row.trial.features), index_of(&mut grid.models, &row.trial.model));
+                grid.cells[f][m].push(value);
+            }
+        }
+        grid
+    }
+
+    pub fn frame(&self) -> Result<DataFrame> {
+        let mut columns = vec![Column::new("features".into(), self.features.clone())];
+        for (m, model) in self.models.iter().enumerate() {
+            let texts: Vec<String> = self.cells.iter().map(|row| cell(&row[m])).collect();
+            columns.push(Column::new(model.as_str().into(), texts));
+        }
+        frame(self.features.len(), columns)
+    }
+
+    /// The grid for a terminal, with the trivial baselines below.
+    pub fn text(&self) -> String {
+        let corner = format!("{} ({})", self.metric, self.split);
+        let mut lines: Vec<Vec<String>> = vec![std::iter::once(corner).chain(self.models.iter().cloned()).collect()];
+        for (feature, row) in self.features.iter().zip(&self.cells) {
+            lines.push(std::iter::once(feature.clone()).chain(row.iter().map(|values| cell(values))).collect());
+        }
+        let mut text = aligned(&lines, 1);
+        for (name, values) in &self.baselines {
+            text += &format!("baseline {name}: {}\n", cell(values));
+        }
+        text
+    }
+}
+
+/// Aligns cells in columns with a rule under the first line: the first `words` columns to the left, the others to the right.
+pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
+    let lines: Vec<Vec<String>> = lines.iter().map(|line| line.iter().map(|cell| one_line(cell)).collect()).collect();
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        let pad = |(c, (word, &w)): (usize, (&String, &usize))| {
+            if c < words { format!("{word:<w$}") } else { format!("{word:>w$}") }
+        };
+        text += line.iter().zip(&widths).enumerate().map(pad).collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+        if i == 0 {
+            text += &"─".repeat(widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The index of a name, which is added if it is new.
+fn index_of(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|n| n == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+/// `0.712`; `0.712 ± 0.013` (sample standard deviation) over several seeds; `–` without a value.
+pub fn cell(values: &[f64]) -> String {
+    match (replicates::mean(values), replicates::deviation(values)) {
+        (None, _) => "–".to_owned(),
+        (Some(mean), None) => format!("{mean:.3}"),
+        (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_dir::Trial;
+    use crate::tables::write_csv;
+
+    fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
+        ResultRow {
+            trial: Trial { features: features.into(), model: model.into(), seed },
+            split: "test".into(),
+            n: 10,
+            metrics: [("accuracy".to_owned(), accuracy)].into(),
+        }
+    }
+
+    #[test]
+    fn the_grid_keeps_the_order_of_features_and_models() {
+        let rows = [
+            row("raw", "knn", 1, 0.125),
+            row("raw", "average", 1, 0.25),
+            row("mel", "knn", 1, 0.5),
+            row("-", "commonest_class", 1, 0.1),
+        ];
+        let grid = ScoreGrid::new(&rows, "accuracy");
+        let mut csv = Vec::new();
+        write_csv(grid.frame().unwrap(), &mut csv).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap(), "features,knn,average\nraw,0.125,0.250\nmel,0.500,–\n");
+        assert!(grid.text().ends_with("baseline commonest_class: 0.100\n"), "{}", grid.text());
+    }
+
+    #[test]
+    fn several_seeds_give_a_mean_and_a_standard_deviation() {
+        assert_eq!(cell(&[0.5, 0.7]), "0.600 ± 0.141");
+        assert_eq!(cell(&[0.5]), "0.500");
+        assert_eq!(cell(&[]), "–");
+    }
+}
