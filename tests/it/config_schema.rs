@@ -1,19 +1,33 @@
-//! The published JSON schema equals the one of the program.
+//! The published JSON schema and the page of the kinds of data sets equal those of the program.
 
 use crate::config_project::repository;
-use timbre_experiment::schema;
+use timbre_experiment::{reference::data_kinds_page, schema};
+use timbre_inputs::data::DataSpec;
 
 #[test]
 fn the_schema_in_docs_is_up_to_date() {
-    let path = repository().join("docs/experiment.schema.json");
-    let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    is_up_to_date("docs/experiment.schema.json", &(serde_json::to_string_pretty(&schema()).unwrap() + "\n"));
+}
+
+#[test]
+fn the_page_of_data_kinds_is_up_to_date_and_has_every_kind() {
+    let page = data_kinds_page();
+    is_up_to_date("docs/data-kinds.md", &page);
+    for kind in DataSpec::KINDS {
+        assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
+    }
+}
+
+/// Compares a generated file with the repository, or writes it under TIMBRE_BLESS.
+fn is_up_to_date(name: &str, text: &str) {
+    let path = repository().join(name);
     if std::env::var_os("TIMBRE_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, text).unwrap();
     }
     assert!(
         std::fs::read_to_string(&path).unwrap_or_default() == text,
-        "docs/experiment.schema.json is stale: TIMBRE_BLESS=1 cargo test --release --test config_schema"
+        "{name} is stale: TIMBRE_BLESS=1 cargo nextest run --release -E 'test(config_schema)'"
     );
 }
 

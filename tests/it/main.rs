@@ -24,6 +24,7 @@ mod config_schema;
 mod data_check;
 mod data_describe;
 mod data_folder;
+mod data_get;
 mod data_irmas;
 mod data_manifest;
 mod data_published;

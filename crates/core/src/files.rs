@@ -153,6 +153,11 @@ impl FileStamp {
         })
     }
 
+    /// When it was last written, in nanoseconds since 1970.
+    pub fn modified(&self) -> i64 {
+        self.modified
+    }
+
     pub fn size(&self) -> u64 {
         self.size
     }

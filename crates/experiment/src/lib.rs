@@ -108,7 +108,7 @@ impl Experiment {
 
     /// Everything that can change a result, as JSON with sorted keys. Equal work gives equal bytes, for the signature of a run.
     ///
-    /// Omitted: `name`, `description`, `max_unusable`, `save_models`, and the location of the data (`use`, `root`, `corrections`, `about`), since
+    /// Omitted: `name`, `description`, `max_unusable`, `save_models`, and the location of the data (`use`, `root`, `corrections`, `about`, SoundFonts), since
     /// the signature covers the recordings themselves. Features and models are lists of `[name, spec]`, because their order is
     /// the order of the rows in every table.
     pub fn canonical_json(&self) -> String {
@@ -138,7 +138,7 @@ impl Experiment {
 /// Removes the location of a data set, and of its sets if it is several.
 fn without_location(data: &mut Value) {
     let Some(data) = data.as_object_mut() else { return };
-    ["use", "root", "corrections", "about"].iter().for_each(|key| {
+    ["use", "root", "corrections", "about", "soundfont", "test_soundfont"].iter().for_each(|key| {
         data.remove(*key);
     });
     data.get_mut("sets").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_location);

@@ -139,6 +139,53 @@ pub fn show(path: &str) -> Result<String, UserError> {
     Ok(text)
 }
 
+/// `docs/data-kinds.md`: every kind of data set with its keys, and the sets of that kind that are built in.
+pub fn data_kinds_page() -> String {
+    let kinds = schema::kinds(&strict()["$defs"]["DataSpec"]).unwrap_or_default();
+    let keys_of = |table| schema::properties(strict(), table);
+    let is_common = |key: &str| kinds.iter().all(|(_, table)| keys_of(table).contains_key(key));
+    let mut page = "# Kinds of data sets\n\n\
+        Written by a test from the specs of the kinds. [data/README.md](../data/README.md) explains how to describe a set.\n"
+        .to_owned();
+    let row = |key: &str, own: &Json, default: Option<&Json>| {
+        let resolved = schema::resolve(strict(), own);
+        let about = own["description"].as_str().or(resolved["description"].as_str()).unwrap_or_default();
+        let default = default.and_then(toml_value).map_or_else(String::new, |value| format!("`{value}`"));
+        let cells = [format!("`{key}`"), describe(strict(), own), default, about.to_owned()];
+        format!("| {} |\n", cells.map(|cell| cell.replace('\n', " ").replace('|', "\\|")).join(" | "))
+    };
+    let head = "| key | value | default | meaning |\n|---|---|---|---|\n";
+    let Some((first, table)) = kinds.first() else { return page };
+    page += &format!("\n## Keys of every kind\n\n{head}");
+    let defaults = defaults_of_kind("data", first);
+    for (key, own) in keys_of(table).into_iter().filter(|(key, _)| is_common(key) && *key != "kind") {
+        page += &row(key, own, defaults.get(key).or(own.get("default")));
+    }
+    let mut built_in: Vec<(&str, toml::Table)> = Vec::new();
+    for (name, text) in built_in::DATA_SETS {
+        built_in.extend(text.parse().ok().map(|table| (*name, table)));
+    }
+    for (kind, table) in &kinds {
+        page += &format!("\n## `{kind}`\n\n{}\n", table["description"].as_str().unwrap_or_default().replace('\n', " "));
+        let sets = built_in.iter().filter(|(_, set)| set.get("kind").and_then(toml::Value::as_str) == Some(kind));
+        for (place, (name, set)) in sets.enumerate() {
+            let fact = |key: &str| set.get("about").and_then(|about| about.get(key)?.as_str());
+            let facts = [fact("title"), fact("size"), fact("licence").map(|licence| licence.trim_end_matches('.'))];
+            let facts: Vec<&str> = facts.into_iter().flatten().collect();
+            let page_of = fact("homepage").map_or_else(String::new, |page| format!(" [Page]({page})."));
+            let gap = if place == 0 { "\n" } else { "" };
+            page += &format!("{gap}- **`{name}`**: {}.{page_of}\n", facts.join("; "));
+        }
+        let defaults = defaults_of_kind("data", kind);
+        let own = keys_of(table).into_iter().filter(|(key, _)| !is_common(key));
+        let rows: String = own.map(|(key, own)| row(key, own, defaults.get(key).or(own.get("default")))).collect();
+        if !rows.is_empty() {
+            page += &format!("\n{head}{rows}");
+        }
+    }
+    page
+}
+
 /// The keys of a kind with their default values. A kind with a key that has no default has none here.
 fn defaults_of_kind(section: &str, kind: &str) -> Json {
     let keys = json!({ "kind": kind });

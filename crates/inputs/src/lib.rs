@@ -1,6 +1,7 @@
 //! Inputs of models: recordings become feature matrices, feature sets and training examples.
 
 pub mod data;
+pub mod download;
 pub mod features;
 pub mod augment;
 pub mod dataset;

@@ -12,17 +12,24 @@ use super::{ExperimentArgs, ThreadArgs};
 pub enum DataCommand {
     /// List the data sets described in `data`, and whether their recordings are on disk.
     List,
-    /// Generate a synthetic data set as WAV files.
+    /// Generate a data set as WAV files: `demo`, or one of kind `rendered` or `combined`.
+    ///
+    /// Experiments generate these sets on first use in the cache; this writes them where other programs can read them.
     Make {
-        /// The data set: `demo`.
+        /// The data set.
         name: String,
         /// Output folder, which must not exist yet.
         #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         out: Option<PathBuf>,
-        /// Number of training clips in each of the eleven classes.
+        /// Number of training clips in each of the eleven classes of `demo` or `rendered`.
         #[arg(long, value_name = "N")]
         clips_per_class: Option<usize>,
     },
+    /// Download a published data set, verify and unpack it, and check its recordings.
+    ///
+    /// Tells licence and size first, and asks. `curl` downloads; the same command continues an interrupted download. Compares the files with the checksums of their
+    /// publisher. The folder of the set appears when everything is in it.
+    Get(GetArgs),
     /// Read every recording of a data set; list unusable and duplicate recordings, and what else may be wrong.
     ///
     /// Lists unusable, quiet, clipped and short recordings; files with the same bytes, the same samples or the same sound, and whether
@@ -71,6 +78,23 @@ pub enum DataCommand {
         #[command(flatten)]
         pool: ThreadArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    pub name: String,
+    /// Take the files from this folder instead of downloading them. They stay there.
+    #[arg(long, value_name = "DIR", value_parser = PathFromHere, conflicts_with = "url")]
+    pub from: Option<PathBuf>,
+    /// Download the files from below this address, such as that of a mirror.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Do not ask for confirmation. Required without a terminal.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Do not read the recordings afterwards.
+    #[arg(long)]
+    pub no_check: bool,
 }
 
 #[derive(Debug, Args)]

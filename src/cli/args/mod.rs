@@ -15,7 +15,7 @@ mod inference;
 mod runs;
 
 pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs};
-pub use data::{AugmentPreviewArgs, CacheCommand, Chosen, DataCommand, LabelStudioCommand, SuspectsArgs};
+pub use data::{AugmentPreviewArgs, CacheCommand, Chosen, DataCommand, GetArgs, LabelStudioCommand, SuspectsArgs};
 pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};

@@ -44,10 +44,14 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// The demo sets generated in the cache.
+/// The sets generated in the cache.
 fn generated_sets(home: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
-    let made = |e: &std::fs::DirEntry| e.path().is_dir() && e.file_name().to_string_lossy().starts_with("demo-");
+    let kinds = ["demo-", "rendered-", "combined-"];
+    let made = |e: &std::fs::DirEntry| {
+        let name = e.file_name().to_string_lossy().into_owned();
+        e.path().is_dir() && kinds.iter().any(|kind| name.starts_with(kind))
+    };
     let mut sets: Vec<PathBuf> = entries.filter(made).map(|e| e.path()).collect();
     sets.sort();
     sets

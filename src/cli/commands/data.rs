@@ -1,4 +1,4 @@
-//! `timbre data`: list, check and describe data sets; generate the demo set.
+//! `timbre data`: list, check and describe data sets; generate those that can be generated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::{ExitStatus, print, print_data, settings, start_threads};
 use crate::cli::args::{DataCommand, GlobalArgs};
-use crate::execution::run::prepare::make_demo;
+use crate::execution::run::prepare::generate;
 use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::audit::{FindingKind, LabelBalance, audit};
-use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
+use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, generated};
 use timbre_inputs::sound_survey;
 use timbre_reports::data_report::{self, Described};
 use timbre_runs::tables::aligned;
@@ -22,6 +22,7 @@ pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     match command {
         DataCommand::List => list(common),
         DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
+        DataCommand::Get(asked) => super::get::get(common, &asked),
         DataCommand::Check { name, json, html, deny, pool } => {
             start_threads(&pool)?;
             check(common, &name, json, html.as_deref(), &deny)
@@ -33,13 +34,13 @@ pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     }
 }
 
-fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
+pub(super) fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
     timbre_experiment::data_set(Path::new("."), name, &common.set)
 }
 
 fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
     let (spec, settings) = (spec(common, name)?, settings(common, false));
-    make_demo(&spec, &settings)?;
+    generate(&spec, &settings)?;
     spec.load(&settings.data_dirs())
 }
 
@@ -84,14 +85,15 @@ pub(super) fn data_set_statuses(common: &GlobalArgs) -> Vec<DataSetStatus> {
             }
         };
         let kind = spec.as_kind();
-        let here = match kind.generator() {
-            Some(demo) if demo.common.root.is_none() => Availability::Generated,
-            _ => match spec.load(&settings(common, false).data_dirs()) {
-                Ok(set) => Availability::Recordings(set.records.len()),
-                Err(error) if error.is::<MissingData>() => Availability::Missing,
-                Err(error) => Availability::Faulty(format!("{error:#}")),
-            },
+        let dirs = settings(common, false).data_dirs();
+        let found = match kind.generator() {
+            Some(set) if !set.has_root() => generated::cache_folder(set, &dirs).map(|_| Availability::Generated),
+            _ => spec.load(&dirs).map(|set| Availability::Recordings(set.records.len())),
         };
+        let here = found.unwrap_or_else(|error| match error.is::<MissingData>() {
+            true => Availability::Missing,
+            false => Availability::Faulty(format!("{error:#}")),
+        });
         let title = kind.common_keys().about.title.clone().unwrap_or_default();
         DataSetStatus { name, kind: spec.kind(), title, here, errors: None }
     };
@@ -116,36 +118,48 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
 }
 
 fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
-    let spec = spec(common, name)?;
-    let Some(mut made) = spec.as_kind().generator().cloned() else {
+    let clips = clips_per_class.map(|clips| format!("data.clips_per_class={clips}"));
+    let changes: Vec<String> = common.set.iter().cloned().chain(clips).collect();
+    let spec = timbre_experiment::data_set(Path::new("."), name, &changes)?;
+    let Some(set) = spec.as_kind().generator() else {
         bail!(UserError::usage(format!(
-            "`{name}` cannot be generated, only `demo` can: `timbre data describe {name}` shows where to get it"
+            "`{name}` cannot be generated: `timbre data describe {name}` shows where to get it"
         )));
     };
-    if let Some(clips) = clips_per_class {
-        made.clips_per_class = clips;
-    }
     let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
     let settings = settings(common, false);
-    let progress = settings.printer.start("recordings", made.recordings());
-    let summary = demo::write(&made, &out, &|| {
+    let dirs = settings.data_dirs();
+    let recordings = set.planned_seconds(&dirs).map_err(data::unless_missing)?.len();
+    let progress = settings.printer.start("recordings", recordings);
+    let summary = generated::write(set, &dirs, &out, &|| {
         progress.step();
         Ok(())
     })?;
     progress.finish();
+    let validation = match summary.validation_recordings {
+        0 => String::new(),
+        recordings => format!(", {recordings} validation recordings"),
+    };
     print(&format!(
-        "{}: {} training clips, {} test recordings\n",
+        "{}: {} training clips{validation}, {} test recordings\n",
         out.display(),
         summary.training_clips,
         summary.testing_recordings
     ))?;
+    let data = if name == "demo" { String::new() } else { format!(" --data {name}") };
     settings
         .printer
-        .message(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
+        .message(&format!("Next: timbre run simple_models{data} --set data.root={}", out.canonicalize()?.display()));
     Ok(ExitStatus::Done)
 }
 
-fn check(common: &GlobalArgs, name: &str, json: bool, html: Option<&Path>, deny: &[String]) -> Result<ExitStatus> {
+pub(super) fn check(
+    common: &GlobalArgs,
+    name: &str,
+    json: bool,
+    html: Option<&Path>,
+    deny: &[String],
+) -> Result<ExitStatus> {
     // A misspelt kind is an error before every recording is decoded.
     let denied = FindingKind::named(deny.iter().map(String::as_str))?;
     let published = spec(common, name)?.as_kind().common_keys().published_counts();

@@ -1,13 +1,12 @@
 //! `timbre rm` and `timbre gc`: list what will be removed, ask, then remove.
 
-use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cache::size;
-use super::{ExitStatus, print};
+use super::{ExitStatus, answered_yes, print};
 use crate::cli::args::{ConfirmArgs, GcArgs, GlobalArgs, RmArgs};
 use timbre_core::{
     error::UserError,
@@ -136,16 +135,9 @@ fn is_confirmed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result
     if asking.yes {
         return Ok(true);
     }
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        bail!(UserError::usage(format!(
-            "would remove {what}, but there is no terminal to ask for confirmation: pass --yes, or --dry-run"
-        )));
-    }
-    eprint!("Remove {what}? [y/N] ");
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
-    let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    let agreed = answered_yes(&format!("Remove {what}?"), || {
+        format!("would remove {what}, but there is no terminal to ask for confirmation: pass --yes, or --dry-run")
+    })?;
     if !agreed {
         eprint_line("Nothing was removed.");
     }

@@ -2,7 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. The exit code tells scripts how the command ended.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ mod diff;
 mod doctor;
 mod evaluate;
 mod export;
+mod get;
 mod grid;
 mod housekeeping;
 mod latest;
@@ -241,6 +242,16 @@ fn open(common: &GlobalArgs, run: &str, device: DeviceChoice) -> Result<Predicto
         Printer::new(common.quiet).message(&chosen.message);
     }
     Predictor::open_on(&common.runs, run, &chosen.device)
+}
+
+/// Asks a question on the terminal. Without one, it is an error with this sentence.
+fn answered_yes(question: &str, without_terminal: impl FnOnce() -> String) -> Result<bool> {
+    let stdin = std::io::stdin();
+    ensure!(stdin.is_terminal(), UserError::usage(without_terminal()));
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// The first signal stops the work at a point from which it can be resumed; the second ends the program at once.

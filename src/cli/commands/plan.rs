@@ -53,7 +53,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     let inspection = dataset.inspect(experiment)?;
     let ended = if inspection.failures.is_empty() { ExitStatus::Done } else { ExitStatus::Failed };
     // It depends on the contents of the recordings.
-    let signature = (!dataset.is_planned).then(|| dataset.signature(experiment));
+    let signature = dataset.planned.is_none().then(|| dataset.signature(experiment));
     if as_json {
         let failures = inspection.failures.iter().map(|(trial, why)| (trial.to_string(), json!(why)));
         let plan = json!({
@@ -61,7 +61,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
             "experiment": experiment.name,
             "signature": signature,
             "data": dataset.set.name,
-            "to_generate": if dataset.is_planned { dataset.set.records.len() } else { 0 },
+            "to_generate": if dataset.planned.is_some() { dataset.set.records.len() } else { 0 },
             "classes": dataset.set.classes,
             "clips": clips,
             "cache": { "hits": hits, "misses": misses },
@@ -76,7 +76,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
         0 => format!("`{}` is valid. A run would:\n", experiment.name),
         n => format!("`{}` has errors: {} would fail. A run would:\n", experiment.name, count(n, "model")),
     };
-    if dataset.is_planned {
+    if dataset.planned.is_some() {
         let recordings = count(dataset.set.records.len(), "recording");
         text += &format!("  generate {recordings} of `{}`, which are not there yet\n", dataset.set.name);
     }

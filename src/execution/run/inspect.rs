@@ -70,7 +70,7 @@ impl PreparedDataset {
     pub fn inspect(&self, experiment: &Experiment) -> Result<Inspection> {
         match self.inspect_readable(experiment) {
             // Every recording may be unusable then, and the extraction says why.
-            Err(_) if self.lengths(experiment).is_empty() => {
+            Err(_) if self.lengths().is_empty() => {
                 let name = &self.set.name;
                 let warning =
                     format!("no recording of `{name}` has a readable header: `timbre data check {name}` says why");
@@ -252,7 +252,7 @@ impl PreparedDataset {
         let audio = &experiment.audio;
         let mut warnings = Vec::new();
         let mut shorter_than = |seconds: f64, what: String| {
-            let lengths = self.lengths(experiment);
+            let lengths = self.lengths();
             let short: Vec<(f64, usize)> = clips
                 .iter()
                 .filter_map(|&i| Some((lengths.get(&i)?.seconds, i)))
@@ -334,7 +334,7 @@ impl PreparedDataset {
             rows
         };
         let rows: BTreeSet<usize> = splits.values().flat_map(whole).collect();
-        let lengths = self.lengths(experiment);
+        let lengths = self.lengths();
         let exact =
             |&row: &usize| lengths.get(&clips[row]).filter(|own| own.is_exact).map(|own| (own.seconds, clips[row]));
         let mut known: Vec<(f64, usize)> = rows.iter().filter_map(exact).collect();
@@ -362,10 +362,9 @@ impl PreparedDataset {
     }
 
     /// The length of every recording with a readable header.
-    fn lengths(&self, experiment: &Experiment) -> &HashMap<usize, Length> {
+    fn lengths(&self) -> &HashMap<usize, Length> {
         self.lengths.get_or_init(|| {
-            if let Some(demo) = experiment.data.as_kind().generator().filter(|_| self.is_planned) {
-                let seconds = demo.planned_seconds();
+            if let Some(seconds) = &self.planned {
                 let length =
                     |&i: &usize| Some((i, Length { seconds: *seconds.get(&self.set.records[i].id)?, is_exact: true }));
                 return self.eligible.iter().filter_map(length).collect();

@@ -17,9 +17,10 @@ use timbre_core::{
     seed::Seed,
 };
 use timbre_experiment::Experiment;
+use timbre_inputs::data::generated;
 use timbre_inputs::data::several::{SET_TAG, exclude_missing_classes};
 use timbre_inputs::data::split::{self, DividedSong, SplitSpec, Splits};
-use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset};
+use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset, unless_missing};
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
 use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, content_of};
 use timbre_inputs::features::cache::{Hash, hex};
@@ -37,8 +38,8 @@ pub struct PreparedDataset {
     pub(super) left_out: Vec<usize>,
     /// Whether it is several sets as one.
     is_several: bool,
-    /// Whether the set is still to be generated: its recordings have names, but no contents.
-    pub is_planned: bool,
+    /// The lengths in seconds of the recordings, by their ids, if the set is still to be generated.
+    pub planned: Option<HashMap<String, f64>>,
     pub data_hash: String,
     /// The run whose models are evaluated.
     pub(super) models_from: Option<ModelSource>,
@@ -59,26 +60,29 @@ pub struct PreparedDataset {
 impl PreparedDataset {
     /// Loads the set and hashes its recordings. A recording whose size and times have not changed is not read again.
     pub fn new(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
-        make_demo(&experiment.data, settings)?;
+        generate(&experiment.data, settings)?;
         let progress = settings.printer.start("reading data", 1);
         let set = experiment.data.load(&settings.data_dirs())?;
         progress.finish();
-        Self::of_set(set, experiment, settings, false)
+        Self::of_set(set, experiment, settings, None)
     }
 
     /// [`new`](Self::new) without generating the set, to plan a run. The signature is that of a run only if the set is in place.
     pub fn planned(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
         let set = experiment.data.load_planned(&settings.data_dirs())?;
-        let generator = experiment.data.as_kind().generator();
-        let is_planned = generator.is_some_and(|demo| !demo.is_in_place(&settings.cache));
-        Self::of_set(set, experiment, settings, is_planned)
+        let dirs = settings.data_dirs();
+        let planned = match experiment.data.as_kind().generator() {
+            Some(generator) if !generated::is_in_place(generator, &dirs)? => Some(generator.planned_seconds(&dirs)?),
+            _ => None,
+        };
+        Self::of_set(set, experiment, settings, planned)
     }
 
     fn of_set(
         mut set: DataSet,
         experiment: &Experiment,
         settings: &Settings,
-        is_planned: bool,
+        planned: Option<HashMap<String, f64>>,
     ) -> Result<PreparedDataset> {
         let models_from = ModelSource::open(experiment, &settings.runs)?;
         if models_from.is_none() && matches!(experiment.split, SplitSpec::TestOnly(_)) {
@@ -131,7 +135,7 @@ impl PreparedDataset {
         let paths: IndexSet<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
-        let hashes = if is_planned {
+        let hashes = if planned.is_some() {
             vec![Err(Unreadable { code: "unreadable", sentence: "not generated yet".to_owned() }); paths.len()]
         } else {
             let progress = settings.printer.start("recordings", paths.len());
@@ -152,7 +156,7 @@ impl PreparedDataset {
             set_aside,
             left_out,
             is_several: matches!(experiment.data, DataSpec::Several(_)),
-            is_planned,
+            planned,
             set,
             eligible,
             data_hash,
@@ -317,14 +321,18 @@ impl PreparedDataset {
     }
 }
 
-/// Generates the demo set before it is loaded, to show its progress.
-pub fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
-    let Some(demo) = data.as_kind().generator() else { return Ok(()) };
-    if demo.is_in_place(&settings.cache) {
-        return Ok(());
-    }
-    let progress = settings.printer.start("making demo", demo.recordings());
-    demo.ensure_in_cache(&settings.cache, &|| settings.step(&progress))?;
+/// Generates the set before it is loaded, to show its progress.
+pub fn generate(data: &DataSpec, settings: &Settings) -> Result<()> {
+    let Some(set) = data.as_kind().generator() else { return Ok(()) };
+    let dirs = settings.data_dirs();
+    let recordings = || match generated::is_in_place(set, &dirs)? {
+        true => Ok(None),
+        false => Ok(Some(set.planned_seconds(&dirs)?.len())),
+    };
+    // A file that is missing or no SoundFont is the user's to correct.
+    let Some(recordings) = recordings().map_err(unless_missing)? else { return Ok(()) };
+    let progress = settings.printer.start(&format!("making {}", set.kind()), recordings);
+    generated::ensure_in_cache(set, &dirs, &|| settings.step(&progress))?;
     progress.finish();
     Ok(())
 }

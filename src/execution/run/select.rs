@@ -85,7 +85,7 @@ impl PreparedDataset {
     ) -> Result<(usize, usize)> {
         let clips = self.expected_clips(experiment);
         let evaluated = self.evaluated_in_windows(experiment, &clips)?;
-        if self.is_planned {
+        if self.planned.is_some() {
             return Ok((0, extraction.names().count() * (clips.len() + evaluated.len())));
         }
         let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, evaluated.contains(&i))).collect();

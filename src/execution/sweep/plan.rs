@@ -96,7 +96,7 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let mut warnings: Vec<String> = Vec::new();
     let points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
     let planned_sets = known.iter().filter_map(|known| known.point.dataset.as_ref().ok());
-    let planned_sets = planned_sets.filter(|(dataset, _)| dataset.is_planned);
+    let planned_sets = planned_sets.filter(|(dataset, _)| dataset.planned.is_some());
     let to_generate = planned_sets.map(|(dataset, _)| dataset.set.records.len()).max().unwrap_or(0);
     let clips = known.iter().map(|known| clips_of(&known.point)).max().unwrap_or(0);
     let missing = known.iter().filter(|known| known.is_missing()).map(|known| &known.point);

@@ -41,6 +41,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
 /// `data/NAME.toml`.
 pub const DATA_SETS: &[(&str, &str)] = &[
     shipped!("data", "audioset"),
+    shipped!("data", "combined"),
     shipped!("data", "demo"),
     shipped!("data", "demo_shifted"),
     shipped!("data", "esc50"),
@@ -56,6 +57,7 @@ pub const DATA_SETS: &[(&str, &str)] = &[
     shipped!("data", "nsynth"),
     shipped!("data", "openmic"),
     shipped!("data", "philharmonia"),
+    shipped!("data", "rendered"),
     shipped!("data", "tinysol"),
 ];
 

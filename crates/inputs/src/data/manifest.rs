@@ -1,7 +1,7 @@
 //! Data sets that a table describes: one row per recording, or per excerpt of one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
@@ -205,11 +205,16 @@ impl DataKind for Manifest {
         faults
     }
 
+    /// The folder of the table.
+    fn folder(&self, dirs: &DataDirs, _kind: &str) -> PathBuf {
+        dirs.data_dir.join(&self.path).parent().unwrap_or(Path::new("")).to_owned()
+    }
+
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
         let name = common.name_or("manifest");
         let path = dirs.data_dir.join(&self.path);
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = self.folder(dirs, "manifest");
         let root = common.root.as_ref().map_or(folder, |root| dirs.data_dir.join(root));
         if !path.is_file() {
             return Err(MissingData::new(&name, vec![path], root, common).into());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::walk::entries;
 use super::{About, CommonKeys, some_of};
+use crate::download::sources;
 
 /// The recordings of a set are not on disk. The message says where to get them, where to put them, and what runs without them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,8 @@ pub struct MissingData {
     /// What is in that folder instead; empty if nothing is.
     pub found: String,
     pub about: About,
+    /// Whether `timbre data get` can download it.
+    pub can_be_fetched: bool,
 }
 
 impl MissingData {
@@ -25,7 +28,8 @@ impl MissingData {
         let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         found.sort();
         let found = some_of(5, found.iter().map(String::as_str));
-        MissingData { name: name.to_owned(), missing, root, found, about: common.about.clone() }
+        let can_be_fetched = common.name.is_some() && sources(&common.about, None).is_some();
+        MissingData { name: name.to_owned(), missing, root, found, about: common.about.clone(), can_be_fetched }
     }
 }
 
@@ -58,6 +62,9 @@ impl fmt::Display for MissingData {
         writeln!(f, "  put it in    {} (or name another folder: `--set data.root=DIR`)", self.root.display())?;
         if let Some(obtain) = &about.obtain {
             writeln!(f, "  how          {obtain}")?;
+        }
+        if self.can_be_fetched {
+            writeln!(f, "  or           download, verify and unpack it: `timbre data get {}`", self.name)?;
         }
         write!(f, "  or           run the same experiment on generated data: `DATA=demo` (`--data demo`)")
     }

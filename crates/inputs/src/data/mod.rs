@@ -17,7 +17,9 @@ use timbre_core::{
 };
 use timbre_signal::audio::Excerpt;
 
+pub mod about;
 pub mod audioset;
+pub mod combined;
 pub mod corrections;
 pub mod demo;
 mod describe;
@@ -25,6 +27,7 @@ mod entries;
 pub mod esc;
 pub mod fma;
 pub mod folder;
+pub mod generated;
 pub mod good_sounds;
 pub mod gtzan;
 pub mod irmas;
@@ -40,11 +43,13 @@ pub mod nsynth;
 pub mod openmic;
 pub mod philharmonia;
 mod published_counts;
+pub mod rendered;
 pub mod several;
 pub mod split;
 pub mod table;
 pub mod walk;
 
+pub use about::{About, AboutFile};
 pub use describe::{ClassCounts, Description, SubsetCounts, describe};
 pub use missing::MissingData;
 pub use published_counts::PublishedCounts;
@@ -72,6 +77,8 @@ registry! {
         "philharmonia" => philharmonia::Philharmonia,
         "several" => several::Several,
         "demo" => demo::Demo,
+        "rendered" => rendered::Rendered,
+        "combined" => combined::Combined,
     }
 }
 
@@ -92,8 +99,13 @@ pub trait DataKind {
     fn common_keys(&self) -> &CommonKeys;
 
     /// The generator, if the program generates the recordings of this kind itself.
-    fn generator(&self) -> Option<&demo::Demo> {
+    fn generator(&self) -> Option<&dyn generated::Generator> {
         None
+    }
+
+    /// The folder into which the files of the set belong; `kind` is the name of the kind.
+    fn folder(&self, dirs: &DataDirs, kind: &str) -> PathBuf {
+        self.common_keys().root_below(&dirs.data_dir, kind)
     }
 
     /// The classes, if they are known before the recordings are scanned.
@@ -141,7 +153,8 @@ impl DataSpec {
     }
 }
 
-fn unless_missing(error: anyhow::Error) -> anyhow::Error {
+/// An error of a data set as one that the user can correct; [`MissingData`] is one already.
+pub fn unless_missing(error: anyhow::Error) -> anyhow::Error {
     if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
 }
 
@@ -205,6 +218,7 @@ impl CommonKeys {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.labels.faults();
+        faults.extend(self.about.faults());
         if self.limit_per_class == Some(0) {
             faults.push(Fault::new("limit_per_class", "must be at least 1"));
         }
@@ -213,44 +227,6 @@ impl CommonKeys {
         }
         faults
     }
-}
-
-/// The origin of a data set, shown by `timbre data` and when the set is not on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct About {
-    /// Full name of the set, with its makers and year.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// Licence of the recordings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub licence: Option<String>,
-    /// Page to download it from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub homepage: Option<String>,
-    /// Size on disk, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<String>,
-    /// Files to download, with their checksums.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<AboutFile>,
-    /// How to put the files in place, in a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub obtain: Option<String>,
-    /// Numbers of recordings as published, with which `timbre data check` compares what is on disk.
-    #[serde(skip_serializing_if = "PublishedCounts::is_empty")]
-    pub counts: PublishedCounts,
-}
-
-/// A file of a data set as published.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AboutFile {
-    /// The name of the file.
-    pub name: String,
-    /// Its MD5 checksum, in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub md5: Option<String>,
 }
 
 /// A recording of a data set, before decoding.

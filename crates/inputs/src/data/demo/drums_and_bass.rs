@@ -5,6 +5,14 @@ use super::filter::{Biquad, RATE, hertz, sine};
 use super::plucked_string::{Pluck, pluck};
 use super::rng::DemoRng;
 
+/// A part of a drum kit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drum {
+    Kick,
+    Snare,
+    Hat,
+}
+
 /// A drum kit and its pattern, in sixteenths of a bar.
 pub struct Drums {
     kick: [bool; 16],
@@ -41,7 +49,22 @@ impl Drums {
     }
 
     pub fn play(&self, harmony: &Harmony, excerpt: Excerpt, rng: &mut DemoRng, out: &mut [f32]) {
-        let sixteenth = harmony.beat / 4.0;
+        let seconds = self.hat_seconds.min(harmony.beat / 4.0);
+        self.strike(harmony, excerpt, rng, |drum, start, level, rng| match drum {
+            Drum::Kick => self.kick(start, level, out),
+            Drum::Snare => self.snare(start, level, rng, out),
+            Drum::Hat => burst(start, seconds, level, Biquad::high_pass(7000.0, 0.8), rng, out),
+        });
+    }
+
+    /// Calls `hit` with every drum of the excerpt, its time in seconds and its level.
+    pub fn strike(
+        &self,
+        harmony: &Harmony,
+        excerpt: Excerpt,
+        rng: &mut DemoRng,
+        mut hit: impl FnMut(Drum, f64, f64, &mut DemoRng),
+    ) {
         let mut step = (excerpt.first_beat * 4.0).floor() as i64 - 2;
         loop {
             let start = (step as f64 / 4.0 - excerpt.first_beat) * harmony.beat + rng.between(-0.004, 0.004);
@@ -50,15 +73,11 @@ impl Drums {
             }
             let place = step.rem_euclid(16) as usize;
             let force = rng.between(0.75, 1.0);
-            if self.kick[place] {
-                self.kick(start, force * self.levels[0], out);
-            }
-            if self.snare[place] {
-                self.snare(start, force * self.levels[1], rng, out);
-            }
-            if self.hat[place] {
-                let seconds = self.hat_seconds.min(sixteenth);
-                burst(start, seconds, force * self.levels[2], Biquad::high_pass(7000.0, 0.8), rng, out);
+            let drums = [(Drum::Kick, &self.kick), (Drum::Snare, &self.snare), (Drum::Hat, &self.hat)];
+            for ((drum, pattern), level) in drums.into_iter().zip(self.levels) {
+                if pattern[place] {
+                    hit(drum, start, force * level, rng);
+                }
             }
             step += 1;
         }

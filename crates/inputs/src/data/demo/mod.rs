@@ -13,24 +13,26 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::generated::{self, AfterRecording, Generator, Summary};
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout, shares_faults};
 use super::walk::names_of;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
-use plan::SongPlan;
+pub(super) use plan::SongPlan;
+use song::{Band, Models};
 use timbre_core::{labels::Classes, registry::Fault};
 use timbre_signal::audio::wav_write::write_pcm16;
 
-mod drums_and_bass;
-mod rng;
+pub(super) mod drums_and_bass;
+pub(super) mod rng;
 mod filter;
 mod piano;
-mod plan;
-mod mixing;
-mod composition;
-mod song;
+pub(super) mod plan;
+pub(super) mod mixing;
+pub(super) mod composition;
+pub(super) mod song;
 mod plucked_string;
 mod wavetable;
-mod instruments;
+pub(super) mod instruments;
 
 /// Increase when the sound of the set changes.
 const VERSION: u32 = 1;
@@ -117,63 +119,95 @@ impl DataKind for Demo {
         faults
     }
 
-    fn generator(&self) -> Option<&Demo> {
+    fn generator(&self) -> Option<&dyn Generator> {
         Some(self)
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
-        let name = common.name_or("demo");
         let root = match &common.root {
             Some(_) => common.root_below(&dirs.data_dir, "demo"),
-            None => self.ensure_in_cache(&dirs.cache_dir, &|| Ok(()))?,
+            None => generated::ensure_in_cache(self, dirs, &|| Ok(()))?,
         };
-        if !is_in_layout(&root) {
-            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, common).into());
-        }
-        let test_folders: Vec<u32> =
-            (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
-        let mut parts = vec![IrmasSubset::Training];
-        if !test_folders.is_empty() {
-            parts.push(IrmasSubset::Testing);
-        }
-        let loader = Irmas { parts, test_folders, ..self.layout() };
-        let set = loader.load_from(&root, &name)?;
-        ensure!(
-            common.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
-            "the generated set {} has {} recordings instead of {}: remove the folder to generate it again",
-            root.display(),
-            set.records.len(),
-            self.recordings()
-        );
-        Ok(set)
+        let all = (common.root.is_none() && self.classes.is_none()).then(|| self.recordings());
+        load_layout(self.layout(), &root, &common.name_or("demo"), common, all)
     }
 
     fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
-        if self.is_in_place(&dirs.cache_dir) {
+        if generated::is_in_place(self, dirs)? {
             return self.load(dirs);
         }
-        let songs = plan::plan(self);
-        let files = songs.iter().flat_map(|song| {
-            song.excerpts.iter().map(|excerpt| (excerpt.path.as_str(), song.labels.as_slice(), song.testing))
-        });
-        self.layout().planned(&self.cache_folder(&dirs.cache_dir), &self.common.name_or("demo"), files)
+        let folder = generated::cache_folder(self, dirs)?;
+        planned_layout(&self.layout(), &plan::plan(self), &folder, &self.common.name_or("demo"))
     }
 }
 
-/// A callback after each recording, to count it or to cancel.
-pub type AfterRecording<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+impl Generator for Demo {
+    fn kind(&self) -> &'static str {
+        "demo"
+    }
 
-/// Numbers and size of a generated set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    pub folder: PathBuf,
-    pub classes: usize,
-    pub training_clips: usize,
-    pub testing_recordings: usize,
-    pub songs: usize,
-    /// Total size of the recordings.
-    pub bytes: u64,
+    fn has_root(&self) -> bool {
+        self.common.root.is_some()
+    }
+
+    fn fingerprint(&self, _dirs: &DataDirs) -> Result<String> {
+        let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
+        let shifted = if self.shifted { " shifted" } else { "" };
+        Ok(blake3::hash(format!("{sounds:?}{shifted}").as_bytes()).to_hex().to_string())
+    }
+
+    fn planned_seconds(&self, _dirs: &DataDirs) -> Result<HashMap<String, f64>> {
+        Ok(seconds_of(&plan::plan(self)))
+    }
+
+    fn fill(&self, _dirs: &DataDirs, folder: &Path, after_recording: AfterRecording) -> Result<Summary> {
+        if let Some(Fault { key, sentence }) = self.faults().first() {
+            bail!("generate the demo data set: `{key}`: {sentence}");
+        }
+        write_songs(&plan::plan(self), folder, |_| &Models, after_recording)
+    }
+}
+
+/// Reads a generated set in the layout of IRMAS; `all` is the number of recordings that it has to have.
+pub(super) fn load_layout(
+    layout: Irmas,
+    root: &Path,
+    name: &str,
+    common: &CommonKeys,
+    all: Option<usize>,
+) -> Result<DataSet> {
+    if !is_in_layout(root) {
+        return Err(MissingData::new(name, vec![root.join("IRMAS-TrainingData")], root.to_owned(), common).into());
+    }
+    let test_folders: Vec<u32> = (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
+    let mut parts = vec![IrmasSubset::Training];
+    if !test_folders.is_empty() {
+        parts.push(IrmasSubset::Testing);
+    }
+    let set = Irmas { parts, test_folders, ..layout }.load_from(root, name)?;
+    ensure!(
+        all.is_none_or(|all| set.records.len() == all),
+        "the generated set {} has {} recordings instead of {}: remove the folder to generate it again",
+        root.display(),
+        set.records.len(),
+        all.unwrap_or_default()
+    );
+    Ok(set)
+}
+
+/// The set that will be in `folder`.
+pub(super) fn planned_layout(layout: &Irmas, songs: &[SongPlan], folder: &Path, name: &str) -> Result<DataSet> {
+    let files = songs.iter().flat_map(|song| {
+        song.excerpts.iter().map(|excerpt| (excerpt.path.as_str(), song.labels.as_slice(), song.testing))
+    });
+    layout.planned(folder, name, files)
+}
+
+/// The length of each recording in seconds, by its id.
+pub(super) fn seconds_of(songs: &[SongPlan]) -> HashMap<String, f64> {
+    let excerpts = songs.iter().flat_map(|song| &song.excerpts);
+    excerpts.map(|excerpt| (names_of(&excerpt.path).join("/"), excerpt.frames as f64 / 44100.0)).collect()
 }
 
 impl Demo {
@@ -182,110 +216,27 @@ impl Demo {
         self.clips_per_class * INSTRUMENTS.len() + self.test_recordings
     }
 
-    /// The length of each recording in seconds, by its id, without generating it.
-    pub fn planned_seconds(&self) -> HashMap<String, f64> {
-        let songs = plan::plan(self);
-        let excerpts = songs.iter().flat_map(|song| &song.excerpts);
-        excerpts.map(|excerpt| (names_of(&excerpt.path).join("/"), excerpt.frames as f64 / 44100.0)).collect()
-    }
-
     /// The reader of the set.
     fn layout(&self) -> Irmas {
         let Demo { training_share_of_test, validation_share_of_test, .. } = *self;
         Irmas { classes: self.classes.clone(), training_share_of_test, validation_share_of_test, ..Irmas::default() }
     }
-
-    /// Whether nothing has to be generated: the set is in the cache, or in a folder of its own.
-    pub fn is_in_place(&self, cache_dir: &Path) -> bool {
-        self.common.root.is_some() || self.cache_folder(cache_dir).is_dir()
-    }
-
-    /// The folder of this set below `cache_dir`.
-    pub fn cache_folder(&self, cache_dir: &Path) -> PathBuf {
-        let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
-        let shifted = if self.shifted { " shifted" } else { "" };
-        let hash = blake3::hash(format!("{sounds:?}{shifted}").as_bytes()).to_hex();
-        cache_dir.join(format!("demo-{}", &hash[..12]))
-    }
-
-    /// Generates the set in the cache unless it is there, and returns its folder. Several threads call `after_recording` after
-    /// each recording; its error cancels the work.
-    ///
-    /// If two processes call this at once, the second waits and uses the set of the first.
-    pub fn ensure_in_cache(&self, cache_dir: &Path, after_recording: AfterRecording) -> Result<PathBuf> {
-        let folder = self.cache_folder(cache_dir);
-        if folder.is_dir() {
-            return Ok(folder);
-        }
-        let name = folder.file_name().expect("the folder has a name").to_string_lossy().into_owned();
-        fs::create_dir_all(cache_dir).with_context(|| format!("create the cache folder {cache_dir:?}"))?;
-        let lock_path = cache_dir.join(format!("{name}.lock"));
-        let lock = fs::File::create(&lock_path).with_context(|| format!("create the lock file {lock_path:?}"))?;
-        // On a file system without locks, both processes generate the set, and the second to finish uses that of the first.
-        if lock.lock().is_ok() && folder.is_dir() {
-            return Ok(folder);
-        }
-        if let Err(error) = write(self, &folder, after_recording)
-            && !folder.is_dir()
-        {
-            return Err(error);
-        }
-        Ok(folder)
-    }
 }
 
-/// Removes the partial sets that killed processes left. A process locks its own.
-fn remove_partial_sets(parent: &Path, prefix: &str) -> Result<()> {
-    for (other, path) in super::walk::hidden_folders_in(parent)? {
-        if other.starts_with(prefix) && fs::File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
-            fs::remove_dir_all(&path).with_context(|| format!("remove the partial data set {path:?}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes the set into the new or empty folder `into`, completely or not at all. Several threads call `after_recording` after
-/// each recording; its error cancels the work. A partial set of a killed process is removed by the next call.
+/// Writes the set into the new or empty folder `into`, completely or not at all.
 pub fn write(spec: &Demo, into: &Path, after_recording: AfterRecording) -> Result<Summary> {
-    if let Some(Fault { key, sentence }) = spec.faults().first() {
-        bail!("generate the demo data set: `{key}`: {sentence}");
-    }
-    let holds_something = into.exists() && into.read_dir().map_or(true, |mut entries| entries.next().is_some());
-    ensure!(
-        !holds_something,
-        "generate the demo data set: {into:?} already exists and is not empty; choose another folder, or remove it"
-    );
-    let into = std::path::absolute(into).with_context(|| format!("find the folder {into:?}"))?;
-    let parent = into.parent().with_context(|| format!("{into:?} has no folder above it"))?;
-    let name = into.file_name().with_context(|| format!("{into:?} has no name"))?.to_string_lossy().into_owned();
-    fs::create_dir_all(parent).with_context(|| format!("create the folder {parent:?}"))?;
-    let prefix = format!(".{name}.partial-");
-    remove_partial_sets(parent, &prefix)?;
-    let partial = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(parent)
-        .with_context(|| format!("create a folder in {parent:?}"))?;
-    let lock = fs::File::open(partial.path()).with_context(|| format!("open the folder {:?}", partial.path()))?;
-    // Without locks on this file system nothing is removed.
-    let _ = lock.try_lock();
-    let summary = write_songs(&plan::plan(spec), partial.path(), &into, after_recording)?;
-    make_readable(partial.path())?;
-    let _ = fs::remove_dir(&into);
-    fs::rename(partial.path(), &into).with_context(|| format!("move the demo data set to {into:?}"))?;
-    // The folder was moved: there is nothing to remove.
-    let _ = partial.keep();
-    Ok(summary)
+    // No folder is read.
+    generated::write(spec, &DataDirs { data_dir: PathBuf::new(), cache_dir: PathBuf::new() }, into, after_recording)
 }
 
-fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, after_recording: AfterRecording) -> Result<Summary> {
-    let mut summary = Summary {
-        folder: into.to_owned(),
-        classes: INSTRUMENTS.len(),
-        training_clips: 0,
-        testing_recordings: 0,
-        songs: songs.len(),
-        bytes: 0,
-    };
+/// Writes the recordings of the songs; `band` plays those of training and those of testing.
+pub(super) fn write_songs<'b>(
+    songs: &[SongPlan],
+    root: &Path,
+    band: impl Sync + Fn(bool) -> &'b dyn Band,
+    after_recording: AfterRecording,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
     for song in songs {
         let count = song.excerpts.len();
         *(if song.testing { &mut summary.testing_recordings } else { &mut summary.training_clips }) += count;
@@ -300,7 +251,7 @@ fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, after_recording: Af
         let song = plan.song();
         plan.excerpts.par_iter().enumerate().try_for_each(|(k, excerpt)| {
             let path = root.join(&excerpt.path);
-            write_pcm16(&path, &song.excerpt(k, excerpt.frames), 2, 44100)?;
+            write_pcm16(&path, &song.excerpt(k, excerpt.frames, band(plan.testing)), 2, 44100)?;
             if plan.testing {
                 let labels: String = plan.labels.iter().map(|&label| format!("{}\t\n", INSTRUMENTS[label])).collect();
                 let stem = excerpt.path.strip_suffix(".wav").expect("a recording ends in .wav");
@@ -312,19 +263,6 @@ fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, after_recording: Af
         })
     })?;
     Ok(summary)
-}
-
-/// Gives the folder the usual permissions: temporary folders are private to their owner.
-fn make_readable(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let sibling = folder.join("IRMAS-TrainingData");
-        let usual = fs::metadata(&sibling).with_context(|| format!("look at {sibling:?}"))?.permissions().mode();
-        fs::set_permissions(folder, fs::Permissions::from_mode(usual))
-            .with_context(|| format!("set the permissions of {folder:?}"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

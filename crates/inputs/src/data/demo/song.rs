@@ -32,6 +32,30 @@ pub struct Song {
     below_db: [f64; 3],
 }
 
+/// Who plays the notes of a song, given in order of their starts. Every function adds to `out`.
+pub trait Band: Sync {
+    fn lead(&self, player: &Player, song: Seed, notes: &[Note], rng: &mut DemoRng, out: &mut [f32]);
+    fn bass(&self, bass: &Bass, song: Seed, notes: &[Note], rng: &mut DemoRng, out: &mut [f32]);
+    fn drums(&self, drums: &Drums, harmony: &Harmony, excerpt: Excerpt, rng: &mut DemoRng, out: &mut [f32]);
+}
+
+/// The modelled instruments.
+pub struct Models;
+
+impl Band for Models {
+    fn lead(&self, player: &Player, _song: Seed, notes: &[Note], rng: &mut DemoRng, out: &mut [f32]) {
+        player.play(notes, rng, out);
+    }
+
+    fn bass(&self, bass: &Bass, _song: Seed, notes: &[Note], rng: &mut DemoRng, out: &mut [f32]) {
+        bass.play(notes, rng, out);
+    }
+
+    fn drums(&self, drums: &Drums, harmony: &Harmony, excerpt: Excerpt, rng: &mut DemoRng, out: &mut [f32]) {
+        drums.play(harmony, excerpt, rng, out);
+    }
+}
+
 /// How a player fills the bars.
 #[derive(Clone, Copy, Debug)]
 enum Style {
@@ -105,7 +129,7 @@ impl Song {
     }
 
     /// Excerpt `k`, interleaved stereo at 44.1 kHz.
-    pub fn excerpt(&self, k: usize, frames: usize) -> Vec<i16> {
+    pub fn excerpt(&self, k: usize, frames: usize, band: &dyn Band) -> Vec<i16> {
         let seed = self.seed.child("excerpt").child(k);
         let mut rng = DemoRng::new(seed);
         let lead_in = (LEAD_IN_SECONDS * RATE) as usize;
@@ -118,24 +142,24 @@ impl Song {
             let level = if several { rng.between(-5.0, 0.0) } else { 0.0 };
             let pan =
                 if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { rng.between(0.35, 0.65) };
-            tracks.push(self.track(player, *style, excerpt, level, pan, &mut rng, length));
+            tracks.push(self.track(band, player, *style, excerpt, level, pan, &mut rng, length));
         }
         if let Some((player, style)) = &self.backing {
             let mut rng = DemoRng::new(seed.child("backing"));
             let pan = rng.between(0.15, 0.85);
-            tracks.push(self.track(player, *style, excerpt, self.below_db[0], pan, &mut rng, length));
+            tracks.push(self.track(band, player, *style, excerpt, self.below_db[0], pan, &mut rng, length));
         }
         if let Some(bass) = &self.bass {
             let mut rng = DemoRng::new(seed.child("bass"));
             let notes = self.harmony.bass(&mut rng, excerpt, 2);
             let mut samples = vec![0.0; length];
-            bass.play(&notes, &mut rng, &mut samples);
+            band.bass(bass, self.seed, &notes, &mut rng, &mut samples);
             level_to(&mut samples, self.below_db[1]);
             tracks.push(Track { samples, pan: 0.5 });
         }
         if let Some(drums) = &self.drums {
             let mut samples = vec![0.0; length];
-            drums.play(&self.harmony, excerpt, &mut DemoRng::new(seed.child("drums")), &mut samples);
+            band.drums(drums, &self.harmony, excerpt, &mut DemoRng::new(seed.child("drums")), &mut samples);
             level_to(&mut samples, self.below_db[2]);
             tracks.push(Track { samples, pan: 0.5 });
         }
@@ -145,6 +169,7 @@ impl Song {
     #[allow(clippy::too_many_arguments)]
     fn track(
         &self,
+        band: &dyn Band,
         player: &Player,
         style: Style,
         excerpt: Excerpt,
@@ -155,7 +180,7 @@ impl Song {
     ) -> Track {
         let notes = style.notes(&self.harmony, excerpt, player, rng);
         let mut samples = vec![0.0; length];
-        player.play(&notes, rng, &mut samples);
+        band.lead(player, self.seed, &notes, rng, &mut samples);
         level_to(&mut samples, level_db);
         Track { samples, pan: pan as f32 }
     }

@@ -66,7 +66,7 @@ fn clips_have_the_length_of_real_ones_and_are_neither_silent_nor_clipped_nor_off
         Ok(())
     };
     let summary = write(&tiny(), &root, &step).unwrap();
-    assert_eq!((summary.training_clips, summary.testing_recordings, summary.classes), (22, 6, 11));
+    assert_eq!((summary.training_clips, summary.testing_recordings), (22, 6));
     assert_eq!((calls.into_inner(), tiny().recordings()), (28, 28));
     let mut bytes = 0;
     for (name, content) in contents(&root).into_iter().filter(|(name, _)| name.ends_with(".wav")) {
@@ -93,7 +93,7 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = tiny();
-    let folder = spec.cache_folder(&dirs.cache_dir);
+    let folder = generated::cache_folder(&spec, &dirs).unwrap();
     // The partial sets of a killed process and of one at work, and a folder of somebody else.
     let name = folder.file_name().unwrap().to_string_lossy();
     let beside = |ending: &str| dirs.cache_dir.join(format!(".{name}.{ending}"));
@@ -122,7 +122,7 @@ fn the_set_can_be_listed_before_it_is_generated() {
     let some = Demo { classes: Some(vec!["voi".into(), "cel".into()]), training_share_of_test: 0.4, ..tiny() };
     for spec in [tiny(), some] {
         let planned = spec.load_planned(&dirs).unwrap();
-        assert!(!spec.is_in_place(&dirs.cache_dir), "nothing was generated");
+        assert!(!generated::is_in_place(&spec, &dirs).unwrap(), "nothing was generated");
         assert_eq!(planned, spec.load(&dirs).unwrap());
         assert_eq!(planned, spec.load_planned(&dirs).unwrap());
         fs::remove_dir_all(&dirs.cache_dir).unwrap();
@@ -157,8 +157,8 @@ fn a_folder_with_content_is_kept_and_a_root_is_not_generated() {
 
 #[test]
 fn only_keys_that_change_the_sound_give_another_folder() {
-    let cache = Path::new("c");
-    let folder = |spec: Demo| spec.cache_folder(cache);
+    let dirs = DataDirs { data_dir: "d".into(), cache_dir: "c".into() };
+    let folder = |spec: Demo| generated::cache_folder(&spec, &dirs).unwrap();
     let plain = folder(Demo::default());
     let common = CommonKeys { limit_per_class: Some(3), name: Some("x".into()), ..CommonKeys::default() };
     assert_eq!(plain, folder(Demo { common, ..Demo::default() }));
