@@ -82,7 +82,10 @@ fn a_misspelt_axis_is_reported_with_its_position_and_a_suggestion() {
     assert!(errors.contains(&format!("x.toml:{}:9: unknown model `knnn`", lines + 2)), "{errors}");
     assert!(errors.contains("did you mean `knn`?"), "{errors}");
     assert!(errors.contains("unknown key `feature`") && errors.contains("did you mean `features`?"), "{errors}");
-    assert!(errors.contains("unknown key `samples`") && errors.contains("did you mean `sample`?"), "{errors}");
+    assert!(
+        errors.contains("unknown key `samples`") && errors.contains("did you mean `sample` or `sampler`?"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -223,6 +226,21 @@ fn a_wrong_option_causes_exactly_one_error() {
          halving = { key = \"models.cnn_small.epochs\", from = 1, to = 1000000000 }\n",
     );
     assert!(errors.contains("`epochs`") && errors.ends_with("\n1 error"), "{errors}");
+}
+
+#[test]
+fn a_search_has_candidates_and_needs_a_sample_and_a_validation_split() {
+    let grid = |options: &str| format!("[grid]\nsampler = \"tpe\"\n{options}\n\"models.knn.k\" = \"1..400/1\"\n");
+    let expanded = expanded(&grid("sample = 12"));
+    assert_eq!((expanded.points.len(), expanded.first_points().len()), (400, 10));
+    assert!(errors_of(&grid("")).contains("needs `sample`"));
+    let halving = "sample = 3\nhalving = { key = \"models.logistic.max_iterations\", from = 1, to = 9 }";
+    assert!(errors_of(&grid(halving)).contains("do not go together"));
+    assert!(errors_of("[grid]\nbatch = 2\n\"models.knn.k\" = [1, 2]\n").contains("needs `sampler"));
+    let none =
+        Project::new(&[("experiments/x.toml", &format!("[features.mel]\n[models.knn]\n{}", grid("sample = 3")))]);
+    let errors = expand_grid(&none.request("x")).unwrap_err().to_string();
+    assert!(errors.contains("needs a validation split"), "{errors}");
 }
 
 #[test]

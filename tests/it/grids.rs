@@ -317,6 +317,30 @@ fn successive_halving_keeps_the_best_points() {
 }
 
 #[test]
+fn a_search_chooses_points_by_validation_scores_and_continues_with_the_same_ones() {
+    let grid = "[grid]\nsampler = \"tpe\"\nsample = 7\nstartup = 3\nbatch = 2\n\"models.knn.k\" = \"1..20/1\"\n\"models.knn.metric\" = [\"euclidean\", \"cosine\"]\n";
+    let (dir, shorter) = (dir(grid), dir(&grid.replace("sample = 7", "sample = 5")));
+    let plan = planned(&dir);
+    assert_eq!((&plan["to_run"], &plan["chosen_later"]), (&Value::from(3), &Value::from(4)), "{plan}");
+    let summary = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&summary["status"], &summary["counts"]["points"]), (&Value::from("ok"), &Value::from(7)));
+    let names = |summary: &Value| -> Vec<String> {
+        summary["points"].as_array().unwrap().iter().map(|point| point["values"].to_string()).collect()
+    };
+    assert!(summary["points"].as_array().unwrap().iter().all(|point| point["score"]["split"] == "validation"));
+    // A smaller sample is its beginning; more points continue it, and the rest is found.
+    let five = json(&run(&shorter, &[]).output().unwrap());
+    assert_eq!(names(&five), names(&summary)[..5]);
+    let seven = json(&run(&shorter, &["--set", "grid.sample=7"]).output().unwrap());
+    assert_eq!((names(&seven), &seven["counts"]["ran"]), (names(&summary), &Value::from(2)));
+    let again = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&again["counts"]["ran"], names(&again)), (&Value::from(0), names(&summary)));
+    assert_eq!(planned(&dir)["points"].as_array().unwrap().len(), 7);
+    let refused = run(&dir, &["--retry-failed"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn a_sweep_that_is_killed_repeatedly_gives_the_same_table() {
     let (dir, undisturbed) = (dir(TWELVE), dir(TWELVE));
     run(&undisturbed, &[]).output().unwrap();

@@ -8,4 +8,5 @@ pub mod registry;
 pub mod cancel;
 pub mod files;
 pub mod progress;
+pub mod range;
 pub mod text;

@@ -16,6 +16,7 @@ use crate::errors::ErrorCollector;
 use crate::read::source::Origin;
 use crate::read::tree::{Node, Table, Value, path_of_key};
 use crate::suggest;
+use timbre_core::range::{RangeSpec, between};
 use timbre_core::seed::{Seed, uniform, uniform_below};
 use timbre_core::text;
 use timbre_evaluation::threshold_search;
@@ -31,6 +32,15 @@ pub struct GridSpec {
     pub sample: Option<usize>,
     /// The seed of `sample`. The same seed draws the same points, and a larger `sample` adds to them. Default: 1.
     pub sample_seed: u64,
+    /// How the points of `sample` are chosen: "random", or "tpe" by the validation scores of the points before. Default: "random".
+    #[serde(skip_serializing_if = "Sampler::is_random")]
+    pub sampler: Sampler,
+    /// With "tpe": the number of points that are drawn at random first. Default: 10.
+    #[schemars(range(min = 2, max = 10000))]
+    pub startup: usize,
+    /// With "tpe": the number of points that are chosen at once and can run at the same time. Default: 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub batch: usize,
     /// Successive halving: start all points with a small budget and give a larger one only to the best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halving: Option<HalvingSpec>,
@@ -38,7 +48,43 @@ pub struct GridSpec {
 
 impl Default for GridSpec {
     fn default() -> Self {
-        GridSpec { sample: None, sample_seed: 1, halving: None }
+        GridSpec { sample: None, sample_seed: 1, sampler: Sampler::Random, startup: 10, batch: 1, halving: None }
+    }
+}
+
+/// How the points of a sample are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampler {
+    /// Random search.
+    #[default]
+    Random,
+    /// A tree-structured Parzen estimator.
+    Tpe,
+}
+
+impl Sampler {
+    fn is_random(&self) -> bool {
+        *self == Sampler::Random
+    }
+}
+
+/// A search that chooses points by the scores of those before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TpeSpec {
+    /// The number of points to run.
+    pub sample: usize,
+    pub startup: usize,
+    pub batch: usize,
+    pub seed: u64,
+}
+
+impl GridSpec {
+    /// The search among that many candidates.
+    pub fn tpe(&self, candidates: usize) -> Option<TpeSpec> {
+        let sample = self.sample.filter(|_| self.sampler == Sampler::Tpe)?.min(candidates);
+        let startup = self.startup.min(sample);
+        Some(TpeSpec { sample, startup, batch: self.batch, seed: self.sample_seed })
     }
 }
 
@@ -92,28 +138,14 @@ impl HalvingSpec {
     }
 }
 
-/// Evenly spaced values of an axis from `from` to `to`, both included.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RangeSpec {
-    /// The first value.
-    pub from: f64,
-    /// The last value.
-    pub to: f64,
-    /// The number of values. May be omitted with `sample`, which then draws any value in the range.
-    #[serde(default)]
-    #[schemars(range(min = 2, max = 10000))]
-    pub steps: Option<usize>,
-    /// Logarithmic spacing: each value is the same multiple of the previous one. Default: false.
-    #[serde(default)]
-    pub log: bool,
-}
-
 /// A larger grid is taken for a mistake.
 const MAX_POINTS: usize = 10_000;
 
+/// The number of points from which "tpe" chooses.
+const CANDIDATES: usize = 2_000;
+
 /// The keys of `[grid]` that are not axes.
-const OPTIONS: [&str; 3] = ["sample", "sample_seed", "halving"];
+const OPTIONS: [&str; 6] = ["sample", "sample_seed", "sampler", "startup", "batch", "halving"];
 
 /// A key path of the file, with the origin of each part.
 pub type Path = Vec<(String, Origin)>;
@@ -141,6 +173,7 @@ enum Values {
 pub struct Grid {
     pub axes: Vec<Axis>,
     pub spec: GridSpec,
+    pub at: Origin,
     /// Whether `sample` is present, valid or not.
     is_drawn: bool,
     /// The budget key of the halving.
@@ -151,7 +184,7 @@ impl Grid {
     /// Parses `[grid]`. `base` is the surrounding experiment, with the kinds of its tables.
     pub fn read(node: &Node, base: &Node, errors: &mut ErrorCollector) -> Grid {
         let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
-        let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
+        let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), at: node.at, is_drawn, budget: None };
         let Some(table) = node.table() else {
             let message = format!("`grid`: expected a table of axes, found {}", found(&node.value));
             errors.add(node.at, message, "such as \"models.knn.k\" = [1, 3, 5]");
@@ -188,6 +221,27 @@ impl Grid {
         match serde_json::from_value(options.to_json()) {
             Ok(spec) => self.spec = spec,
             Err(error) => return errors.add(node.at, format!("this cannot be read: {error}"), ""),
+        }
+        for key in ["startup", "batch"] {
+            if let Some(entry) = table.get(key).filter(|_| self.spec.sampler != Sampler::Tpe) {
+                errors.add(entry.key, format!("`{key}` needs `sampler = \"tpe\"`"), "");
+            }
+        }
+        if let Some(entry) = table.get("sampler").filter(|_| self.spec.sampler == Sampler::Tpe) {
+            if self.spec.sample.is_none() {
+                errors.add(
+                    entry.key,
+                    "`sampler`: \"tpe\" needs `sample`, the number of points to run".into(),
+                    "sample = 40",
+                );
+            }
+            if self.spec.halving.is_some() {
+                errors.add(
+                    entry.key,
+                    "`sampler`: \"tpe\" and `halving` do not go together".into(),
+                    "remove one of them",
+                );
+            }
         }
         let Some(halving) = &self.spec.halving else { return };
         let own = table["halving"].node.table().expect("it was read");
@@ -260,10 +314,9 @@ impl Grid {
         if errors.count() > before {
             return None;
         }
-        let RangeSpec { from, to, steps, log } = serde_json::from_value(node.to_json()).ok()?;
-        let whole = is_whole(path, base);
-        if from >= to || (log && from <= 0.0) {
-            let help = if log { "a logarithmic range needs 0 < from < to" } else { "a range needs from < to" };
+        let range: RangeSpec = serde_json::from_value(node.to_json()).ok()?;
+        let (RangeSpec { from, to, steps, log }, whole) = (range.clone(), is_whole(path, base));
+        if let Some(help) = range.fault() {
             errors.add(node.at, format!("`{key}`: the range from {from} to {to} is empty"), help);
             return None;
         }
@@ -276,16 +329,13 @@ impl Grid {
                 None
             }
             None => Some(Values::Between { from, to, log, whole }),
-            Some(steps) => {
-                let mut values: Vec<Node> = Vec::new();
-                for i in 0..steps {
-                    let value = number(between(from, to, log, i as f64 / (steps - 1) as f64), whole);
-                    // Rounding to whole numbers can produce duplicates.
-                    if values.last().is_none_or(|last| last.to_json() != number_json(&value)) {
-                        values.push(Node { value, at: node.at });
-                    }
-                }
-                Some(Values::Listed(values))
+            Some(_) => {
+                let value = |value: &Json| match value.as_i64() {
+                    Some(number) if whole => Value::Integer(number),
+                    _ => Value::Float(value.as_f64().expect("a range has numbers")),
+                };
+                let values = range.values(whole).expect("the range is not empty");
+                Some(Values::Listed(values.iter().map(|own| Node { value: value(own), at: node.at }).collect()))
             }
         }
     }
@@ -320,6 +370,7 @@ impl Grid {
                 errors.add(place, format!("the grid has {points} points; the maximum is {MAX_POINTS}"), help);
                 Vec::new()
             }
+            (Some(sample), _) if self.spec.sampler == Sampler::Tpe => self.drawn(sample.max(CANDIDATES), product),
             (Some(sample), _) => self.drawn(sample, product),
         }
     }
@@ -466,33 +517,8 @@ fn unknown_key((key, at): &(String, Origin), errors: &mut ErrorCollector) {
     errors.add(*at, format!("unknown key `{key}`"), &suggest::help(key, known.iter().copied(), "Keys here"));
 }
 
-/// The value at a fraction of the range, rounded to a readable number.
-fn between(from: f64, to: f64, log: bool, share: f64) -> f64 {
-    if share <= 0.0 {
-        return from;
-    }
-    if share >= 1.0 {
-        return to;
-    }
-    let exact = if log { (from.ln() + share * (to.ln() - from.ln())).exp() } else { from + share * (to - from) };
-    rounded(exact).clamp(from, to)
-}
-
-/// Rounds to six significant digits: 0.001, not 0.0010000000000000002.
-fn rounded(number: f64) -> f64 {
-    format!("{number:.5e}").parse().expect("a number that was written as one")
-}
-
 fn number(number: f64, whole: bool) -> Value {
     if whole { Value::Integer(number.round() as i64) } else { Value::Float(number) }
-}
-
-fn number_json(value: &Value) -> Json {
-    match value {
-        Value::Integer(number) => (*number).into(),
-        Value::Float(number) => (*number).into(),
-        _ => Json::Null,
-    }
 }
 
 #[cfg(test)]

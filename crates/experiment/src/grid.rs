@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::axes::{Grid, HalvingSpec};
+use crate::axes::{Grid, HalvingSpec, TpeSpec};
 use crate::errors::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
 use crate::read::merge::{Removal, merge_at};
 use crate::read::source::Origin;
@@ -20,6 +20,8 @@ pub struct ExpandedGrid {
     pub axes: Vec<AxisValues>,
     pub points: Vec<Point>,
     pub halving: Option<HalvingSpec>,
+    /// Points are chosen by the scores of those before; `points` has all candidates, those that run first at the beginning.
+    pub tpe: Option<TpeSpec>,
     /// Notes for the user: dropped keys, and why.
     pub notes: Vec<String>,
 }
@@ -43,6 +45,11 @@ pub struct Point {
 impl ExpandedGrid {
     pub fn is_grid(&self) -> bool {
         !self.axes.is_empty()
+    }
+
+    /// The indices of the points that run whatever the scores of others are.
+    pub fn first_points(&self) -> Vec<usize> {
+        (0..self.tpe.as_ref().map_or(self.points.len(), |tpe| tpe.startup)).collect()
     }
 }
 
@@ -68,7 +75,7 @@ pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
         let Some(resolved) = base else { return Err(merged.loader.errors.finish()) };
         let (name, notes) = (merged.name, distinct(merged.loader.notes));
         let points = vec![Point { values: IndexMap::new(), rounds: vec![resolved] }];
-        return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, notes });
+        return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, tpe: None, notes });
     };
     if known > 0 {
         return Err(merged.loader.errors.finish());
@@ -79,13 +86,11 @@ pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     if !merged.loader.errors.is_empty() {
         return Err(merged.loader.errors.finish());
     }
-    if let Some(halving) = &grid.spec.halving {
-        check_halving_split(&points, &grid, halving, &mut merged.loader.errors)?;
-    }
+    check_validation_split(&points, &grid, &mut merged.loader.errors)?;
     let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
     let axes = axes.collect();
-    let halving = grid.spec.halving;
-    Ok(ExpandedGrid { name: merged.name, axes, points, halving, notes: distinct(merged.loader.notes) })
+    let (tpe, halving) = (grid.spec.tpe(points.len()), grid.spec.halving);
+    Ok(ExpandedGrid { name: merged.name, axes, points, halving, tpe, notes: distinct(merged.loader.notes) })
 }
 
 fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError)]) -> Vec<Point> {
@@ -137,19 +142,19 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
     points
 }
 
-/// Successive halving selects points on the validation split, so it needs one.
-fn check_halving_split(
-    points: &[Point],
-    grid: &Grid,
-    halving: &HalvingSpec,
-    errors: &mut ErrorCollector,
-) -> Result<(), ConfigErrors> {
+/// Successive halving and "tpe" select points on the validation split, so they need one.
+fn check_validation_split(points: &[Point], grid: &Grid, errors: &mut ErrorCollector) -> Result<(), ConfigErrors> {
+    let (of, at) = match (&grid.spec.halving, grid.spec.tpe(points.len())) {
+        (Some(halving), _) => {
+            (format!("the halving of `{}`", halving.key), grid.budget.as_ref().expect("a halving has a key").1)
+        }
+        (None, Some(_)) => ("`sampler = \"tpe\"`".to_owned(), grid.at),
+        (None, None) => return Ok(()),
+    };
     let lacks = |point: &&Point| !point.rounds[0].experiment.split.may_have_validation();
     let Some(point) = points.iter().find(lacks) else { return Ok(()) };
-    let at = grid.budget.as_ref().expect("a halving has a key").1;
     let help = "set split.validation, such as 0.1: points are never selected on the test split";
-    let of = format!("the halving of `{}` needs a validation split ({})", halving.key, point_name(&point.values));
-    errors.add(at, of, help);
+    errors.add(at, format!("{of} needs a validation split ({})", point_name(&point.values)), help);
     Err(std::mem::take(errors).finish())
 }
 

@@ -26,7 +26,7 @@ mod resolve;
 pub mod shapes;
 pub mod suggest;
 
-pub use axes::HalvingSpec;
+pub use axes::{HalvingSpec, TpeSpec};
 pub use errors::{ConfigError, ConfigErrors};
 pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};

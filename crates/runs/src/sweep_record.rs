@@ -17,7 +17,7 @@ use timbre_core::{
     files,
     text::{shell_quoted, toml_key},
 };
-use timbre_experiment::{AxisValues, HalvingSpec};
+use timbre_experiment::{AxisValues, HalvingSpec, TpeSpec};
 
 /// Raise it when the file changes its form.
 pub const SCHEMA: u32 = 1;
@@ -34,6 +34,9 @@ pub struct SweepRecord {
     pub axes: Vec<AxisValues>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halving: Option<HalvingSpec>,
+    /// A search that chooses points by the scores of those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpe: Option<TpeSpec>,
     /// In the order of the grid. With successive halving round by round, each round as soon as its points are known.
     pub points: Vec<PointRecord>,
 }
@@ -190,7 +193,8 @@ impl SweepRecord {
 
     /// The number of points of all rounds. The points of a later round of successive halving are counted before they are known.
     pub fn expected(&self) -> usize {
-        self.points.len() + self.later_rounds().iter().map(|(_, points)| points).sum::<usize>()
+        let known = self.points.len() + self.later_rounds().iter().map(|(_, points)| points).sum::<usize>();
+        known.max(self.tpe.as_ref().map_or(0, |tpe| tpe.sample))
     }
 
     /// The budgets of the later rounds, with their numbers of points.
@@ -326,7 +330,12 @@ impl SweepDir {
             }
             // Another process may be a round ahead.
             let last = record.points.iter().map(|point| point.round).max();
-            record.points.extend(on_disk.points.into_iter().filter(|point| Some(point.round) > last));
+            let is_ahead = |point: &PointRecord| {
+                let known = || record.points.iter().any(|own| own.name == point.name && own.round == point.round);
+                Some(point.round) > last || (record.tpe.is_some() && record.tpe == on_disk.tpe && !known())
+            };
+            let ahead: Vec<PointRecord> = on_disk.points.iter().filter(|point| is_ahead(point)).cloned().collect();
+            record.points.extend(ahead);
             record.started = on_disk.started;
         }
         self.write(&record)
@@ -419,6 +428,7 @@ mod tests {
             ended: None,
             axes: Vec::new(),
             halving: None,
+            tpe: None,
             points: vec![point(1), point(2)],
         };
         fs::create_dir_all(runs.path().join("x/1")).unwrap();

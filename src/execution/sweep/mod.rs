@@ -20,7 +20,7 @@ use timbre_core::{
     progress::{Printer, seconds},
     text::count,
 };
-use timbre_experiment::{ExpandedGrid, HalvingSpec};
+use timbre_experiment::{AxisValues, ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 use timbre_runs::sweep_table::{self, short_name};
@@ -30,6 +30,7 @@ mod point_filter;
 mod queue;
 mod rounds;
 mod halving;
+mod tpe;
 pub mod features;
 pub mod failures;
 pub mod plan;
@@ -70,14 +71,19 @@ pub struct SweepOutcome {
 
 /// Runs the missing points of a sweep, round by round.
 pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> Result<SweepOutcome> {
-    if grid.halving.is_some() && (!options.only.is_empty() || options.retry_failed) {
-        let message =
-            "successive halving compares all points: --only and --retry-failed would change which ones are kept";
-        bail!(UserError::usage(message.to_owned()));
+    if !options.only.is_empty() || options.retry_failed {
+        let refused = "--only and --retry-failed would change which ones are kept";
+        match (&grid.halving, &grid.tpe) {
+            (Some(_), _) => bail!(UserError::usage(format!("successive halving compares all points: {refused}"))),
+            (_, Some(_)) => bail!(UserError::usage(
+                "`sampler = \"tpe\"` chooses points by the scores of all before: --only and --retry-failed would change the choice".to_owned()
+            )),
+            _ => {}
+        }
     }
     let sweep_dir = SweepDir::new(&settings.runs, &grid.name);
     let mut loader = PointLoader::new(settings);
-    let mut indices: Vec<usize> = (0..grid.points.len()).collect();
+    let mut indices = grid.first_points();
     let first = loader.round(grid, 1, &indices)?;
     // If the data of no point can be read, there is one reason for all.
     if let Some(error) = common_error(&first) {
@@ -121,7 +127,23 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
             Err(error) => break Err(error),
         };
         let is_waiting = |p: &SweepPoint| sweep.find(&record, p).is_none_or(|p| p.status == PointStatus::Waiting);
-        if round == rounds || current.iter().any(is_waiting) {
+        let has_failed = || record.points.iter().any(|point| point.status == PointStatus::Failed);
+        if current.iter().any(is_waiting) || (options.fail_fast && has_failed()) {
+            break Ok(());
+        }
+        if let Some(spec) = &grid.tpe {
+            let next = tpe::next(grid, spec, &record.points);
+            if next.is_empty() {
+                break Ok(());
+            }
+            earlier = record.points;
+            current = match loader.round(grid, 1, &next) {
+                Ok(next) => next,
+                Err(error) => break Err(error),
+            };
+            continue;
+        }
+        if round == rounds {
             break Ok(());
         }
         let halving = grid.halving.as_ref().expect("only successive halving has several rounds");
@@ -142,7 +164,9 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
         sweep_table::write(&sweep_dir.table(), &record)?;
         Ok(record)
     });
-    let mut record = result.and(left).inspect_err(|_| sweep.failures.print_all(grid.points.len()))?;
+    let mut record = result
+        .and(left)
+        .inspect_err(|_| sweep.failures.print_all(grid.tpe.as_ref().map_or(grid.points.len(), |tpe| tpe.sample)))?;
     // Another process that is about to leave has not written the status yet.
     record.status = record.final_status();
     let is_open = |point: &&SweepPoint| {
@@ -177,10 +201,22 @@ fn new_record(grid: &ExpandedGrid, started: String, points: Vec<PointRecord>) ->
         status: SweepStatus::Running,
         started,
         ended: None,
-        axes: grid.axes.clone(),
+        axes: axes(grid, &points),
         halving: grid.halving.clone(),
+        tpe: grid.tpe.clone(),
         points,
     }
+}
+
+/// The axes with their values; of a search, the values of its points.
+fn axes(grid: &ExpandedGrid, points: &[PointRecord]) -> Vec<AxisValues> {
+    let mut axes = grid.axes.clone();
+    if grid.tpe.is_some() {
+        for axis in &mut axes {
+            axis.values.retain(|value| points.iter().any(|point| point.values.get(&axis.key) == Some(value)));
+        }
+    }
+    axes
 }
 
 /// A sweep in progress.
@@ -237,7 +273,10 @@ impl Sweep<'_> {
         let missing: Vec<&SweepPoint> = selected.iter().copied().filter(|point| !status(point).is_final()).collect();
         let finished = points.iter().filter(|point| status(point).is_final()).count();
         let (title, all) = (self.round_title(points), count(points.len(), "point"));
-        self.settings.printer.message(&format!("{title}{all}: {finished} finished, {} to run", missing.len()));
+        // The points that a search chooses one by one are shown as they end.
+        if record.tpe.is_none() || record.points.len() == points.len() {
+            self.settings.printer.message(&format!("{title}{all}: {finished} finished, {} to run", missing.len()));
+        }
         self.write_missing_reports(&selected, &record)?;
         let (readable, unreadable): (Vec<_>, Vec<_>) = missing.into_iter().partition(|point| point.dataset.is_ok());
         for point in &unreadable {
@@ -451,8 +490,7 @@ impl Sweep<'_> {
 
 /// Computes the features of all points only. Returns cache hits and misses, and the number of unusable recordings.
 pub fn only_features(grid: &ExpandedGrid, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
-    let all: Vec<usize> = (0..grid.points.len()).collect();
-    let points = PointLoader::new(settings).round(grid, 1, &all)?;
+    let points = PointLoader::new(settings).round(grid, 1, &grid.first_points())?;
     if let Some(error) = points.iter().find_map(|point| point.dataset.as_ref().err()) {
         bail!("{error:#}");
     }

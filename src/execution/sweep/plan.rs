@@ -27,6 +27,8 @@ pub struct Plan {
     /// The points of all rounds whose points are known.
     points: Vec<PlannedPoint>,
     later: Vec<LaterRound>,
+    /// The number of points that a search will choose.
+    chosen_later: usize,
     /// The features with their cache hits and misses.
     features: Vec<FeaturePlan>,
     feature_seconds: Option<f64>,
@@ -81,9 +83,8 @@ struct FeaturePlan {
 
 /// Reads recordings, cache and past runs; computes and runs nothing.
 pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
-    let all: Vec<usize> = (0..grid.points.len()).collect();
     let mut loader = PointLoader::planned(settings);
-    let first = loader.round(grid, 1, &all)?;
+    let first = loader.round(grid, 1, &grid.first_points())?;
     if let Some(error) = super::common_error(&first) {
         drop(loader);
         drop(first);
@@ -112,7 +113,21 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let halving = grid.halving.as_ref().map(|halving| (halving.key.clone(), halving.budgets().len()));
     let axes = grid.axes.iter().map(|axis| axis.key.clone()).collect();
     let experiment = grid.name.clone();
-    Ok(Plan { experiment, axes, halving, points, later, features, feature_seconds, clips, to_generate, warnings })
+    let sample = grid.tpe.as_ref().map_or(0, |tpe| tpe.sample);
+    let chosen_later = sample.saturating_sub(points.len());
+    Ok(Plan {
+        experiment,
+        axes,
+        halving,
+        points,
+        later,
+        chosen_later,
+        features,
+        feature_seconds,
+        clips,
+        to_generate,
+        warnings,
+    })
 }
 
 /// The number of recordings of a point if every one is usable.
@@ -306,6 +321,9 @@ impl Plan {
         for later in &self.later {
             text += &self.later_line(later);
         }
+        if self.chosen_later > 0 {
+            text += &format!("then {}, chosen by the scores of those before\n", count(self.chosen_later, "point"));
+        }
         let all = self.points.len() + self.later.iter().map(|round| round.points).sum::<usize>();
         let rounds = self.halving.as_ref().map_or(String::new(), |(_, rounds)| format!(" of all {rounds} rounds"));
         text +=
@@ -412,7 +430,7 @@ impl Plan {
         let rounds = self.rounds();
         json!({
             "schema": SCHEMA, "experiment": self.experiment, "axes": self.axes, "points": points, "features": features, "rounds": rounds,
-            "to_run": self.to_run(), "to_generate": self.to_generate, "warnings": self.warnings,
+            "chosen_later": self.chosen_later, "to_run": self.to_run(), "to_generate": self.to_generate, "warnings": self.warnings,
             "estimate": {
                 "feature_seconds": self.feature_seconds, "model_seconds": self.models().ok(),
                 "run_bytes": self.bytes(), "cache_bytes": self.cache_bytes(),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::point::{PointLoader, PriorRun, SweepPoint};
-use super::{SweepOutcome, halving};
+use super::{SweepOutcome, halving, tpe};
 use crate::execution::run::Settings;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::{
@@ -49,6 +49,19 @@ pub fn known_rounds<'d>(
     first: Vec<SweepPoint<'d>>,
 ) -> Result<KnownRounds<'d>> {
     let mut known = KnownRounds { rounds: Vec::new() };
+    if let Some(spec) = &grid.tpe {
+        known.rounds.push(first.into_iter().map(|point| look_up(point, settings)).collect());
+        while !known.is_unfinished() {
+            let records: Vec<PointRecord> = known.last().iter().map(|point| point.record.clone()).collect();
+            let next = tpe::next(grid, spec, &records);
+            if next.is_empty() {
+                break;
+            }
+            let more = loader.round(grid, 1, &next)?;
+            known.rounds[0].extend(more.into_iter().map(|point| look_up(point, settings)));
+        }
+        return Ok(known);
+    }
     let mut current = first;
     loop {
         let round = current[0].round;

@@ -280,6 +280,7 @@ mod tests {
             ended: None,
             axes: Vec::new(),
             halving: Some(halving),
+            tpe: None,
             points: (1..=9).map(point).collect(),
         }
     }

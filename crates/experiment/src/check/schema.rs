@@ -6,9 +6,11 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::Experiment;
-use crate::axes::{GridSpec, RangeSpec};
+use crate::axes::GridSpec;
 use crate::read::merge::kinds_by_name;
 use crate::read::tree::{Node, kind_of};
+use timbre_core::range::RangeSpec;
+use timbre_models::SEARCHABLE;
 
 /// The schema of the merged file: every table of a kind has the key `kind`.
 pub fn strict() -> &'static Value {
@@ -97,10 +99,35 @@ pub fn takes_whole_numbers(schema: &Value) -> bool {
     types("integer") && !types("number")
 }
 
+/// A key that a search may choose has one value, or a list or a range of them.
+fn several(own: &mut Value) {
+    if own.as_object_mut().is_none_or(|own| own.remove(SEARCHABLE).is_none()) {
+        return;
+    }
+    let description = own.as_object_mut().and_then(|own| own.remove("description"));
+    let is_number = |schema: &Value| {
+        let kind = &schema["type"];
+        ["integer", "number"]
+            .iter()
+            .any(|word| kind == word || kind.as_array().is_some_and(|kinds| kinds.contains(&json!(word))))
+    };
+    let mut branches = vec![own.clone(), json!({ "type": "array", "minItems": 1, "items": own.clone() })];
+    if is_number(own) || own["anyOf"].as_array().is_some_and(|branches| branches.iter().any(is_number)) {
+        branches.push(reference("GridRange"));
+    }
+    *own = json!({ "anyOf": branches });
+    if let Some(description) = description {
+        own["description"] = description;
+    }
+}
+
 /// The schema of a file before merging, for editors: a table may omit the `kind` that its name, its parent or its data set
 /// implies, and no key is required. Misspelt keys stay errors.
 pub fn written() -> Value {
     let mut schema = strict().clone();
+    for variant in schema["$defs"]["ModelSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
+        variant["properties"].as_object_mut().into_iter().flat_map(Map::values_mut).for_each(several);
+    }
     schema["title"] = "A Timbre experiment".into();
     schema.as_object_mut().expect("a struct is an object").remove("required");
     for (key, spec) in [("features", "FeatureSpec"), ("models", "ModelSpec")] {

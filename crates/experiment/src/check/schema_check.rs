@@ -5,10 +5,11 @@ use regex::Regex;
 use serde_json::Value as Schema;
 
 use crate::check::describe::{describe, found, limits};
-use crate::check::schema::{kinds, properties, resolve};
+use crate::check::schema::{self, kinds, properties, resolve};
 use crate::errors::ErrorCollector;
 use crate::read::tree::{Node, Table, Value, kind_of};
 use crate::suggest;
+use timbre_models::SEARCHABLE;
 
 pub struct Checker<'a> {
     /// The schema that `$ref` points into.
@@ -21,7 +22,7 @@ pub struct Checker<'a> {
 impl Checker<'_> {
     /// Checks the value of the key `name`.
     pub fn check(&mut self, node: &Node, schema: &Schema, name: &str) {
-        if matches!(node.value, Value::Unreadable) {
+        if matches!(node.value, Value::Unreadable) || self.check_search(node, schema, name) {
             return;
         }
         let schema = resolve(self.root, schema);
@@ -49,6 +50,33 @@ impl Checker<'_> {
             Value::Integer(number) => self.check_number(node, *number as f64, schema, name),
             Value::Float(number) => self.check_number(node, *number, schema, name),
             Value::Boolean(_) | Value::Date(_) | Value::Unreadable => {}
+        }
+    }
+
+    /// Checks several values of a key of a model, of which a search chooses. Returns whether there are several.
+    fn check_search(&mut self, node: &Node, schema: &Schema, name: &str) -> bool {
+        let own = resolve(self.root, schema);
+        if schema.get(SEARCHABLE).is_none() || fits(self.root, own, &node.value) {
+            return false;
+        }
+        match &node.value {
+            Value::List(items)
+                if takes_lists(own) && items.iter().all(|item| !matches!(item.value, Value::List(_))) =>
+            {
+                false
+            }
+            Value::List(items) => {
+                items.iter().for_each(|item| self.check(item, own, name));
+                if items.is_empty() {
+                    self.errors.add(node.at, format!("`{name}`: a search needs values"), "such as [1, 3, 5]");
+                }
+                true
+            }
+            Value::Table(range) if range.contains_key("from") => {
+                self.check(node, schema::range(), name);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -175,6 +203,11 @@ impl Checker<'_> {
             self.wrong(node, schema, name);
         }
     }
+}
+
+fn takes_lists(schema: &Schema) -> bool {
+    let branches = schema.get("anyOf").and_then(Schema::as_array);
+    schema.get("type").is_some_and(|kind| kind == "array") || branches.into_iter().flatten().any(takes_lists)
 }
 
 /// The words of an enum of strings.
