@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::test_dir::{OFFICIAL_SPLIT, TestDir, text};
+use crate::test_dir::{OFFICIAL_SPLIT, TINY, TestDir, text};
 
 const MODELS: &str = r#"
 [models.logistic]
@@ -80,4 +80,43 @@ fn a_network_that_monitors_decisions_is_fitted_for_other_thresholds() {
     // Windows have no part in the training.
     let (_, windows) = run(&dir, &["--set", "evaluate.mode=windows"]);
     assert_eq!(from_others(&windows), ["mel.logistic.s1", "mel.cnn_small.s1"]);
+}
+
+#[test]
+fn a_search_within_a_model_is_scored_on_songs_of_the_training_split_and_recorded() {
+    let keys = "k = [1, 3, 5]\nweights = [\"uniform\", \"distance\"]\ncv = 3\n[models.logistic]\nc = { from = 0.1, to = 10, steps = 3, log = true }\n";
+    let dir = TestDir::with(&[("tiny.toml", &TINY.replace("[models.knn]", &format!("[models.knn]\n{keys}")))]);
+    dir.done(&["run", "tiny.toml", "-q", "--set", "save_models=true"]);
+    let table = dir.read("runs/tiny/latest/cv_results.csv");
+    let mut lines = table.lines();
+    let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+    for column in
+        ["mean_fit_time", "std_score_time", "param_k", "param_c", "params", "split2_test_score", "split4_test_score"]
+    {
+        assert!(columns.contains(&column), "{column} in {columns:?}");
+    }
+    assert_eq!(columns[columns.len() - 3..], ["mean_test_score", "std_test_score", "rank_test_score"]);
+    assert_eq!(lines.clone().filter(|line| line.contains(",knn,")).count(), 6);
+    assert_eq!(lines.filter(|line| line.contains(",logistic,")).count(), 3);
+    let trial: Value = serde_json::from_str(&dir.read("runs/tiny/latest/units/centroid.knn.s1.json")).unwrap();
+    let model: Value = serde_json::from_str(&dir.read("runs/tiny/latest/models/centroid.knn.s1/model.json")).unwrap();
+    let chosen = trial["search"]["chosen"].as_u64().unwrap() as usize;
+    assert_eq!(model["chosen"], trial["search"]["candidates"][chosen]["params"]);
+    assert!(
+        dir.read("runs/tiny/latest/report.html").contains("Search by 3-fold cross-validation on the training split")
+    );
+    // The same model with the chosen values alone has the same results.
+    let row = |path: &str| {
+        let results = dir.read(path);
+        results.lines().find(|line| line.contains(",knn,") && line.contains(",test,")).unwrap().to_owned()
+    };
+    let searched = row("runs/tiny/latest/results.csv");
+    let text = dir.read("tiny.toml").replace("k = [1, 3, 5]\n", &format!("k = {}\n", model["chosen"]["k"]));
+    let text = text.replace(
+        "weights = [\"uniform\", \"distance\"]\ncv = 3\n",
+        &format!("weights = {}\n", model["chosen"]["weights"]),
+    );
+    std::fs::write(dir.path("plain.toml"), text).unwrap();
+    dir.done(&["run", "plain.toml", "-q"]);
+    assert_eq!(row("runs/plain/latest/results.csv"), searched);
 }

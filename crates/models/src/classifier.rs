@@ -10,7 +10,7 @@ use timbre_core::{progress::Printer, registry::Fault, seed::Seed};
 use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-use crate::classic::ensemble::Ensemble;
+use crate::classic::{ensemble::Ensemble, grid_search::SearchResults};
 use crate::device::Device;
 use crate::feature_choice::FeatureChoice;
 use crate::networks::NetworkModel;
@@ -27,6 +27,11 @@ pub trait Classifier: Send + Sync {
     /// [`Self::predict`], and the predictions at other values of one hyperparameter where the spec asks for them (kNN: k).
     fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
         Ok((self.predict(set)?, None))
+    }
+
+    /// What a search within the model found, if its spec has several values for a key; None in a restored model.
+    fn search_results(&self) -> Option<&SearchResults> {
+        None
     }
 
     /// Facts about the fit for the log and `run.json`, such as iterations and the tolerance reached.
@@ -102,6 +107,8 @@ pub struct FitContext<'a> {
     pub seed: Seed,
     /// The task, and how predictions become decisions.
     pub decision_rule: DecisionRule,
+    /// The headline metric.
+    pub metric: &'a str,
     /// The set that scores each epoch.
     pub validation: Option<&'a FeatureSet>,
     pub device: &'a Device,
@@ -121,6 +128,7 @@ impl FitContext<'_> {
         FitContext {
             seed,
             decision_rule: DecisionRule::default(),
+            metric: "accuracy",
             validation: None,
             device: &CPU,
             checkpoints: None,

@@ -20,15 +20,20 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 use classic::{
-    bagging, decision_tree, ensemble, extra_trees, gmm, hist_gradient_boosting, knn, known_rows, linear_svm, logistic,
-    mlp, naive_bayes, nearest_centroid, random_forest, svm,
+    bagging, decision_tree, ensemble, extra_trees, gmm, grid_search::GridSearch, hist_gradient_boosting, knn,
+    known_rows, linear_svm, logistic, mlp, naive_bayes, nearest_centroid, random_forest, svm,
 };
 use device::Device;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
+pub use classic::grid_search::{CandidateScores, SearchResults};
 pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
 pub use tensor::{Tensor, TensorValues};
@@ -36,8 +41,8 @@ pub use training::callback::{Epoch, NoCallback, RateCurve, TrainingCallback};
 
 networks::model_registry! {
     {
-        /// A model by its `kind`.
-        pub enum ModelSpec: ModelKind
+        /// A model by its `kind`, with one value for each key.
+        pub enum SingleModel: ModelKind
     }
     {
         "average" => nearest_centroid::NearestCentroid,
@@ -60,10 +65,98 @@ networks::model_registry! {
     }
 }
 
+/// A model by its `kind`. Keys of a classic model may have several values, of which cross-validation chooses.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelSpec {
+    Single(SingleModel),
+    Search(Box<GridSearch>),
+}
+
+impl From<SingleModel> for ModelSpec {
+    fn from(single: SingleModel) -> Self {
+        ModelSpec::Single(single)
+    }
+}
+
+impl Serialize for ModelSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            ModelSpec::Single(single) => single.serialize(serializer),
+            ModelSpec::Search(search) => search.table().map_err(S::Error::custom)?.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = serde_json::Map::deserialize(deserializer)?;
+        if let Some(search) = GridSearch::of(&table).map_err(|error| D::Error::custom(format!("{error:#}")))? {
+            return Ok(ModelSpec::Search(Box::new(search)));
+        }
+        SingleModel::deserialize(serde_json::Value::Object(table)).map(ModelSpec::Single).map_err(D::Error::custom)
+    }
+}
+
+/// The word in the schema that marks a key whose value may be several, of which a search chooses.
+pub const SEARCHABLE: &str = "x-searchable";
+
+impl JsonSchema for ModelSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "ModelSpec".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = SingleModel::json_schema(generator);
+        let kinds = schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut);
+        for variant in kinds.into_iter().flatten() {
+            let Some(keys) = variant["properties"].as_object_mut() else { continue };
+            let kind = serde_json::json!({ "kind": keys["kind"]["const"] });
+            // An ensemble needs members, so it cannot be made of its kind alone.
+            let Ok(spec) = serde_json::from_value::<SingleModel>(kind) else { continue };
+            if spec.as_kind().as_network().is_some() {
+                continue;
+            }
+            keys.iter_mut()
+                .filter(|(key, _)| !["kind", "features"].contains(&key.as_str()))
+                .for_each(|(_, own)| own[SEARCHABLE] = true.into());
+            keys.insert(
+                classic::grid_search::FOLDS.to_owned(),
+                serde_json::json!({
+                    "description": "The number of folds of songs that choose between the values, if a key has several, as in `k = [1, 3, 5]`. Default: 5.",
+                    "type": "integer", "minimum": 2
+                }),
+            );
+        }
+        schema
+    }
+}
+
 impl ModelSpec {
+    /// Every kind, in the order of its registration.
+    pub const KINDS: &'static [&'static str] = SingleModel::KINDS;
+
+    /// The word that selects this kind in a TOML file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ModelSpec::Single(single) => single.kind(),
+            ModelSpec::Search(search) => search.first().kind(),
+        }
+    }
+
+    /// What this model can do.
+    pub fn as_kind(&self) -> &dyn ModelKind {
+        match self {
+            ModelSpec::Single(single) => single.as_kind(),
+            ModelSpec::Search(search) => search.as_ref(),
+        }
+    }
+
     /// Fits the model to a training set, of which some labels may be unknown.
     pub fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         let kind = self.as_kind();
+        if let ModelSpec::Search(search) = self {
+            return search.fit(train, context);
+        }
         if known_rows::applies(kind, train, context.decision_rule.task) {
             return known_rows::fit(kind, train, context);
         }
@@ -73,8 +166,10 @@ impl ModelSpec {
     /// The fitted model from the tensors it saved ([`Classifier::tensors`]). It predicts the same bits on the same device.
     pub fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
         let restored = match known_rows::are_of_known_rows(&tensors) {
-            true => known_rows::restore(self.as_kind(), tensors, n_classes, device),
-            false => self.as_kind().restore(tensors, n_classes, device),
+            true if matches!(self, ModelSpec::Single(_)) => {
+                known_rows::restore(self.as_kind(), tensors, n_classes, device)
+            }
+            _ => self.as_kind().restore(tensors, n_classes, device),
         };
         restored.with_context(|| format!("restore a model of kind `{}` from its tensors", self.kind()))
     }

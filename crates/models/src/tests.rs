@@ -53,10 +53,10 @@ fn every_spec() -> Vec<ModelSpec> {
     for standardize in [false, true] {
         for metric in [knn::Distance::Euclidean, knn::Distance::Cosine, knn::Distance::Manhattan] {
             let weights = knn::Weights::Distance;
-            specs.push(ModelSpec::Knn(knn::Knn { standardize, metric, weights, ..Default::default() }));
+            specs.push(SingleModel::Knn(knn::Knn { standardize, metric, weights, ..Default::default() }).into());
         }
         for multi in [logistic::MultiClass::Ovr, logistic::MultiClass::Multinomial] {
-            specs.push(ModelSpec::Logistic(logistic::Logistic { standardize, multi, ..Default::default() }));
+            specs.push(SingleModel::Logistic(logistic::Logistic { standardize, multi, ..Default::default() }).into());
         }
     }
     let reduced = "select = { score = \"f_classif\", k = 30 }\npca = 5";

@@ -125,6 +125,7 @@ mod tests {
             splits: vec![split("validation"), split("test")],
             windows_hash: None,
             epochs: Vec::new(),
+            search: None,
             notes: Default::default(),
             fit_seconds: 0.0,
             predict_seconds: 0.0,

@@ -52,6 +52,7 @@ impl Run<'_> {
             windows_hash: self.dir.write_windows(trial, &splits)?,
             splits,
             epochs: Vec::new(),
+            search: None,
             notes,
             fit_seconds,
             predict_seconds: clock.elapsed().as_secs_f64(),

@@ -9,6 +9,7 @@ use super::scoring;
 use timbre_evaluation::{aggregation, metrics, threshold_search};
 use timbre_experiment::{EvaluateSpec, Experiment};
 use timbre_inputs::{augment::chain, data::split, features::extraction};
+use timbre_models::ModelSpec;
 use timbre_runs::run_dir::Trial;
 use timbre_signal::{audio, windows};
 
@@ -76,11 +77,15 @@ impl PreparedDataset {
         alone.seeds = vec![trial.seed];
         // A network that monitors a metric of its decisions is another network with another threshold.
         let monitors_decisions = spec.as_network().is_some_and(|network| network.training().monitors_decisions());
+        let (metric, searches) =
+            (alone.evaluate.metric(), matches!(experiment.models[&trial.model], ModelSpec::Search(_)));
         let EvaluateSpec { task, cutoff, cutoffs, at_most, at_least_one, .. } = alone.evaluate;
-        alone.evaluate = match monitors_decisions {
+        alone.evaluate = match monitors_decisions || searches {
             true => EvaluateSpec { task, cutoff, cutoffs, at_most, at_least_one, ..EvaluateSpec::default() },
             false => EvaluateSpec { task, ..EvaluateSpec::default() },
         };
+        // A search chooses by the headline metric of its decisions.
+        alone.evaluate.metric = searches.then_some(metric);
         Some(self.signature(&alone))
     }
 

@@ -1,5 +1,6 @@
 //! The feature sets and training examples of one trial.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +57,17 @@ impl TrialData<'_> {
         rows.iter().map(|&row| records[self.selection.clips[row]].labels.clone()).collect()
     }
 
+    /// The song of each of these recordings, as a number.
+    fn songs(&self, rows: &[usize]) -> Vec<usize> {
+        let records = &self.dataset.set.records;
+        let names: Vec<&str> = rows.iter().map(|&row| records[self.selection.clips[row]].group.as_str()).collect();
+        let known: BTreeMap<&str, usize> = {
+            let distinct: BTreeSet<&str> = names.iter().copied().collect();
+            distinct.into_iter().zip(0..).collect()
+        };
+        names.iter().map(|name| known[name]).collect()
+    }
+
     /// The index of the trial's feature.
     fn column(&self) -> usize {
         let mut names = self.extraction.names();
@@ -70,7 +82,7 @@ impl TrialData<'_> {
     pub fn training_set(&self, rows: &[usize]) -> Result<FeatureSet> {
         let records = &self.dataset.set.records;
         let weights = rows.iter().map(|&row| records[self.selection.clips[row]].weight).collect();
-        let train = self.clips(rows)?.with_weights(weights);
+        let train = self.clips(rows)?.with_weights(weights).with_groups(self.songs(rows));
         Ok(match self.training_examples(&train, rows)? {
             Some(examples) => train.with_generator(Arc::new(examples)),
             None => train,

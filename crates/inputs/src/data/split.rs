@@ -17,6 +17,7 @@ mod spec;
 
 pub use spec::*;
 
+pub use folds::grouped_folds;
 use folds::{by_fold, cross_validation};
 
 /// Increase when the same records, spec and seed give another split.

@@ -65,6 +65,8 @@ pub struct FeatureSet {
     n_classes: usize,
     /// How much each row counts in a fit; None: all the same.
     weights: Option<Arc<Vec<f64>>>,
+    /// The song of each row, as a number; None: every row is its own.
+    groups: Option<Arc<Vec<usize>>>,
     source: Arc<dyn RowSource>,
     generator: Option<Arc<dyn ExampleGenerator>>,
 }
@@ -160,6 +162,7 @@ impl FeatureSet {
             targets: targets.unwrap_or_default(),
             n_classes,
             weights: None,
+            groups: None,
             source: source.into(),
             generator: None,
         }
@@ -185,8 +188,9 @@ impl FeatureSet {
     /// Some rows of this set, with other labels.
     pub fn subset(&self, rows: Vec<usize>, labels: Vec<Labels>, n_classes: usize) -> Self {
         let weights = self.weights().map(|weights| Arc::new(rows.iter().map(|&row| weights[row]).collect()));
+        let groups = self.groups().map(|groups| Arc::new(rows.iter().map(|&row| groups[row]).collect()));
         let source = Subset { rows, of: Arc::clone(&self.source) };
-        FeatureSet { weights, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
+        FeatureSet { weights, groups, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
     }
 
     /// The same rows with other matrices in memory, one after the other.
@@ -201,6 +205,17 @@ impl FeatureSet {
         assert_eq!(weights.len(), self.len(), "one weight per row");
         let are_equal = weights.iter().all(|&weight| weight == 1.0);
         FeatureSet { weights: (!are_equal).then(|| Arc::new(weights)), ..self }
+    }
+
+    /// The same set with the song of each row, as a number.
+    pub fn with_groups(self, groups: Vec<usize>) -> Self {
+        assert_eq!(groups.len(), self.len(), "one group per row");
+        FeatureSet { groups: Some(Arc::new(groups)), ..self }
+    }
+
+    /// The song of each row, as a number; None: every row is its own.
+    pub fn groups(&self) -> Option<&[usize]> {
+        self.groups.as_ref().map(|groups| groups.as_slice())
     }
 
     /// How much each row counts in a fit; None: all the same.

@@ -12,6 +12,7 @@ pub mod ensemble;
 pub mod extra_trees;
 pub mod fusion;
 pub mod gmm;
+pub mod grid_search;
 pub mod hist_gradient_boosting;
 pub mod knn;
 pub mod known_rows;

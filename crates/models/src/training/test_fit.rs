@@ -102,6 +102,7 @@ impl TestFit {
         let context = FitContext {
             seed: Seed::new(1),
             decision_rule: DecisionRule { task: self.task, ..DecisionRule::default() },
+            metric: "accuracy",
             validation: self.validation.as_ref(),
             device: &device,
             checkpoints: self.folder.as_ref().map(|folder| folder.path()),

@@ -1,12 +1,12 @@
 //! Splits by folds: those of the set, or folds of whole songs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 
 use super::{CrossValidation, FoldChoice, Folds, NamedFolds, Song, SplitSet, assign, class_sums, songs_of};
 use crate::data::{ClipRecord, Subset};
-use timbre_core::seed::Seed;
+use timbre_core::{labels::Labels, seed::Seed};
 
 /// The names of the official folds, sorted; every recording must be in one.
 fn official_folds<'a>(records: &[&'a ClipRecord]) -> Result<Vec<&'a str>> {
@@ -106,6 +106,33 @@ fn assign_to_folds(songs: &[Song<'_>], n_classes: usize, n: usize, seed: Seed) -
         song.classes().for_each(|class| have[best][class] += song.per_class[class]);
     }
     folds
+}
+
+/// The fold of each row, of `n` folds of whole groups with classes spread evenly. `groups` has the group of each row.
+pub fn grouped_folds(
+    groups: &[usize],
+    labels: &[Labels],
+    n_classes: usize,
+    n: usize,
+    seed: Seed,
+) -> Result<Vec<usize>> {
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    groups.iter().enumerate().for_each(|(row, &group)| members.entry(group).or_default().push(row));
+    ensure!(members.len() >= n, "split into {n} folds: there are only {} songs", members.len());
+    let names: Vec<String> = members.keys().map(usize::to_string).collect();
+    let song = |(name, members)| {
+        let mut per_class = vec![0; n_classes];
+        let of_rows: &Vec<usize> = &members;
+        of_rows.iter().flat_map(|&row| labels[row].iter()).for_each(|&class| per_class[class] += 1);
+        Song { name, members, per_class, taken: None }
+    };
+    let songs: Vec<Song> = names.iter().map(String::as_str).zip(members.into_values()).map(song).collect();
+    let folds = assign_to_folds(&songs, n_classes, n, seed);
+    let mut of_rows = vec![0; groups.len()];
+    for (song, fold) in songs.iter().zip(folds) {
+        song.members.iter().for_each(|&row| of_rows[row] = fold);
+    }
+    Ok(of_rows)
 }
 
 pub(super) fn by_fold(records: &[&ClipRecord], folds: &Folds) -> Result<Vec<Option<SplitSet>>> {
