@@ -16,6 +16,7 @@ import warnings
 
 import numpy as np
 import sklearn
+from scipy import stats
 from sklearn import calibration, metrics
 
 HERE = pathlib.Path(__file__).parent / "metrics"
@@ -121,6 +122,7 @@ def ranked_case(rng):
     own["roc_auc_micro"] = metrics.roc_auc_score(truth.ravel(), scores.ravel()) if both else None
     for average in ("macro", "weighted", "samples"):
         own[f"roc_auc_{average}"] = defined(average)
+    own["d_prime"] = d_prime([own["roc_auc_macro"]] if own["roc_auc_macro"] else [])
     own["lrap"] = metrics.label_ranking_average_precision_score(truth, scores)
     own["ranking_loss"] = metrics.label_ranking_loss(truth, scores)
     own["coverage_error"] = metrics.coverage_error(truth, scores)
@@ -217,6 +219,10 @@ def single_ranked_case(rng):
     own = {
         # Equal scores count against the model.
         "top_3_accuracy": np.mean((scores >= scores[np.arange(clips), truth][:, None]).sum(1) <= 3),
+        "top_5_accuracy": np.mean((scores >= scores[np.arange(clips), truth][:, None]).sum(1) <= 5),
+        "keras_precision": metrics.precision_score(marks, scores > 0.5, average="micro", zero_division=0),
+        "keras_recall": metrics.recall_score(marks, scores > 0.5, average="micro", zero_division=0),
+        "d_prime": d_prime(areas),
         "average_precision_macro": metrics.average_precision_score(marks, scores, average="macro"),
         "roc_auc_macro": np.mean(areas) if areas else None,
         "log_loss": log_loss(truth, scores, list(range(classes))),
@@ -224,6 +230,11 @@ def single_ranked_case(rng):
         "calibration_error": calibration_error(decided == truth, scores.max(axis=1)),
     }
     return {"classes": classes, "levels": levels, "truth": letters(truth), "scores": text(numbers), "metrics": own}
+
+
+def d_prime(areas):
+    mean = np.mean(areas) if areas else 1
+    return np.sqrt(2) * stats.norm.ppf(mean) if 0 < mean < 1 else None
 
 
 def text(numbers):

@@ -177,8 +177,8 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
     dir.done(&["report", "hostile/latest", "--recordings", "moved"]);
     assert_eq!(dir.read("runs/hostile/latest/report.html"), before, "the same folder, the same bytes");
     let figures: Vec<_> = fs::read_dir(dir.path("figures")).unwrap().flatten().map(|entry| entry.path()).collect();
-    // One of all models, and five of each of the two models: confusion, classes, precision and recall, thresholds, calibration.
-    assert_eq!(figures.len(), 11);
+    // One of all models, and six of each of the two models: confusion, classes, precision and recall, ROC, thresholds, calibration.
+    assert_eq!(figures.len(), 13);
     for figure in figures {
         let picture = fs::read_to_string(&figure).unwrap();
         elements(&picture);

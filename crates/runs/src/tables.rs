@@ -9,14 +9,18 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use polars_core::prelude::{Column, DataFrame, DataType, PlSmallStr};
 use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
+use serde_json::Value;
 
-use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
+use crate::run_dir::{ClassAreas, ResultRow, SplitRecord, Trial, TrialRecord};
 use timbre_core::{
     labels::{Classes, Labels},
     text::csv_text,
 };
-use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
-use timbre_models::Epoch;
+use timbre_evaluation::metrics::{
+    self, ClassScores, DecisionRule, Scores, replicates,
+    threshold_curve::{ThresholdPoint, thinned, threshold_curve},
+};
+use timbre_models::{CandidateScores, Epoch, SearchResults, classic::grid_search::mean_and_deviation};
 use timbre_signal::audio::Excerpt;
 
 mod score_grid;
@@ -297,7 +301,42 @@ pub fn per_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame>
     let wrong = |of: fn(&ClassScores) -> u64| rows.clone().map(|(.., c)| of(c)).collect::<Vec<_>>();
     columns.push(Column::new("false_positives".into(), wrong(|c| c.predicted - c.hits)));
     columns.push(Column::new("false_negatives".into(), wrong(|c| c.support - c.hits)));
+    let areas: Vec<ClassAreas> = scored.iter().flat_map(|s| s.split.areas()).collect();
+    columns
+        .push(Column::new("average_precision".into(), areas.iter().map(|a| a.average_precision).collect::<Vec<_>>()));
+    columns.push(Column::new("roc_auc".into(), areas.iter().map(|a| a.roc_auc).collect::<Vec<_>>()));
     frame(rows.count(), columns)
+}
+
+/// Points of a curve in `threshold_curves.csv`: as many as a picture can show.
+const POINTS: usize = 500;
+
+/// What each threshold decides: the ROC and the precision-recall curve of each class with recordings, and of all pairs of recording and
+/// class, which have no class.
+pub fn threshold_curves(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    let of_split = |one: &ScoredSplit| {
+        let occurring = (0..classes.len()).filter(|&class| one.scores.per_class[class].support > 0);
+        let own = occurring.map(|class| (Some(class), threshold_curve(one.split.cases(class))));
+        own.chain(std::iter::once((None, threshold_curve(one.split.pairs())))).collect::<Vec<_>>()
+    };
+    let curves: Vec<_> = scored.iter().map(|one| (one, of_split(one))).collect();
+    let of = curves.iter().flat_map(|(one, curves)| curves.iter().map(move |(class, steps)| (*one, *class, steps)));
+    let rows = of.flat_map(|(one, class, steps)| thinned(steps, POINTS).map(move |step| (one, class, step)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
+    let class = rows.clone().map(|(_, class, _)| class.map(|class| classes.name(class)));
+    columns.push(Column::new("class".into(), class.collect::<Vec<_>>()));
+    columns.push(Column::new("threshold".into(), rows.clone().map(|(.., p)| p.cutoff).collect::<Vec<_>>()));
+    columns.push(Column::new("true_positives".into(), rows.clone().map(|(.., p)| p.hits).collect::<Vec<_>>()));
+    columns
+        .push(Column::new("false_positives".into(), rows.clone().map(|(.., p)| p.named - p.hits).collect::<Vec<_>>()));
+    let share = |name: &str, of: fn(&ThresholdPoint) -> f64| {
+        Column::new(name.into(), rows.clone().map(|(.., point)| of(point)).collect::<Vec<_>>())
+    };
+    columns.push(share("precision", |p| p.precision));
+    columns.push(share("recall", |p| p.recall));
+    columns.push(share("false_positive_rate", |p| p.false_positive_rate));
+    columns.push(share("f1", |p| p.f1));
+    frame(rows.clone().count(), columns)
 }
 
 /// The confusion matrix. Single-label: one row per true class, one column per decided class. Multi-label: one row per class with its
@@ -379,7 +418,65 @@ pub fn curves(trials: &[TrialRecord]) -> Result<DataFrame> {
     // All trials of a run have the same metric.
     let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
     columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
+    if rows.clone().any(|(.., p)| p.interval.is_some()) {
+        let bound = |of: fn((f64, f64)) -> f64| rows.clone().map(|(.., p)| p.interval.map(of)).collect::<Vec<_>>();
+        columns.push(Column::new(format!("{metric}_low").into(), bound(|ends| ends.0)));
+        columns.push(Column::new(format!("{metric}_high").into(), bound(|ends| ends.1)));
+    }
     frame(rows.count(), columns)
+}
+
+/// What the searches within models tried, with the columns of scikit-learn's `cv_results_`: one row per combination of values.
+pub fn cv_results(trials: &[TrialRecord]) -> Result<DataFrame> {
+    let searches = trials.iter().filter_map(|trial| Some((&trial.trial, trial.search.as_ref()?)));
+    let rows = searches.flat_map(|(trial, search)| {
+        search.candidates.iter().zip(search.ranks()).map(move |(own, rank)| (trial, search, own, rank))
+    });
+    let rows: Vec<(&Trial, &SearchResults, &CandidateScores, usize)> = rows.collect();
+    let text = |name: &str, of: &dyn Fn(&Trial) -> String| {
+        Column::new(name.into(), rows.iter().map(|(trial, ..)| of(trial)).collect::<Vec<_>>())
+    };
+    let mut columns =
+        vec![text("features", &|trial| trial.features.clone()), text("model", &|trial| trial.model.clone())];
+    columns.push(Column::new("seed".into(), rows.iter().map(|(trial, ..)| trial.seed).collect::<Vec<_>>()));
+    columns.push(Column::new(
+        "metric".into(),
+        rows.iter().map(|(_, search, ..)| search.metric.as_str()).collect::<Vec<_>>(),
+    ));
+    let number = |name: &str, of: &dyn Fn(&CandidateScores) -> Option<f64>| {
+        Column::new(name.into(), rows.iter().map(|(_, _, own, _)| of(own)).collect::<Vec<_>>())
+    };
+    let times = [("fit_time", true), ("score_time", false)];
+    for (name, fit) in times {
+        let of = |own: &CandidateScores| mean_and_deviation(if fit { &own.fit_seconds } else { &own.score_seconds });
+        columns.push(number(&format!("mean_{name}"), &|own| Some(of(own).0)));
+        columns.push(number(&format!("std_{name}"), &|own| Some(of(own).1)));
+    }
+    let mut keys: Vec<&String> = Vec::new();
+    for key in rows.iter().flat_map(|(_, _, own, _)| own.params.keys()) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    for key in keys {
+        let values = rows.iter().map(|(_, _, own, _)| own.params.get(key).map(short));
+        columns.push(Column::new(format!("param_{key}").into(), values.collect::<Vec<_>>()));
+    }
+    let params: Vec<String> = rows.iter().map(|(_, _, own, _)| serde_json::json!(own.params).to_string()).collect();
+    columns.push(Column::new("params".into(), params));
+    let folds = rows.iter().map(|(_, _, own, _)| own.scores.len()).max().unwrap_or(0);
+    for fold in 0..folds {
+        columns.push(number(&format!("split{fold}_test_score"), &|own| own.scores.get(fold).copied().flatten()));
+    }
+    columns.push(number("mean_test_score", &|own| Some(own.mean()?.0)));
+    columns.push(number("std_test_score", &|own| Some(own.mean()?.1)));
+    columns.push(Column::new("rank_test_score".into(), rows.iter().map(|row| row.3 as u64).collect::<Vec<_>>()));
+    frame(rows.len(), columns)
+}
+
+/// A value without the quotes of a word.
+fn short(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Learning curves: one row per epoch.
@@ -455,6 +552,7 @@ mod tests {
             windows_hash: None,
             epochs: vec![],
             splits: vec![split],
+            search: None,
             notes: Default::default(),
             fit_seconds: 0.0,
             predict_seconds: 0.0,

@@ -1,7 +1,7 @@
 //! Scores predictions: the rows of `results.csv` with metrics, intervals and trivial baselines.
 
 use timbre_core::{labels::Labels, seed::Seed};
-use timbre_evaluation::metrics::{self, DecisionRule, Decisions, Scores};
+use timbre_evaluation::metrics::{self, DecisionRule, Decisions, Metric, Scores};
 use timbre_experiment::Experiment;
 use timbre_runs::{
     run_dir::{NO_FEATURES, ResultRow, SplitRecord, Trial, TrialRecord},
@@ -16,13 +16,35 @@ pub fn headline(
     experiment: &Experiment,
     decision_rule: &DecisionRule,
     truth: &[Labels],
-    decisions: &Decisions,
+    Decisions { decided, scores }: &Decisions,
 ) -> Option<f64> {
     let metric = experiment.evaluate.metric().name();
-    metrics::weighted_metric(decision_rule.task, metric, truth, &decisions.decided, &decisions.scores)(&vec![
-        1;
-        truth.len()
-    ])
+    metrics::weighted_metric(decision_rule.task, metric, truth, decided, scores)(&vec![1; truth.len()])
+}
+
+/// A metric of decisions, and its interval if the experiment has a bootstrap. None where it is undefined.
+pub fn with_interval(
+    experiment: &Experiment,
+    metric: Metric,
+    truth: &[Labels],
+    decisions: &Decisions,
+    songs: &[&str],
+    seed: Seed,
+) -> (Option<f64>, Option<(f64, f64)>) {
+    let Decisions { decided, scores } = decisions;
+    let statistic = metrics::weighted_metric(experiment.evaluate.task, metric.name(), truth, decided, scores);
+    let score = statistic(&vec![1; truth.len()]);
+    let resamples = experiment.evaluate.bootstrap;
+    let interval = (resamples > 0).then(|| metrics::bootstrap_interval(songs, statistic, resamples, LEVEL, seed));
+    (score, interval.filter(|(low, high)| low.is_finite() && high.is_finite()))
+}
+
+/// The level of the intervals.
+const LEVEL: f64 = 0.95;
+
+/// Equal resamples for every trial: the intervals of two models differ by the models alone.
+pub fn bootstrap_seed(trial: &Trial, split: &str) -> Seed {
+    Seed::new(trial.seed).child("bootstrap").child(split)
 }
 
 /// The scores of every trial on every subset.
@@ -104,9 +126,8 @@ fn row(
         let truth = split.truth();
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
         let statistic = metrics::weighted_metric(decision_rule.task, metric, &truth, decided, &split.predictions);
-        // Equal resamples for every trial: the intervals of two models differ by the models alone.
-        let seed = Seed::new(trial.seed).child("bootstrap").child(&split.split);
-        let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
+        let seed = bootstrap_seed(&trial, &split.split);
+        let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, LEVEL, seed);
         // An undefined metric has no interval either.
         metrics.insert(format!("{metric}_low"), low);
         metrics.insert(format!("{metric}_high"), high);

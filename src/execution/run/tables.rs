@@ -90,6 +90,10 @@ pub fn write_all(
     if trials.iter().any(|u| u.splits.iter().any(|s| !s.curve.is_empty())) {
         write_csv(dir, experiment, Table::Curves, tables::curves(trials)?)?;
     }
+    if trials.iter().any(|trial| trial.search.is_some()) {
+        write_csv(dir, experiment, Table::CvResults, tables::cv_results(trials)?)?;
+    }
+    write_csv(dir, experiment, Table::ThresholdCurves, tables::threshold_curves(&scored, classes)?)?;
     write_epochs(dir, trials, None)?;
     dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{:#}", dvc::metrics(&rows))?))?;
     Ok(rows)

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::reuse::EarlierFit;
-use super::scoring::{FinishedTrials, headline};
+use super::scoring::{self, FinishedTrials, bootstrap_seed};
 use super::select::Selection;
 use super::trial_data::TrialData;
 use super::{Run, tables};
@@ -18,18 +18,15 @@ use timbre_core::{
     seed::Seed,
 };
 use timbre_evaluation::{
-    metrics::{Decisions, Metric},
+    metrics::Metric,
     predictions::{Predictions, WindowPredictions},
 };
 use timbre_inputs::{data::split::Splits, dataset::feature_set::FeatureSet};
-use timbre_models::{Classifier, Epoch, FitContext, RateCurve, TrainingCallback, ValidationCurve};
+use timbre_models::{Classifier, Epoch, FitContext, RateCurve, SearchResults, TrainingCallback, ValidationCurve};
 use timbre_runs::exports::tensorboard;
 use timbre_runs::run_dir::{
     self, ClipTruth, CurvePoint, ModelRecord, NetworkFile, SplitRecord, Trial, TrialRecord, Versions,
 };
-
-/// A metric of decisions.
-type Score<'a> = &'a dyn Fn(&Decisions) -> Option<f64>;
 
 impl Run<'_> {
     /// Fits the model on the training subset, and predicts every other subset.
@@ -49,14 +46,14 @@ impl Run<'_> {
             }
             None => self.fit_or_restore(trial, splits, &data, done)?,
         };
-        let Fitted { model, trained_on, notes, epochs, seconds: fit_seconds } = fitted;
+        let Fitted { model, trained_on, search, notes, epochs, seconds: fit_seconds } = fitted;
         let clock = Instant::now();
         let subsets = splits.evaluated().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
             subsets.map(|(name, rows)| self.predict(model.as_ref(), name, rows, &data)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
-            self.save(trial, model.as_ref())?;
+            self.save(trial, model.as_ref(), search.as_ref())?;
         }
         let finished = TrialRecord {
             trial: trial.clone(),
@@ -64,6 +61,7 @@ impl Run<'_> {
             windows_hash: self.dir.write_windows(trial, &records)?,
             splits: records,
             epochs,
+            search,
             notes,
             fit_seconds,
             predict_seconds,
@@ -98,6 +96,7 @@ impl Run<'_> {
         let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
         Ok(Fitted {
             trained_on: class_counts(train.labels(), train.n_classes()),
+            search: model.search_results().cloned(),
             notes: model.notes().into_iter().collect(),
             epochs: callback.history.into_inner().expect("no callback panics"),
             seconds: clock.elapsed().as_secs_f64(),
@@ -117,6 +116,7 @@ impl Run<'_> {
         let context = FitContext {
             seed: Seed::new(trial.seed).child("fit").child(trial),
             decision_rule: self.decision_rule(),
+            metric: self.experiment.evaluate.metric().name(),
             validation,
             device: &self.settings.device,
             checkpoints: spec.as_network().is_some().then_some(&checkpoints),
@@ -137,20 +137,25 @@ impl Run<'_> {
         let labels = data.labels(rows);
         let decide = |raw: &Predictions| decision_rule.decide_recordings(raw, by_window(raw.clone()).as_ref());
         // The curve of a single-label task has always shown accuracy.
-        let (metric, score): (Metric, Score) = match decision_rule.task {
-            Task::SingleLabel => (Metric::Accuracy, &|decisions| {
-                decision_rule.score(&labels, &decisions.decided, set.n_classes()).metrics.get("accuracy").copied()
-            }),
-            Task::MultiLabel => (self.experiment.evaluate.metric(), &|decisions| {
-                headline(self.experiment, &decision_rule, &labels, decisions)
-            }),
+        let metric = match decision_rule.task {
+            Task::SingleLabel => Metric::Accuracy,
+            Task::MultiLabel => self.experiment.evaluate.metric(),
         };
+        let songs: Vec<&str> =
+            rows.iter().map(|&row| self.data.set.records[data.selection.clips[row]].group.as_str()).collect();
         let points = |curve: ValidationCurve| {
-            let point = |(value, raw): &(f64, Predictions)| CurvePoint {
-                parameter: curve.parameter.clone(),
-                value: *value,
-                metric: metric.name().to_owned(),
-                score: score(&decide(raw)),
+            let point = |(value, raw): &(f64, Predictions)| {
+                let decisions = decide(raw);
+                let (score, interval) = scoring::with_interval(
+                    self.experiment,
+                    metric,
+                    &labels,
+                    &decisions,
+                    &songs,
+                    bootstrap_seed(data.trial, split),
+                );
+                let parameter = curve.parameter.clone();
+                CurvePoint { parameter, value: *value, metric: metric.name().to_owned(), score, interval }
             };
             curve.points.iter().map(point).collect()
         };
@@ -164,7 +169,7 @@ impl Run<'_> {
         Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
-    fn save(&self, trial: &Trial, model: &dyn Classifier) -> Result<()> {
+    fn save(&self, trial: &Trial, model: &dyn Classifier, search: Option<&SearchResults>) -> Result<()> {
         let (feature, spec) = (&self.experiment.features[&trial.features], &self.experiment.models[&trial.model]);
         let record = ModelRecord {
             schema: run_dir::SCHEMA,
@@ -172,6 +177,7 @@ impl Run<'_> {
             audio: self.experiment.audio.clone(),
             feature: feature.clone(),
             model: spec.clone(),
+            chosen: search.map_or_else(IndexMap::new, |search| search.chosen().params.clone()),
             decision_rule: self.decision_rule(),
             window: self.experiment.evaluate.windows(),
             versions: Versions::now(feature, spec, self.experiment.evaluate.task),
@@ -184,6 +190,7 @@ impl Run<'_> {
 struct Fitted {
     model: Box<dyn Classifier>,
     trained_on: Vec<usize>,
+    search: Option<SearchResults>,
     notes: IndexMap<String, String>,
     epochs: Vec<Epoch>,
     seconds: f64,
@@ -191,8 +198,8 @@ struct Fitted {
 
 impl Fitted {
     fn earlier(EarlierFit { model, record }: EarlierFit) -> Fitted {
-        let TrialRecord { trained_on, notes, epochs, fit_seconds: seconds, .. } = record;
-        Fitted { model, trained_on, notes, epochs, seconds }
+        let TrialRecord { trained_on, search, notes, epochs, fit_seconds: seconds, .. } = record;
+        Fitted { model, trained_on, search, notes, epochs, seconds }
     }
 }
 

@@ -190,7 +190,7 @@ const english = {
   models_failed: "Cannot load the models. Is the server still running?",
   api: "API documentation: {link}",
   metrics: {
-    accuracy: "accuracy", balanced_accuracy: "balanced accuracy", top_3_accuracy: "right class among three", hamming: "Hamming score", exact_match: "all labels right",
+    accuracy: "accuracy", balanced_accuracy: "balanced accuracy", top_3_accuracy: "right class among three", top_5_accuracy: "right class among five", keras_precision: "precision above 0.5 (Keras)", keras_recall: "recall above 0.5 (Keras)", d_prime: "sensitivity index d′", hamming: "Hamming score", exact_match: "all labels right",
     precision: "precision", recall: "recall", f1: "F1", jaccard: "Jaccard index", average_precision: "average precision", roc_auc: "area under ROC",
     matthews: "Matthews correlation", cohen_kappa: "Cohen’s kappa", lrap: "label ranking average precision", ranking_loss: "ranking loss", coverage_error: "coverage error, in labels",
     log_loss: "log loss", brier: "Brier score", calibration_error: "calibration error",
@@ -413,7 +413,7 @@ const croatian = {
   models_failed: "Modeli se ne mogu učitati. Radi li poslužitelj još?",
   api: "Dokumentacija API-ja: {link}",
   metrics: {
-    accuracy: "točnost", balanced_accuracy: "uravnotežena točnost", top_3_accuracy: "točna klasa među tri", hamming: "Hammingova mjera", exact_match: "sve oznake točne",
+    accuracy: "točnost", balanced_accuracy: "uravnotežena točnost", top_3_accuracy: "točna klasa među tri", top_5_accuracy: "točna klasa među pet", keras_precision: "preciznost iznad 0,5 (Keras)", keras_recall: "odziv iznad 0,5 (Keras)", d_prime: "indeks osjetljivosti d′", hamming: "Hammingova mjera", exact_match: "sve oznake točne",
     precision: "preciznost", recall: "odziv", f1: "F1", jaccard: "Jaccardov indeks", average_precision: "prosječna preciznost", roc_auc: "površina pod ROC",
     matthews: "Matthewsova korelacija", cohen_kappa: "Cohenova kapa", lrap: "prosječna preciznost poretka oznaka", ranking_loss: "gubitak poretka", coverage_error: "pogreška pokrivanja, u oznakama",
     log_loss: "logaritamski gubitak", brier: "Brierova mjera", calibration_error: "pogreška kalibracije",
@@ -487,7 +487,7 @@ export const translator = (language) => {
 };
 
 /// Metrics that are not a share have their own scale.
-const isShare = (metric) => !/^roc_auc/.test(metric) && !["matthews", "cohen_kappa", "lrap", "ranking_loss", "coverage_error", "log_loss", "brier", "calibration_error"].includes(metric);
+const isShare = (metric) => !/^roc_auc/.test(metric) && !["matthews", "cohen_kappa", "d_prime", "lrap", "ranking_loss", "coverage_error", "log_loss", "brier", "calibration_error"].includes(metric);
 
 /// Turns a clause of the server into a sentence: first letter upper case, full stop at the end.
 const sentence = (clause) => clause[0].toUpperCase() + clause.slice(1) + (/[.!?"]$/.test(clause) ? "" : ".");

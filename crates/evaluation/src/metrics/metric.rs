@@ -14,7 +14,7 @@ use super::probability_scores::{
 use super::roc_auc::roc_auc;
 use super::sorted_scores::SortedScores;
 use super::tally::{ClassCounts, Tally};
-use super::{log_loss, ranking};
+use super::{d_prime::d_prime, keras, log_loss, ranking};
 use crate::predictions::Predictions;
 use timbre_core::labels::{Labels, Task};
 
@@ -79,6 +79,12 @@ macro_rules! metrics {
 /// [`average_precision`] in the form of [`roc_auc`]: it is always defined.
 fn precision(ranked: &SortedScores, times: &dyn Fn(usize) -> u32) -> Option<f64> {
     Some(average_precision(ranked, times))
+}
+
+/// d' of the mean area of the classes.
+fn sensitivity<'a>(truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
+    let area = macro_mean(roc_auc, truth, predictions);
+    Box::new(move |times| d_prime(area(times)?))
 }
 
 const fn entry(name: &'static str, is_loss: bool) -> MetricEntry {
@@ -149,6 +155,14 @@ metrics! {
         Top3Accuracy = "top_3_accuracy" {
             single: Probabilities(|t, p| mean_over_clips(|truth, p| ranking::is_among(3, truth[0], p), t, p)),
         }
+        /// Single-label: the share of recordings whose class is among the five most likely ones.
+        Top5Accuracy = "top_5_accuracy" {
+            single: Probabilities(|t, p| mean_over_clips(|truth, p| ranking::is_among(5, truth[0], p), t, p)),
+        }
+        /// Single-label: Keras' `Precision()`: over all (recording, class) pairs with a probability above 0.5.
+        KerasPrecision = "keras_precision" { single: Probabilities(keras::precision) }
+        /// Single-label: Keras' `Recall()`: the share of recordings whose class has a probability above 0.5.
+        KerasRecall = "keras_recall" { single: Probabilities(keras::recall) }
         /// Multi-label: average precision over all (recording, class) pairs. Needs no threshold.
         AveragePrecisionMicro = "average_precision_micro" { multi: Probabilities(|t, p| micro(precision, t, p)) }
         /// Mean average precision of the classes ("mAP"). Needs no threshold.
@@ -175,6 +189,8 @@ metrics! {
         RocAucWeighted = "roc_auc_weighted" { multi: Probabilities(|t, p| weighted_mean(roc_auc, t, p)) }
         /// Multi-label: mean area under the ROC curve of the recordings.
         RocAucSamples = "roc_auc_samples" { multi: Probabilities(|t, p| samples_mean(roc_auc, t, p)) }
+        /// The sensitivity index d' of the mean area under the ROC curve of the classes, as for AudioSet.
+        DPrime = "d_prime" { single: Probabilities(sensitivity), multi: Probabilities(sensitivity) }
         /// Multi-label: label ranking average precision.
         Lrap = "lrap" { multi: Probabilities(|t, p| mean_over_clips(ranking::average_precision, t, p)) }
     }
@@ -268,6 +284,6 @@ mod tests {
         }
         let single = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "balanced_accuracy"];
         assert_eq!(names(Task::SingleLabel).take(6).collect::<Vec<_>>(), single);
-        assert_eq!((names(Task::SingleLabel).count(), names(Task::MultiLabel).count()), (14, 32));
+        assert_eq!((names(Task::SingleLabel).count(), names(Task::MultiLabel).count()), (18, 33));
     }
 }

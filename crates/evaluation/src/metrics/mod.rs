@@ -4,16 +4,18 @@
 //! prepared once and evaluated for any weights of the clips (`probability_scores`). Each file opens with its conventions.
 
 /// Raise this number by hand when the same predictions give different scores.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
-pub mod precision_recall_curve;
+pub mod threshold_curve;
 pub mod average_precision;
 mod brier;
 pub mod trivial_baseline;
 pub mod bootstrap;
 pub mod sorted_scores;
 pub mod calibration;
+mod d_prime;
 mod decision_rule;
+mod keras;
 pub mod log_loss;
 mod metric;
 pub mod multi_label;
@@ -29,7 +31,7 @@ pub use bootstrap::bootstrap_interval;
 pub use decision_rule::{DecisionRule, Decisions};
 pub use metric::{Metric, is_loss, is_of_probabilities, names};
 pub use multi_label::{multi_label, multi_label_confusion};
-pub use probability_scores::probability_scores;
+pub use probability_scores::{class_score, probability_scores};
 pub use single_label::{ClassScores, Scores, single_label};
 pub use trivial_baseline::{TrivialBaseline, constant_decisions, multi_label_baselines, single_label_baselines};
 pub use weighted_metric::weighted_metric;

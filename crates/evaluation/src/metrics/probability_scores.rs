@@ -44,6 +44,16 @@ pub fn micro<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions
     Box::new(move |times| curve(&ranked, &|clip| times[clip]))
 }
 
+/// The score of one class, from the clips whose label of it is known.
+pub fn class_score(curve: Curve, truth: &[Labels], predictions: &Predictions, class: usize) -> Option<f64> {
+    curve(&of_class(truth, predictions, class), &|_| 1)
+}
+
+fn of_class(truth: &[Labels], predictions: &Predictions, class: usize) -> SortedScores {
+    let item = |(clip, truth): (usize, &Labels)| (clip as u32, predictions.row(clip)[class], truth.contains(&class));
+    SortedScores::new(truth.iter().enumerate().filter(|(_, truth)| truth.is_known(class)).map(item))
+}
+
 /// The mean over the classes.
 pub fn macro_mean<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {
     over_classes(curve, truth, predictions, |_| 1)
@@ -60,12 +70,8 @@ fn over_classes<'a>(
     predictions: &'a Predictions,
     weight: fn(u64) -> u64,
 ) -> WeightedScore<'a> {
-    let of_class = |class: usize| {
-        let item =
-            |(clip, truth): (usize, &Labels)| (clip as u32, predictions.row(clip)[class], truth.contains(&class));
-        SortedScores::new(truth.iter().enumerate().filter(|(_, truth)| truth.is_known(class)).map(item))
-    };
-    let ranked: Vec<SortedScores> = (0..predictions.n_classes).map(of_class).collect();
+    let ranked: Vec<SortedScores> =
+        (0..predictions.n_classes).map(|class| of_class(truth, predictions, class)).collect();
     Box::new(move |times| {
         let (mut support, mut unknown, mut n) = (vec![0u64; ranked.len()], vec![0u64; ranked.len()], 0u64);
         for (truth, &times) in truth.iter().zip(times) {

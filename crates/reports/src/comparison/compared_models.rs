@@ -230,7 +230,6 @@ impl ModelComparer<'_> {
         };
         let p = found.p_bootstrap.max(found.p_permutation);
         let is_better = (found.mean > 0.0) != metrics::is_loss(metric);
-        let mcnemar_applies = pairs.len() == 1 && matched.one_recording_per_song;
         Versus::Paired(Paired {
             difference: found.mean,
             interval: found.interval,
@@ -245,7 +244,7 @@ impl ModelComparer<'_> {
             songs: matched.songs,
             only_reference_right: matched.only_reference_right,
             only_this_right: matched.only_line_right,
-            mcnemar: mcnemar_applies
+            mcnemar: (pairs.len() == 1)
                 .then(|| significance::mcnemar(matched.only_reference_right, matched.only_line_right)),
         })
     }

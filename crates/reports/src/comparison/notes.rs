@@ -70,6 +70,13 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
         count(tests, "test"),
         if same > 0 { "; rows with equal decisions are not tests" } else { "" }
     ));
+    if let Some(dependent) = paired.iter().find(|paired| paired.mcnemar.is_some() && paired.songs < paired.clips) {
+        notes.push(format!(
+            "McNemar's test (CSV, JSON) takes the {} recordings as independent, but they are of {} songs: its p is too small, and the verdict \
+             does not use it",
+            dependent.clips, dependent.songs
+        ));
+    }
     if songs < FEW_SONGS {
         let word = work.resampled();
         notes.push(format!("only {songs} common {word}: intervals from fewer than {FEW_SONGS} are too narrow"));

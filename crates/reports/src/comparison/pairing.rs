@@ -49,8 +49,6 @@ pub struct MatchedDecisions {
     pub by_content: bool,
     pub only_reference_right: usize,
     pub only_line_right: usize,
-    /// Whether every song has exactly one recording.
-    pub one_recording_per_song: bool,
     pairs: Vec<SeedPairDecisions>,
 }
 
@@ -127,7 +125,6 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
         by_content: reference.contents.is_some() && line.contents.is_some(),
         only_reference_right: alone(true),
         only_line_right: alone(false),
-        one_recording_per_song: paths.len() == songs.len(),
         pairs,
     })
 }

@@ -142,7 +142,8 @@ pub struct Paired {
     /// Decisions (a recording with a pair of seeds) that are right only in the reference.
     pub only_reference_right: usize,
     pub only_this_right: usize,
-    /// McNemar's exact test of those two counts. It applies only to one pair of seeds without a song that has two recordings.
+    /// McNemar's exact test of those two counts, for one pair of seeds. It takes recordings as independent, which those of one song
+    /// are not: with fewer songs than recordings it is too small.
     pub mcnemar: Option<f64>,
 }
 

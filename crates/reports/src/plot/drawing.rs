@@ -17,7 +17,7 @@ const USUAL: f64 = 440.0;
 const BROAD: f64 = 620.0;
 
 /// Lines that can be distinguished.
-pub(super) const LINES: usize = 6;
+pub const LINES: usize = 6;
 
 /// Colour on white, colour on black, and dash pattern of each line.
 const COLOURS: [(&str, &str, &str); LINES] = [

@@ -31,7 +31,7 @@ pub mod timeline_plot;
 
 pub use class_bars::{ClassBar, class_bars};
 pub use confusion::{ConfusionMatrix, confusion};
-pub use drawing::{Drawing, page_style};
+pub use drawing::{Drawing, LINES, page_style};
 pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
 pub use intervals::{Interval, differences, intervals};
 pub use panels::{PlotSize, panels};

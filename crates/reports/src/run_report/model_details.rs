@@ -10,14 +10,16 @@ use timbre_core::{progress::seconds, text::escape_xml};
 use timbre_evaluation::{
     aggregation::Aggregate,
     metrics::{
-        average_precision::average_precision,
         calibration::{Bins, bin},
         multi_label_confusion,
-        precision_recall_curve::{PrecisionRecallPoint, precision_recall_curve},
-        sorted_scores::SortedScores,
+        threshold_curve::{ThresholdPoint, thinned, threshold_curve},
     },
 };
-use timbre_runs::{run_dir::TrialRecord, tables::ScoredSplit};
+use timbre_models::{CandidateScores, SearchResults};
+use timbre_runs::{
+    run_dir::{CurvePoint, TrialRecord},
+    tables::ScoredSplit,
+};
 
 /// Names of the training figures. They show the split on which the epoch was selected, not that of the page.
 const TRAINING: [&str; 2] = ["loss", "learning"];
@@ -63,6 +65,7 @@ pub fn html(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit, all: &[
     let drawn: Vec<String> = all.iter().map(Figure::html).collect();
     html += &figures(&drawn);
     html += &class_table(run, scored);
+    html += &trial.search.as_ref().map_or(String::new(), search_table);
     if !trial.notes.is_empty() {
         let notes: Vec<String> =
             trial.notes.iter().map(|(name, value)| format!("{}: {}", escape_xml(name), escape_xml(value))).collect();
@@ -126,15 +129,6 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
     }
 }
 
-/// (score, whether the recording has the class) of every pair of recording and class.
-fn pairs<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a {
-    let split = scored.split;
-    split.clips.iter().enumerate().flat_map(move |(clip, of)| {
-        let known = split.predictions.row(clip).iter().enumerate().filter(|(class, _)| of.truth.is_known(*class));
-        known.map(move |(class, &score)| (score, of.truth.contains(&class)))
-    })
-}
-
 /// (probability of the predicted class, whether it is correct) of every recording with a single predicted class.
 fn decisions<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a {
     let split = scored.split;
@@ -149,12 +143,25 @@ fn decisions<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> +
 
 fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     let share = |label: &str| Axis { label: label.to_owned(), scale: Scale::Share };
-    let steps = precision_recall_curve(pairs(scored));
-    let line = |name: &str, steps: &[PrecisionRecallPoint], point: &dyn Fn(&PrecisionRecallPoint) -> (f64, f64)| Line {
+    let steps = threshold_curve(scored.split.pairs());
+    let line = |name: &str, steps: &[ThresholdPoint], point: &dyn Fn(&ThresholdPoint) -> (f64, f64)| Line {
         name: name.to_owned(),
-        points: thinned(steps).map(point).collect(),
+        points: thinned(steps, POINTS).map(point).collect(),
     };
-    let recalls = line("all classes", &steps, &|step| (step.recall, step.precision));
+    let of_class = |class: &usize| (run.classes.name(*class).to_owned(), threshold_curve(scored.split.cases(*class)));
+    let drawn = drawn_classes(scored);
+    let of_classes: Vec<(String, Vec<ThresholdPoint>)> = drawn.iter().map(of_class).collect();
+    let lines = |point: &dyn Fn(&ThresholdPoint) -> (f64, f64), from: Option<(f64, f64)>| -> Vec<Line> {
+        let own = of_classes.iter().map(|(name, steps)| line(name, steps, point));
+        let mut lines: Vec<Line> = std::iter::once(line("all classes", &steps, point)).chain(own).collect();
+        lines.iter_mut().for_each(|line| line.points.splice(0..0, from).for_each(drop));
+        lines
+    };
+    let each = if run.classes.len() < plot::LINES {
+        "Over all pairs of recording and class, and of each class"
+    } else {
+        "Over all pairs of recording and class, and of the two classes with the largest and the three with the smallest average precision"
+    };
     let decided = (metric_of(scored, "recall_micro"), metric_of(scored, "precision_micro"));
     let mark = match (run.has_several_labels(), decided) {
         (true, (Some(x), Some(y))) => {
@@ -166,8 +173,15 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         title: "Precision and recall".to_owned(),
         x: share("recall"),
         y: share("precision"),
-        lines: vec![recalls],
+        lines: lines(&|step| (step.recall, step.precision), None),
         mark,
+    };
+    let roc = Panel {
+        title: "ROC".to_owned(),
+        x: share("false positive rate"),
+        y: share("true positive rate"),
+        lines: lines(&|step| (step.false_positive_rate, step.recall), Some((0.0, 0.0))),
+        mark: None,
     };
     let votes = scored.split.windows.is_some() && run.decision_rule.aggregate == Aggregate::Vote;
     let (along, caption) = if run.has_several_labels() {
@@ -181,7 +195,7 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         } else {
             format!("common: {chosen}")
         };
-        let of = |name: &str, value: &dyn Fn(&PrecisionRecallPoint) -> f64| {
+        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| {
             line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
         };
         let panel = Panel {
@@ -203,9 +217,9 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         };
         (panel, format!("Over all pairs of recording and class, with one threshold for all classes.{warning}"))
     } else {
-        let steps = precision_recall_curve(decisions(scored));
+        let steps = threshold_curve(decisions(scored));
         let all = scored.split.clips.len().max(1) as f64;
-        let of = |name: &str, value: &dyn Fn(&PrecisionRecallPoint) -> f64| {
+        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| {
             line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
         };
         let panel = Panel {
@@ -218,35 +232,49 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         (panel, "Coverage: the share of recordings whose predicted class has at least this probability. Accuracy: on these recordings.".to_owned())
     };
     let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
+    let threshold = if votes { "required share of windows" } else { "threshold on the probability" };
     vec![
         Figure {
             name: "precision_recall",
             drawing: draw(&precision_recall),
-            caption: if votes {
-                "Over all pairs of recording and class, for every required share of windows.".to_owned()
-            } else {
-                "Over all pairs of recording and class, for every threshold on the probability.".to_owned()
-            },
+            caption: format!("{each}, for every {threshold}."),
+        },
+        Figure {
+            name: "roc",
+            drawing: draw(&roc),
+            caption: format!(
+                "{each}, for every {threshold}. A random ranking is the diagonal. threshold_curves.csv has all classes."
+            ),
         },
         Figure { name: "thresholds", drawing: draw(&along), caption },
     ]
+}
+
+/// The classes whose curves are drawn: all of a few, otherwise two of the best and three of the worst, best first.
+fn drawn_classes(scored: &ScoredSplit) -> Vec<usize> {
+    let mut areas: Vec<(usize, f64)> = scored
+        .split
+        .areas()
+        .iter()
+        .enumerate()
+        .filter_map(|(class, own)| Some((class, own.average_precision?)))
+        .collect();
+    if areas.len() >= plot::LINES {
+        areas.sort_by(|a, b| b.1.total_cmp(&a.1));
+        areas.drain(2..areas.len() - 3);
+    }
+    areas.into_iter().map(|(class, _)| class).collect()
 }
 
 fn metric_of(scored: &ScoredSplit, name: &str) -> Option<f64> {
     scored.scores.metrics.get(name).copied()
 }
 
-/// Every n-th step, and the last one.
-fn thinned(steps: &[PrecisionRecallPoint]) -> impl Iterator<Item = &PrecisionRecallPoint> {
-    let every = steps.len().div_ceil(POINTS).max(1);
-    steps.iter().enumerate().filter(move |(n, _)| n % every == 0 || n + 1 == steps.len()).map(|(_, step)| step)
-}
-
 fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let mut bins = Bins::default();
     let mut add = |(p, is_correct): (f32, bool)| bins.add(bin(f64::from(p)), f64::from(p), is_correct, 1);
     let what = if run.has_several_labels() {
-        pairs(scored).for_each(&mut add);
+        scored.split.pairs().for_each(&mut add);
         if scored.split.windows.is_some() && run.decision_rule.aggregate == Aggregate::Vote {
             "a pair of recording and class, with the share of windows that voted as its probability"
         } else {
@@ -271,29 +299,50 @@ fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
 fn curve(run: &ReportData, scored: &ScoredSplit) -> Option<Figure> {
     let own = &scored.split.curve;
     let first = own.first()?;
+    let line = |name: &str, of: &dyn Fn(&CurvePoint) -> Option<f64>| Line {
+        name: name.to_owned(),
+        points: own.iter().filter_map(|point| Some((point.value, of(point)?))).collect(),
+    };
+    let bounds = [line("95 % from", &|point| Some(point.interval?.0)), line("to", &|point| Some(point.interval?.1))];
+    let has_interval = !bounds[0].points.is_empty();
+    let bounds = bounds.into_iter().filter(|_| has_interval);
+    let lines = std::iter::once(line(&first.metric, &|point| point.score)).chain(bounds).collect();
     let panel = Panel {
         title: format!("Score by {}", first.parameter),
         x: Axis { label: first.parameter.clone(), scale: Scale::Counts },
         y: Axis { label: first.metric.clone(), scale: Scale::Linear },
-        lines: vec![Line {
-            name: first.metric.clone(),
-            points: own.iter().filter_map(|point| Some((point.value, point.score?))).collect(),
-        }],
+        lines,
         mark: None,
     };
     let drawing = plot::panels(&[panel], PlotSize::FIGURE);
-    let caption = format!("On the {} split: for inspection, not for selection.", run.split());
+    let interval = if has_interval { " The interval comes from a bootstrap over songs." } else { "" };
+    let caption = format!("On the {} split: for inspection, not for selection.{interval}", run.split());
     Some(Figure { name: "curve", drawing, caption })
 }
 
+/// The values that a search within the model tried, best first.
+fn search_table(search: &SearchResults) -> String {
+    let mut ranked: Vec<(usize, &CandidateScores)> = search.ranks().into_iter().zip(&search.candidates).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let row = |(rank, own): &(usize, &CandidateScores)| {
+        let mean = own.mean();
+        vec![
+            Cell::text(&own.text()),
+            Cell::number(mean.map(|(mean, _)| mean)),
+            Cell::number(mean.map(|(_, deviation)| deviation)),
+            Cell::count(*rank as u64),
+        ]
+    };
+    let metric = format!("{}, mean of the folds", search.metric);
+    let headings = [("values", false), (metric.as_str(), true), ("deviation", true), ("rank", true)];
+    let title = format!("Search by {}-fold cross-validation on the training split", search.chosen().scores.len());
+    folded(&title, &table("", &headings, &ranked.iter().map(row).collect::<Vec<_>>()))
+}
+
 fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
-    let split = scored.split;
+    let areas = scored.split.areas();
     let row = |class: usize| {
         let own = &scored.scores.per_class[class];
-        let cases = (0..split.clips.len())
-            .filter(|&clip| split.clips[clip].truth.is_known(class))
-            .map(|clip| (clip as u32, split.predictions.row(clip)[class], split.clips[clip].truth.contains(&class)));
-        let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), &|_| 1));
         vec![
             Cell::text(run.classes.name(class)),
             Cell::count(own.support),
@@ -301,7 +350,8 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
             Cell::number(Some(own.precision)),
             Cell::number(Some(own.recall)),
             Cell::number(Some(own.f1)),
-            Cell::number(area),
+            Cell::number(areas[class].average_precision),
+            Cell::number(areas[class].roc_auc),
             Cell::count(own.predicted - own.hits),
             Cell::count(own.support - own.hits),
         ]
@@ -314,6 +364,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
         ("recall", true),
         ("F1", true),
         ("average precision", true),
+        ("ROC AUC", true),
         ("false positives", true),
         ("false negatives", true),
     ];

@@ -122,6 +122,10 @@ pub enum Table {
     Confusion,
     Hardest,
     Curves,
+    /// Only where a model has several values for a key.
+    CvResults,
+    /// ROC and precision-recall curves.
+    ThresholdCurves,
     Epochs,
     /// The recordings that the experiment can use; written before any work.
     Recordings,
@@ -147,6 +151,8 @@ impl Table {
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",
             Table::Curves => "curves.csv",
+            Table::CvResults => "cv_results.csv",
+            Table::ThresholdCurves => "threshold_curves.csv",
             Table::Epochs => "epochs.csv",
             Table::Recordings => "recordings.csv",
             Table::Metrics => "metrics.json",

@@ -33,8 +33,8 @@ pub use file_names::{
 pub use in_progress::is_in_progress;
 pub use lookup::{all, find, find_with_model, newest, of_signature, read_run_folders, run_folders};
 pub use records::{
-    CacheRecord, ClipTruth, CurvePoint, DataRecord, NO_FEATURES, ResultRow, RunRecord, SplitRecord, Status, Trial,
-    TrialRecord,
+    CacheRecord, ClassAreas, ClipTruth, CurvePoint, DataRecord, NO_FEATURES, ResultRow, RunRecord, SplitRecord, Status,
+    Trial, TrialRecord,
 };
 pub use removal::{
     Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::ReusedTrials;
 use timbre_core::labels::{Labels, Task};
 use timbre_evaluation::{
-    metrics::DecisionRule,
+    metrics::{DecisionRule, average_precision::average_precision, class_score, roc_auc::roc_auc},
     predictions::{Predictions, WindowPredictions},
 };
 use timbre_experiment::Arguments;
 use timbre_inputs::data::split::LEAKY;
-use timbre_models::Epoch;
+use timbre_models::{Epoch, SearchResults};
 
 /// One model on one feature with one seed: the unit of work that survives a kill once it is finished.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct TrialRecord {
     /// The epochs of a network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<Epoch>,
+    /// The values that a search within the model tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchResults>,
     /// Facts about the fit: iterations, tolerance reached.
     pub notes: IndexMap<String, String>,
     pub fit_seconds: f64,
@@ -68,6 +71,33 @@ impl SplitRecord {
     /// The classes of each recording.
     pub fn truth(&self) -> Vec<Labels> {
         self.clips.iter().map(|clip| clip.truth.clone()).collect()
+    }
+
+    /// (score, whether the recording has the class) of every known pair of recording and class.
+    pub fn pairs(&self) -> impl Iterator<Item = (f32, bool)> + '_ {
+        (0..self.predictions.n_classes).flat_map(|class| self.cases(class))
+    }
+
+    /// (score, whether it has the class) of every recording where that is known.
+    pub fn cases(&self, class: usize) -> impl Iterator<Item = (f32, bool)> + '_ {
+        let known = self.clips.iter().enumerate().filter(move |(_, of)| of.truth.is_known(class));
+        known.map(move |(clip, of)| (self.predictions.row(clip)[class], of.truth.contains(&class)))
+    }
+
+    /// The areas under the curves of each class.
+    pub fn areas(&self) -> Vec<ClassAreas> {
+        let truth = self.truth();
+        let of_class = |class: usize| ClassAreas {
+            average_precision: class_score(
+                |ranked, times| Some(average_precision(ranked, times)),
+                &truth,
+                &self.predictions,
+                class,
+            )
+            .filter(|_| truth.iter().any(|own| own.contains(&class))),
+            roc_auc: class_score(roc_auc, &truth, &self.predictions, class),
+        };
+        (0..self.predictions.n_classes).map(of_class).collect()
     }
 
     pub(super) fn is_finite(&self) -> bool {
@@ -130,6 +160,16 @@ pub struct CurvePoint {
     pub metric: String,
     /// None where the metric is undefined.
     pub score: Option<f64>,
+    /// Its 95 % interval from a bootstrap over songs; None without a bootstrap, and in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<(f64, f64)>,
+}
+
+/// The areas under the curves of a class, where they are defined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassAreas {
+    pub average_precision: Option<f64>,
+    pub roc_auc: Option<f64>,
 }
 
 /// The `features` column of a trivial baseline.
@@ -271,6 +311,7 @@ mod tests {
             }],
             windows_hash: None,
             epochs: Vec::new(),
+            search: None,
             notes: IndexMap::new(),
             fit_seconds: 0.0,
             predict_seconds: 0.0,

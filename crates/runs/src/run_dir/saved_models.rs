@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use indexmap::IndexMap;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct ModelRecord {
     pub audio: AudioSpec,
     pub feature: FeatureSpec,
     pub model: ModelSpec,
+    /// The values that a search within the model chose.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub chosen: IndexMap<String, Value>,
     /// The task, and how probabilities become decisions.
     #[serde(default)]
     #[serde(rename = "judge")]

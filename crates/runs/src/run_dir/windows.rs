@@ -114,6 +114,7 @@ mod tests {
             windows_hash: dir.write_windows(&trial(), &splits).unwrap(),
             splits,
             epochs: Vec::new(),
+            search: None,
             notes: Default::default(),
             fit_seconds: 0.0,
             predict_seconds: 0.0,
