@@ -68,13 +68,13 @@ networks::model_registry! {
 /// A model by its `kind`. Keys of a classic model may have several values, of which cross-validation chooses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelSpec {
-    Single(SingleModel),
+    Single(Box<SingleModel>),
     Search(Box<GridSearch>),
 }
 
 impl From<SingleModel> for ModelSpec {
     fn from(single: SingleModel) -> Self {
-        ModelSpec::Single(single)
+        ModelSpec::Single(Box::new(single))
     }
 }
 
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for ModelSpec {
         if let Some(search) = GridSearch::of(&table).map_err(|error| D::Error::custom(format!("{error:#}")))? {
             return Ok(ModelSpec::Search(Box::new(search)));
         }
-        SingleModel::deserialize(serde_json::Value::Object(table)).map(ModelSpec::Single).map_err(D::Error::custom)
+        SingleModel::deserialize(serde_json::Value::Object(table)).map(ModelSpec::from).map_err(D::Error::custom)
     }
 }
 

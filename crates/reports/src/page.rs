@@ -41,7 +41,7 @@ impl Page {
             css = include_str!("page.css"),
             plots = plot::page_style(),
             lead = self.lead,
-            footer = format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
+            footer = format_args!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
             js = include_str!("page.js"),
         )
     }

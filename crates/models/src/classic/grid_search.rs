@@ -49,6 +49,9 @@ struct Candidate {
     spec: SingleModel,
 }
 
+/// The score of a fit on its fold, with the seconds of the fit and of the prediction.
+type Scored = (Option<f64>, f64, f64);
+
 /// What a search found: `cv_results.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchResults {
@@ -208,7 +211,7 @@ impl GridSearch {
         let parts: Vec<[FeatureSet; 2]> = (0..self.folds).map(|fold| [part(fold, false), part(fold, true)]).collect();
         let tasks: Vec<(usize, usize)> =
             (0..self.candidates.len()).flat_map(|own| (0..self.folds).map(move |fold| (own, fold))).collect();
-        let one = |&(candidate, fold): &(usize, usize)| -> Result<(Option<f64>, f64, f64)> {
+        let one = |&(candidate, fold): &(usize, usize)| -> Result<Scored> {
             if context.stop.load(Ordering::Relaxed) {
                 return Err(Cancelled.into());
             }
@@ -219,14 +222,14 @@ impl GridSearch {
                 ..*context
             };
             let clock = Instant::now();
-            let model = ModelSpec::Single(self.candidates[candidate].spec.clone()).fit(kept, &context)?;
+            let model = ModelSpec::from(self.candidates[candidate].spec.clone()).fit(kept, &context)?;
             let fitted = clock.elapsed().as_secs_f64();
             let predictions = model.predict(held_out)?;
             let score = score(&context.decision_rule, context.metric, held_out, &predictions);
             Ok((score, fitted, clock.elapsed().as_secs_f64() - fitted))
         };
-        let done: Vec<(Option<f64>, f64, f64)> = tasks.par_iter().map(one).collect::<Result<_>>()?;
-        let scores = |(candidate, done): (&Candidate, &[(Option<f64>, f64, f64)])| CandidateScores {
+        let done: Vec<Scored> = tasks.par_iter().map(one).collect::<Result<_>>()?;
+        let scores = |(candidate, done): (&Candidate, &[Scored])| CandidateScores {
             params: candidate.params.clone(),
             scores: done.iter().map(|own| own.0).collect(),
             fit_seconds: done.iter().map(|own| own.1).collect(),
@@ -261,14 +264,14 @@ impl ModelKind for GridSearch {
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         crate::classifier::ensure_trainable(self, train)?;
         let results = self.search(train, context)?;
-        let model = ModelSpec::Single(self.candidates[results.chosen].spec.clone()).fit(train, context)?;
+        let model = ModelSpec::from(self.candidates[results.chosen].spec.clone()).fit(train, context)?;
         Ok(Box::new(Searched { model, chosen: results.chosen, results: Some(results) }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
         let chosen = take_tensor(&mut tensors, CHOSEN)?.first().map_or(usize::MAX, |&number| number as usize);
         ensure!(chosen < self.candidates.len(), "`{CHOSEN}` names none of the {} combinations", self.candidates.len());
-        let model = ModelSpec::Single(self.candidates[chosen].spec.clone()).restore(tensors, n_classes, device)?;
+        let model = ModelSpec::from(self.candidates[chosen].spec.clone()).restore(tensors, n_classes, device)?;
         Ok(Box::new(Searched { model, chosen, results: None }))
     }
 
