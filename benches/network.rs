@@ -80,6 +80,7 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     let context = FitContext {
         seed: Seed::new(1),
         decision_rule,
+        metric: "accuracy",
         validation: None,
         device: &device,
         checkpoints: None,
