@@ -165,7 +165,7 @@ fn format(tag: u16, channels: u16, rate: u32, bits: u16) -> Vec<u8> {
     body
 }
 
-fn float_wav(samples: &[f32]) -> Vec<u8> {
+pub fn float_wav(samples: &[f32]) -> Vec<u8> {
     wav(&[(b"fmt ", &format(3, 1, 8000, 32)), (b"data", bytemuck::cast_slice(samples))])
 }
 

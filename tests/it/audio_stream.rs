@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use timbre_signal::audio::{
-    AudioSpec, Crop, ResampleFilter, Stream, StreamResampler, Unusable, decode_file, load, load_file, resample,
+    AudioSpec, Crop, Normalize, ResampleFilter, Stream, StreamResampler, Unusable, decode_file, load, load_file,
+    resample,
 };
 
 fn folder() -> PathBuf {
@@ -246,4 +247,27 @@ proptest! {
         let bits = |samples: &[f32]| samples.iter().map(|sample| sample.to_bits()).collect::<Vec<_>>();
         prop_assert!(bits(&output) == bits(&resample(&input, from, to, filter)), "{from} to {to}, {total} samples");
     }
+}
+
+#[test]
+fn a_trimmed_and_normalized_recording_is_the_same_in_blocks_and_as_a_clip() {
+    let tone = |n: usize| (n as f32 * 0.05).sin() * if (20000..90000).contains(&n) { 0.125 } else { 0.0 };
+    let samples: Vec<f32> = (0..120_000).map(tone).collect();
+    let louder: Vec<f32> = samples.iter().map(|sample| sample * 4.0).collect();
+    let spec = AudioSpec { trim: Some(60.0), normalize: Some(Normalize::Peak), ..AudioSpec::at(16000) };
+    let wav = |samples: &[f32]| crate::audio_decode::float_wav(samples);
+    let whole = load(&wav(&samples), None, &spec).unwrap();
+    assert_eq!(load(&wav(&louder), None, &spec).unwrap(), whole, "the level of the file does not matter");
+    let peak = whole.samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
+    assert!((0.95..1.1).contains(&peak), "{peak}");
+    // 70,000 samples at 8,000 Hz sound, and at most a frame on each side.
+    assert!((140_000..140_000 + 2 * 4096).contains(&whole.samples.len()), "{}", whole.samples.len());
+    let bytes = wav(&samples);
+    let mut stream = Stream::from_bytes(&bytes, None, &spec).unwrap();
+    let mut blocks = Vec::new();
+    while stream.next_block(&mut blocks).unwrap() {}
+    assert_eq!(blocks, whole.samples);
+    // A clip is cut from the prepared recording, not prepared itself.
+    let short = AudioSpec { clip_seconds: Some(0.5), crop: Crop::Start, ..spec };
+    assert_eq!(load(&bytes, None, &short).unwrap().samples, whole.samples[..8000]);
 }

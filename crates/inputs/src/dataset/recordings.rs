@@ -94,7 +94,7 @@ impl Recordings {
 
     pub fn decode(&self, row: usize) -> Result<Recording> {
         let ExampleSource { path, excerpt, content, .. } = &self.sources[row];
-        decode_unchanged(path, excerpt.as_ref(), content, self.audio.limits())?
+        decode_unchanged(path, excerpt.as_ref(), content, &self.audio)?
             .with_context(|| format!("cannot decode {} any more", path.display()))
     }
 

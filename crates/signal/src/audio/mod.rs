@@ -16,6 +16,7 @@ mod excerpt;
 mod formats;
 mod mp4;
 mod opus;
+mod prepare;
 mod resample;
 mod source;
 mod stream;
@@ -27,6 +28,7 @@ mod webm;
 pub use decode::{Header, Recording, decode, decode_file, probe, visit_file};
 pub use excerpt::Excerpt;
 pub use limits::DecodeLimits;
+pub use prepare::Normalize;
 pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};
 pub use source::NOT_REGULAR;
 pub use stream::Stream;
@@ -54,6 +56,15 @@ pub struct AudioSpec {
     /// Samples per second after resampling.
     #[schemars(range(min = 1000, max = 384000))]
     pub sample_rate: u32,
+    /// Trim what is more than this number of dB below the loudest frame at both ends of a recording, as `librosa.effects.trim` does (its
+    /// `top_db` is 60). Default: nothing is trimmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub trim: Option<f64>,
+    /// Set the level of a whole recording: "peak" (the largest magnitude is 1), "rms" (0.1) or "lufs" (an integrated loudness of -23 LUFS).
+    /// Default: levels stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalize: Option<Normalize>,
     /// Length of a clip: longer recordings are cropped, shorter ones filled up. Default: the length of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 36000.0))]
@@ -78,6 +89,8 @@ impl Default for AudioSpec {
     fn default() -> Self {
         AudioSpec {
             sample_rate: 22050,
+            trim: None,
+            normalize: None,
             clip_seconds: None,
             crop: Crop::Centre,
             short: Short::default(),
@@ -139,7 +152,7 @@ pub fn load(bytes: &[u8], extension: Option<&str>, spec: &AudioSpec) -> Result<C
 /// [`load`] from a regular file or an excerpt of one. Of a long recording only the clip is in memory.
 pub fn load_file(path: &Path, excerpt: Option<&Excerpt>, spec: &AudioSpec) -> Result<Clip, Unusable> {
     match excerpt {
-        Some(_) => Ok(decode_file(path, excerpt, spec.limits())?.into_clip(spec)),
+        Some(_) => Ok(decode_file(path, excerpt, spec.limits())?.prepared(spec).into_clip(spec)),
         None => clip_of(Stream::open_regular(path, spec)?, spec),
     }
 }

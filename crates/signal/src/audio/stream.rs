@@ -2,7 +2,7 @@
 //!
 //! The samples are those of [`load`](super::load) without crop and padding, bit for bit, and the errors are the same;
 //! errors that depend on the whole recording come at its end. Memory: one block per stage and the index of an MP4 file,
-//! whatever the length.
+//! whatever the length; with `trim` or `normalize` the whole recording.
 
 use std::io::Read;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::path::Path;
 use super::block_decoder::BlockDecoder;
 use super::decode::reserve;
 use super::limits::DecodeLimits;
+use super::prepare::prepare;
 use super::resample::{Part, ResampleFilter, StreamResampler, input_range, resample_part, resampled_len};
 use super::source::ByteSource;
 use super::unusable::Unusable;
@@ -40,6 +41,8 @@ pub struct Stream<'a> {
     decoder: BlockDecoder<'a>,
     /// Output rate and filter of the resampler, which is made for the first block.
     output: (u32, ResampleFilter),
+    /// How the whole recording is prepared, which then is one block.
+    prepare: Option<AudioSpec>,
     resampler: Option<StreamResampler>,
     /// Samples at the rate of the recording.
     block: Vec<f32>,
@@ -79,7 +82,8 @@ impl<'a> Stream<'a> {
     fn of(source: ByteSource<'a>, extension: Option<&str>, spec: &AudioSpec) -> Result<Stream<'a>, Unusable> {
         let decoder = BlockDecoder::open(source.clone(), extension)?;
         let (output, extension) = ((spec.sample_rate, spec.resampler), extension.map(str::to_owned));
-        Ok(Stream { source, extension, decoder, output, resampler: None, block: Vec::new(), ended: false })
+        let prepare = spec.prepares().then(|| spec.clone());
+        Ok(Stream { source, extension, decoder, output, prepare, resampler: None, block: Vec::new(), ended: false })
     }
 
     /// Reads all of the recording and returns the clip that `spec` cuts, with the length of the recording in seconds; `None`
@@ -87,7 +91,7 @@ impl<'a> Stream<'a> {
     ///
     /// A long recording is decoded to be checked and counted, and again up to the end of its clip, which alone is kept.
     pub fn clip(mut self, spec: &AudioSpec, goes_on: impl Fn() -> bool) -> Result<Option<(Clip, f64)>, Unusable> {
-        let most = spec.clip_samples().map_or(usize::MAX, |_| LONG);
+        let most = spec.clip_samples().filter(|_| !spec.prepares()).map_or(usize::MAX, |_| LONG);
         let mut samples = Vec::new();
         reserve(&mut samples, self.decoder.exact_length().min(most), &self.decoder)?;
         while self.decoder.next_block(&mut samples)? {
@@ -103,7 +107,7 @@ impl<'a> Stream<'a> {
         let (whole, sample_rate) = (self.decoder.frames(), self.decoder.sample_rate());
         if whole <= most {
             let recording = Recording { samples, sample_rate, channels: self.decoder.channels() };
-            return Ok(Some((recording.into_clip(spec), seconds)));
+            return Ok(Some((recording.prepared(spec).into_clip(spec), seconds)));
         }
         drop(samples);
         let range = spec.clip_range(resampled_len(whole, sample_rate, spec.sample_rate));
@@ -141,11 +145,17 @@ impl<'a> Stream<'a> {
             return Ok(false);
         }
         self.block.clear();
-        while self.block.len() < BLOCK {
+        while self.block.len() < BLOCK || self.prepare.is_some() {
             if !self.decoder.next_block(&mut self.block)? {
                 self.ended = true;
                 break;
             }
+            if self.prepare.is_some() {
+                reserve(&mut self.block, 0, &self.decoder)?;
+            }
+        }
+        if let Some(spec) = &self.prepare {
+            prepare(&mut self.block, self.decoder.sample_rate(), spec);
         }
         let ((to, filter), from) = (self.output, self.decoder.sample_rate());
         let resampler = self.resampler.get_or_insert_with(|| StreamResampler::new(from, to, filter));

@@ -6,22 +6,24 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use timbre_core::files::FileStamp;
-use timbre_signal::audio::{self, AudioSpec, Clip, DecodeLimits, Excerpt, Recording, Unusable};
+use timbre_signal::audio::{self, AudioSpec, Clip, Excerpt, Recording, Unusable};
 
 use crate::features::cache::{
     Hash,
     content_hashes::{content_of, hash_file},
 };
 
-/// Decodes a recording that had the hash `content` when this run hashed it. A file that has become unreadable or has changed
+/// Decodes, trims and normalizes a recording that had the hash `content` when this run hashed it. A file that has become unreadable or has changed
 /// since is an error of the run: neither state is permanent, so neither may become part of a result.
 pub fn decode_unchanged(
     path: &Path,
     excerpt: Option<&Excerpt>,
     content: &Hash,
-    limits: DecodeLimits,
+    spec: &AudioSpec,
 ) -> Result<Result<Recording, Unusable>> {
-    unchanged(path, excerpt, content, || audio::decode_file(path, excerpt, limits))
+    unchanged(path, excerpt, content, || {
+        audio::decode_file(path, excerpt, spec.limits()).map(|recording| recording.prepared(spec))
+    })
 }
 
 /// The clip of a recording, as [`decode_unchanged`]. Of a long recording only the clip is in memory.

@@ -240,7 +240,7 @@ impl<'a> Extraction<'a> {
         };
         let clip = match self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
             None => clip_unchanged(path, excerpt, content, self.audio)?,
-            Some(windowing) => match decode_unchanged(path, excerpt, content, self.audio.limits())? {
+            Some(windowing) => match decode_unchanged(path, excerpt, content, self.audio)? {
                 Err(why) => Err(why),
                 Ok(recording) => {
                     let recording = windowing.whole(recording);

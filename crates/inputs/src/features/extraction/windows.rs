@@ -64,7 +64,7 @@ impl CachedWindows {
 /// How recordings are cut into windows, and under which keys the cache stores their features.
 pub(super) struct Windowing {
     spec: WindowSpec,
-    /// Sample rate and resampler.
+    /// Sample rate, resampler, trimming and level.
     audio: AudioSpec,
     /// The recipe under which the cache stores the length of a recording.
     pub length: Recipe,
@@ -182,6 +182,12 @@ const HALF: usize = 1 << 16;
 
 fn recipe(audio: &AudioSpec, stages: &Value, parts: &[(&str, Value)]) -> Value {
     let mut recipe = json!({ "audio": { "sample_rate": audio.sample_rate, "resampler": audio.resampler } });
+    if let Some(top_db) = audio.trim {
+        recipe["audio"]["trim"] = json!(top_db);
+    }
+    if let Some(normalize) = audio.normalize {
+        recipe["audio"]["normalize"] = json!(normalize);
+    }
     let stages = stages.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value.clone()));
     for (key, value) in stages.chain(parts.iter().cloned()) {
         recipe[key] = value;
