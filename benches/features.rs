@@ -29,11 +29,14 @@ fn main() {
         floor * 1e3,
         whole * 1e3
     );
-    let kinds = FeatureSpec::KINDS.iter().map(|kind| (*kind, format!(r#"{{"kind": "{kind}"}}"#)));
+    // `concat` and `stack` are nothing by themselves.
+    let kinds = FeatureSpec::KINDS.iter().filter(|kind| !["concat", "stack"].contains(*kind));
+    let kinds = kinds.map(|kind| (*kind, format!(r#"{{"kind": "{kind}"}}"#)));
     let large = ("mel 256 x 156", r#"{"kind": "mel", "n_mels": 256, "resize": [256, 156]}"#.to_owned());
     for (name, spec) in kinds.chain([large]) {
         let floor = match name {
-            "raw" => None,
+            // No transform, or others.
+            "raw" | "cqt" | "vqt" | "chroma_cqt" | "kaldi_fbank" => None,
             "fft" => Some(whole),
             _ => Some(floor),
         };
@@ -59,14 +62,15 @@ fn main() {
     );
 }
 
-/// The median of one feature over the clips in a file (f32, one after the other), for `benches/peers/mel.py`.
+/// The median of one feature, a kind or its table as JSON, over the clips in a file (f32, one after the other), for `benches/peers`.
 fn one_feature(kind: &str, file: &str) {
     let bytes = std::fs::read(file).expect("a readable file of samples");
     let samples: Vec<f32> =
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
     let clips: Vec<Clip> =
         samples.chunks_exact(SAMPLES).map(|c| Clip { samples: c.to_vec(), sample_rate: RATE }).collect();
-    let extractor = build(&format!(r#"{{"kind": "{kind}"}}"#));
+    let is_table = kind.starts_with('{');
+    let extractor = build(&if is_table { kind.to_owned() } else { format!(r#"{{"kind": "{kind}"}}"#) });
     let mut next = clips.iter().cycle();
     let seconds = median_seconds(|| {
         let clip = next.next().expect("a cycle never ends");

@@ -1,19 +1,21 @@
 """Writes tests/golden/features: signals, and their features by librosa 0.11 and Pillow.
 
-    python tests/golden/make_features.py        (needs librosa 0.11, numpy, scipy, Pillow)
+    python tests/golden/make_features.py        (needs librosa 0.11, numpy, scipy, Pillow, kaldi-native-fbank)
 
 index.json   signals: name -> offset, length; cases: name, signal, spec (as in an experiment), unit, shape, kept columns, offset
 signals.f32  the inputs, concatenated, little-endian f32
 arrays.f32   the kept columns of each result, concatenated, row-major
 
 The results are computed from the stored f32 samples. `unit` selects the comparison: "db" absolute, "float" relative to the
-value, "absolute" relative to the largest value of the row, "peak" to that of the array. The sample rate is 22050 Hz throughout.
+value, "absolute" relative to the largest value of the row, "peak" to that of the array. A case with `tolerance` is one with a known
+difference (docs/features.md): the constant-Q transforms of librosa, beside those of the formula. The sample rate is 22050 Hz throughout.
 """
 
 import json
 import pathlib
 import warnings
 
+import kaldi_native_fbank
 import librosa
 import numpy as np
 import scipy.fft
@@ -94,6 +96,7 @@ SERIES = {
     "onset_strength": [
         {},
         {"lag": 2, "max_size": 3, "n_mels": 64},
+        {"aggregate": "median", "hop_length": 256},
         {"max_size": 4, "detrend": True, "fmax": 8000.0},
         {"n_fft": 512, "hop_length": 128, "n_mels": 32, "center": False},
     ],
@@ -185,7 +188,103 @@ def onsets(y, stft, spec):
     levels = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=RATE, **stft, **mels))
     keys = {key: spec[key] for key in ("lag", "max_size", "detrend") if key in spec}
     frame = {"n_fft": stft["n_fft"], "hop_length": stft["hop_length"], "center": stft.get("center", True)}
-    return librosa.onset.onset_strength(S=levels, sr=RATE, **frame, **keys)
+    aggregate = getattr(np, spec.get("aggregate", "mean"))
+    return librosa.onset.onset_strength(S=levels, sr=RATE, aggregate=aggregate, **frame, **keys)
+
+
+TRANSFORMS = [
+    {},
+    {"n_bins": 60, "bins_per_octave": 24, "fmin": 110.0, "tuning": 0.3, "hop_length": 256},
+    {"filter_scale": 0.5, "n_bins": 70, "fmin": 50.0},
+]
+SCALED = [
+    {"kind": "stft", "power": 2.0},
+    {"kind": "stft", "pcen": {}},
+    {"kind": "mel", "power": 1.0, "pcen": {}},
+    {"kind": "mel", "n_mels": 40, "hop_length": 256, "pcen": {"gain": 0.8, "bias": 10.0, "power": 0.25, "time_constant": 0.06, "scale": 1.0}},
+    {"kind": "mel", "power": 1.0, "pcen": {"power": 0.0, "eps": 1e-3}},
+    {"kind": "mel", "power": 1.0, "pcen": {"bias": 0.0, "gain": 0.5}},
+]
+FBANKS = [
+    {},
+    {"num_mel_bins": 80, "window_type": "hanning", "low_freq": 0.0},
+    {"win_length": 551, "hop_length": 220, "window_type": "hamming", "num_mel_bins": 40, "high_freq": -400.0},
+    {"snip_edges": False, "preemphasis_coefficient": 0.0, "use_power": False, "remove_dc_offset": False},
+    {"win_length": 512, "window_type": "rectangular"},
+]
+PARTS = [
+    {},
+    {"of": {"kind": "rms"}, "kernel_size": 17},
+    {"of": {"kind": "mel", "n_mels": 40, "db": False}, "margin": 2.0, "power": 1.0, "n_fft": 1024, "hop_length": 256},
+]
+BEATS = [{}, {"hop_length": 256}, {"bpm": 132.0, "trim": False}, {"start_bpm": 60.0, "tightness": 400.0}]
+
+
+def new_cases():
+    specs = [(signal, {"kind": kind, **keys}) for kind in ("cqt", "vqt") for keys in TRANSFORMS for signal in ("mixture", "click")]
+    specs += [("mixture", {"kind": "vqt", "gamma": 20.0})]
+    specs += [(signal, spec) for spec in SCALED for signal in ("mixture", "quiet")]
+    specs += [(signal, {"kind": "kaldi_fbank", **keys}) for keys in FBANKS for signal in ("mixture", "quiet")]
+    specs += [(signal, {"kind": kind, **keys}) for kind in ("harmonic", "percussive") for keys in PARTS for signal in ("mixture", "beats")]
+    specs += [("beats", {"kind": "beat_frames", **keys}) for keys in BEATS]
+    specs += [("beats", {"kind": "beat_frames", "summary": ["mean", "sum", "std"]}), ("silence", {"kind": "beat_frames"})]
+    specs += [("mixture", {"kind": "chroma_cqt", "tuning": 0.0}), ("beats", {"kind": "chroma_cqt", "n_octaves": 6, "bins_per_octave": 24, "fmin": 55.0})]
+    return specs
+
+
+def loose_cases():
+    """librosa's own transforms, with the largest share of the peak by which they may differ, and logarithms of what is almost silent."""
+    keys = [("mixture", {}), ("beats", {}), ("mixture", {"n_bins": 60, "bins_per_octave": 24, "fmin": 110.0})]
+    specs = [(signal, {"kind": "cqt", **own}, 0.05) for signal, own in keys]
+    specs += [(signal, {"kind": "vqt", **own}, 0.1) for signal, own in keys]
+    # Kaldi's transform is f32, and the smallest kernel values are left out.
+    specs += [("tone", {"kind": "kaldi_fbank"}, 0.01), ("beats", {"kind": "cqt", "db": True}, 0.05)]
+    return specs + [(signal, {"kind": "chroma_cqt", **own}, 0.05) for signal, own in (("mixture", {}), ("beats", {"tuning": 0.0}))]
+
+
+def kernels(y, spec, gamma):
+    """The formula of the transform: windowed complex sinusoids, without their negative frequencies."""
+    bins, octave, scale = spec.get("n_bins", 84), spec.get("bins_per_octave", 12), spec.get("filter_scale", 1.0)
+    hz = spec.get("fmin", librosa.note_to_hz("C1")) * 2 ** ((np.arange(bins) + spec.get("tuning", 0.0)) / octave)
+    alpha = (2 ** (2 / octave) - 1) / (2 ** (2 / octave) + 1)
+    gamma = alpha * 24.7 / 0.108 if gamma is None else gamma
+    lengths = scale / alpha * RATE / (hz + gamma / alpha)
+    hop = spec.get("hop_length", 512)
+    image = np.zeros((bins, 1 + len(y) // hop))
+    for k, length in enumerate(lengths):
+        n = np.arange(-length // 2, length // 2)
+        size = 2 ** int(np.ceil(np.log2(len(n))))
+        kernel = librosa.filters.get_window("hann", len(n)) * np.exp(2j * np.pi * hz[k] * n / RATE)
+        kernel = librosa.util.pad_center(kernel / np.abs(kernel).sum() * np.sqrt(length), size=size)
+        response = np.conj(np.fft.fft(kernel))[: size // 2 + 1] / size
+        frames = librosa.util.frame(np.pad(y.astype(np.float64), size // 2), frame_length=size, hop_length=hop)
+        image[k] = np.abs(response @ np.fft.rfft(frames, axis=0))[: image.shape[1]]
+    return image
+
+
+def fbank(y, spec):
+    options = kaldi_native_fbank.FbankOptions()
+    frame, mel = options.frame_opts, options.mel_opts
+    frame.samp_freq, frame.dither = RATE, 0.0
+    # A thousandth more, so that rounding down gives the number of samples.
+    frame.frame_length_ms = (spec.get("win_length", 400) + 1e-3) * 1000 / RATE
+    frame.frame_shift_ms = (spec.get("hop_length", 160) + 1e-3) * 1000 / RATE
+    frame.preemph_coeff = spec.get("preemphasis_coefficient", 0.97)
+    frame.remove_dc_offset = spec.get("remove_dc_offset", True)
+    frame.window_type = spec.get("window_type", "povey")
+    frame.snip_edges = spec.get("snip_edges", True)
+    mel.num_bins, mel.low_freq, mel.high_freq = spec.get("num_mel_bins", 23), spec.get("low_freq", 20.0), spec.get("high_freq", 0.0)
+    options.use_power, options.energy_floor = spec.get("use_power", True), 0.0
+    bank = kaldi_native_fbank.OnlineFbank(options)
+    bank.accept_waveform(RATE, y.tolist())
+    bank.input_finished()
+    return np.stack([bank.get_frame(t) for t in range(bank.num_frames_ready)], axis=1)
+
+
+def of_librosa(y, spec):
+    """The constant-Q transforms with librosa's resampling."""
+    own = {k: v for k, v in spec.items() if k != "kind"}
+    return np.abs(getattr(librosa, spec["kind"])(y, sr=RATE, **own)) if spec["kind"] != "chroma_cqt" else librosa.feature.chroma_cqt(y=y, sr=RATE, **own)
 
 
 def modgd(y, stft, spec):
@@ -265,6 +364,26 @@ def new(y, spec, stft):
         mode = "interp" if image.shape[1] >= spec.get("width", 9) else "nearest"
         keys = {"width": spec.get("width", 9), "order": spec.get("order", 1), "mode": mode}
         return librosa.feature.delta(image.astype(np.float64), **keys), "db" if unit == "db" else "absolute"
+    if kind in ("cqt", "vqt"):
+        image = kernels(y, spec, 0.0 if kind == "cqt" else spec.get("gamma"))
+        if spec.get("db"):
+            return librosa.amplitude_to_db(image, ref=1.0, top_db=80.0), "db"
+        return image, "peak"
+    if kind == "chroma_cqt":
+        octave, first = spec.get("bins_per_octave", 36), spec.get("fmin", librosa.note_to_hz("C1"))
+        tuning = spec.get("tuning", librosa.estimate_tuning(y=y, sr=RATE, bins_per_octave=octave))
+        keys = {"n_bins": octave * spec.get("n_octaves", 7), "bins_per_octave": octave, "fmin": first, "tuning": tuning}
+        return librosa.feature.chroma_cqt(C=kernels(y, keys, 0.0), sr=RATE, bins_per_octave=octave, fmin=first), "peak"
+    if kind == "kaldi_fbank":
+        return fbank(y, spec), "db"
+    if kind in ("harmonic", "percussive"):
+        keys = {k: v for k, v in spec.items() if k not in ("kind", "of")}
+        part = getattr(librosa.effects, kind)(y, **keys)
+        return compute(part, spec.get("of", {"kind": "stft"}))[0], "peak"
+    if kind == "beat_frames":
+        keys = {k: v for k, v in spec.items() if k not in ("kind", "summary")}
+        row = librosa.beat.beat_track(y=y, sr=RATE, sparse=False, **keys)[1][None, :].astype(float)
+        return (np.flatnonzero(row[0])[None, :] if "summary" in spec else row), "float"
     parts = [compute(y, part)[0] for part in spec["of"]]
     return np.concatenate([part.reshape(-1, 1) for part in parts]) if kind == "concat" else np.concatenate(parts), "float"
 
@@ -281,7 +400,7 @@ def compute(y, spec):
     """The whole matrix and its unit."""
     kind = spec["kind"]
     stft = {"n_fft": 2048, "hop_length": 512, **{k: v for k, v in spec.items() if k in STFT_KEYS}}
-    keys = {k: v for k, v in spec.items() if k not in STFT_KEYS | {"kind", "db", "top_db", "resize", "summary", "normalize"}}
+    keys = {k: v for k, v in spec.items() if k not in STFT_KEYS | {"kind", "db", "top_db", "resize", "summary", "normalize", "pcen"}}
     for norm in ("norm", "mel_norm"):
         if keys.get(norm) == "none":
             keys[norm] = None
@@ -291,12 +410,12 @@ def compute(y, spec):
     elif kind == "fft":
         image = np.abs(np.fft.rfft(y.astype(np.float64)))[None, :]
     elif kind == "stft":
-        image = np.abs(librosa.stft(y, **stft))
+        image = np.abs(librosa.stft(y, **stft)) ** spec.get("power", 1.0)
         if spec.get("db"):
             image, unit = decibels(librosa.amplitude_to_db, image, spec), "db"
     elif kind == "mel":
         image = librosa.feature.melspectrogram(y=y, sr=RATE, **stft, **keys)
-        if spec.get("db", True):
+        if spec.get("db", True) and "pcen" not in spec:
             image, unit = decibels(librosa.power_to_db, image, spec), "db"
     elif kind == "mfcc":
         image, unit = librosa.feature.mfcc(y=y, sr=RATE, **stft, **keys), "db"
@@ -306,6 +425,10 @@ def compute(y, spec):
         image = librosa.feature.spectral_bandwidth(y=y, sr=RATE, **stft, **keys)
     else:
         image, unit = new(y, spec, stft)
+    if "pcen" in spec:
+        keys = {"scale": 2.0**31, **spec["pcen"]}
+        scale = keys.pop("scale")
+        image = librosa.pcen(image.astype(np.float64) * scale, sr=RATE, hop_length=stft["hop_length"], **keys)
     if "resize" in spec:
         height, width = spec["resize"]
         picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
@@ -335,8 +458,10 @@ def main():
         index["signals"][name] = {"offset": offset, "length": len(signal)}
         offset += len(signal)
     arrays, offset = [], 0
-    for signal, spec in cases():
-        matrix, unit = compute(signals[signal], spec)
+    exact = [(signal, spec, None) for signal, spec in cases() + new_cases()]
+    for signal, spec, tolerance in exact + loose_cases():
+        is_librosa = tolerance is not None and spec["kind"] != "kaldi_fbank" and "db" not in spec
+        matrix, unit = (of_librosa(signals[signal], spec), "peak") if is_librosa else compute(signals[signal], spec)
         rows, cols = matrix.shape
         # Keep the first and last columns, which see the padding, and a few evenly spaced ones.
         keep = 400 if rows == 1 else 3 if rows > 200 else 5
@@ -344,6 +469,8 @@ def main():
         arrays.append(matrix[:, kept].astype("<f4").ravel())
         case = {"signal": signal, "spec": spec, "unit": unit, "rows": rows, "cols": cols, "offset": offset}
         case["kept"] = kept if len(kept) < cols else None
+        if tolerance is not None:
+            case["tolerance"] = tolerance
         index["cases"].append(case)
         offset += arrays[-1].size
     np.concatenate(list(signals.values())).tofile(FOLDER / "signals.f32")

@@ -316,3 +316,22 @@ fn a_name_that_is_too_long_for_a_file_is_refused() {
     );
     project.resolve("short").unwrap();
 }
+
+#[test]
+fn a_preset_of_a_feature_sets_the_keys_that_are_not_written() {
+    let text = "[features.mel]\npreset = \"torchaudio\"\nn_mels = 40\nhop_length = 100\n[features.old]\nkind = \"delta\"\n\
+                of = { kind = \"mfcc\", preset = \"librosa-0.8\" }\n[models.average]\n";
+    let project = Project::new(&[("experiments/x.toml", text)]);
+    let resolved = project.resolve("x").unwrap();
+    let features = &json(&resolved.experiment)["features"];
+    let mel = &features["mel"];
+    assert_eq!((&mel["n_fft"], &mel["hop_length"], &mel["htk"]), (&400.into(), &100.into(), &true.into()));
+    assert_eq!((&mel["pad_mode"], &mel["db"]), (&"reflect".into(), &false.into()));
+    assert_eq!(features["old"]["of"]["pad_mode"], "reflect");
+    assert!(!resolved.resolved_toml.contains("preset = \"torchaudio\""));
+    let fault = |text: &str| Project::new(&[("experiments/x.toml", text)]).faults("x");
+    let wrong = fault("[features.mel]\npreset = \"torchaudo\"\n[models.average]\n");
+    assert!(wrong.contains("x.toml:2:10: `preset`") && wrong.contains("did you mean `torchaudio`?"), "{wrong}");
+    let none = fault("[features.zcr]\npreset = \"kaldi\"\n[models.average]\n");
+    assert!(none.contains("`kaldi` has no defaults for the feature `zcr`"), "{none}");
+}

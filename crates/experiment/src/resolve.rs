@@ -14,6 +14,7 @@ use crate::errors::ConfigErrors;
 use crate::read::loader::{self, Loader};
 use crate::read::merge::{Removal, kinds_by_name, merge, merge_section};
 use crate::read::parts::insert_parts;
+use crate::read::presets::insert_presets;
 use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::{DataSpec, split::SplitSpec};
@@ -165,6 +166,7 @@ impl<'a> Merged<'a> {
         imply_kinds(&mut tree);
         let (complete, strict) = (self.loader.complete, schema::strict());
         let errors = &mut self.loader.errors;
+        insert_presets(&mut tree, errors);
         insert_parts(&mut tree, errors);
         Checker { root: strict, errors, complete }.check(&tree, strict, "experiment");
         self.by_schema = errors.count();

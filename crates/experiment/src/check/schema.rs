@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::Experiment;
 use crate::axes::GridSpec;
 use crate::read::merge::kinds_by_name;
+use crate::read::presets::{PRESET, PRESETS};
 use crate::read::tree::{Node, kind_of};
 use timbre_core::range::RangeSpec;
 use timbre_models::SEARCHABLE;
@@ -34,6 +35,13 @@ pub fn strict() -> &'static Value {
             let properties = variant["properties"].as_object_mut().expect("a kind has keys");
             properties.entry("use").or_insert_with(|| {
                 json!({ "description": "A data set by name: `data/NAME.toml`, whose keys can be overridden here.", "type": "string" })
+            });
+        }
+        // Replaced by the keys that it stands for before anything is checked.
+        for variant in schema["$defs"]["FeatureSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
+            variant["properties"][PRESET] = json!({
+                "description": "The defaults of another program, or of another version of librosa, for the keys that are not set. Default: none.",
+                "type": "string", "enum": PRESETS
             });
         }
         schema

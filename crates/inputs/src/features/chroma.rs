@@ -159,7 +159,7 @@ const PEAK_SHARE: f32 = 0.1;
 const STEPS: usize = 100;
 
 /// The deviation of the tuning in pitch classes: that of the most peaks that are at least as high as their median.
-fn estimate_tuning(spectrogram: &Spectrogram, stft: &StftSpec, sample_rate: u32, n_chroma: usize) -> f64 {
+pub(super) fn estimate_tuning(spectrogram: &Spectrogram, stft: &StftSpec, sample_rate: u32, n_chroma: usize) -> f64 {
     let frequencies = stft.frequencies(sample_rate);
     let hz_per_bin = f64::from(sample_rate) / stft.n_fft as f64;
     let mut peaks: Vec<(f64, f64)> = Vec::new();

@@ -1,16 +1,18 @@
 //! `mel`: the mel spectrogram, `librosa.feature.melspectrogram`, then `power_to_db` with `ref=1` and `amin=1e-10`
 //! unless `db = false`.
 //!
+//! With `pcen`, `librosa.pcen` of the energies times 2^31.
+//!
 //! As in librosa, the conversion treats any exponent `power` as power; with `power = 1` the decibels are half as large.
 
 use anyhow::Result;
 
 use crate::features::framewise::{MAX_FRAME_LENGTH, PostProcess, stft_faults};
-use crate::features::stft::{top_db, top_db_fault};
+use crate::features::stft::{Scaling, pcen_fault, top_db_fault};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
 use timbre_signal::dsp::{
-    decibel::power_to_db,
     mel::{MelBank, MelNorm, MelSpec},
+    pcen::PcenSpec,
     stft::{Spectrogram, StftPlan},
 };
 
@@ -39,6 +41,9 @@ framewise_spec! {
         /// Default 80.
         #[schemars(range(min = 0.0))]
         pub top_db: f64 = 80.0,
+        /// Per-channel energy normalisation instead of decibels, with librosa's defaults: `pcen = {}`. Usual with `power = 1`. Default: none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub pcen: Option<PcenSpec> = None,
         /// Height and width in pixels to which the image is resized (bilinear, antialiased). Default: not resized.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub resize: Option<[usize; 2]> = None,
@@ -51,6 +56,7 @@ impl Kind for Mel {
         faults.extend(self.post().faults());
         faults.extend(bank_faults(&self.bank(sample_rate), self.power));
         faults.extend(top_db_fault(self.top_db));
+        faults.extend(pcen_fault(self.pcen.as_ref()));
         faults
     }
 }
@@ -68,7 +74,7 @@ impl FeatureKind for Mel {
         ensure_valid("mel", self.faults(sample_rate))?;
         Ok(Box::new(MelImage {
             energies: MelEnergies::new(StftPlan::new(self.stft()), &self.bank(sample_rate), self.power),
-            decibels: self.db.then(|| top_db(self.top_db)),
+            scaling: Scaling::new(self.pcen.as_ref(), self.db.then_some(self.top_db), sample_rate, self.hop_length),
             post: self.post(),
         }))
     }
@@ -185,17 +191,14 @@ impl MelEnergies {
 
 struct MelImage {
     energies: MelEnergies,
-    /// The `top_db` of the conversion, if the output is in decibels.
-    decibels: Option<Option<f32>>,
+    scaling: Scaling,
     post: PostProcess,
 }
 
 impl Extractor for MelImage {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
         let (mut image, frames) = self.energies.of(clip)?;
-        if let Some(top_db) = self.decibels {
-            power_to_db(&mut image, top_db);
-        }
+        self.scaling.apply(&mut image, frames);
         Ok(self.post.apply(self.energies.n_mels(), frames, image))
     }
 }

@@ -44,6 +44,10 @@ mod tempogram;
 mod poly;
 mod lfcc;
 mod modgd;
+mod kaldi_fbank;
+mod cqt;
+mod beat_frames;
+mod harmonic;
 mod delta;
 mod concat;
 
@@ -72,6 +76,13 @@ registry! {
         "poly" => poly::Poly,
         "lfcc" => lfcc::Lfcc,
         "modgd" => modgd::Modgd,
+        "kaldi_fbank" => kaldi_fbank::KaldiFbank,
+        "cqt" => cqt::Cqt,
+        "vqt" => cqt::Vqt,
+        "chroma_cqt" => cqt::ChromaCqt,
+        "beat_frames" => beat_frames::BeatFrames,
+        "harmonic" => harmonic::Harmonic,
+        "percussive" => harmonic::Percussive,
         "delta" => delta::Delta,
         "concat" => concat::Concat,
         "stack" => concat::Stack,

@@ -2,12 +2,29 @@
 //!
 //! As in librosa, a centred envelope is shifted by half a frame, so that a rise is at the frame that begins where the sound does.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::features::Fault;
 use crate::features::framewise::{Image, OfSpectrogram};
 use crate::features::mel::bank_faults;
 use timbre_signal::dsp::decibel::power_to_db;
 use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
 use timbre_signal::dsp::stft::Spectrogram;
+
+/// How the rises of the bands of a frame become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    Mean,
+    Median,
+}
+
+impl Aggregate {
+    fn is_mean(&self) -> bool {
+        *self == Aggregate::Mean
+    }
+}
 
 framewise_spec! {
     /// The onset strength: one row, one column per frame.
@@ -18,6 +35,9 @@ framewise_spec! {
         /// The number of neighbouring bands whose maximum a band is compared with; more than 1 suppresses vibrato. Default 1.
         #[schemars(range(min = 1, max = 4096))]
         pub max_size: usize = 1,
+        /// How the rises of the bands become one: "mean" (the default) or "median", librosa's for beats.
+        #[serde(skip_serializing_if = "Aggregate::is_mean")]
+        pub aggregate: Aggregate = Aggregate::Mean,
         /// Whether to remove the slow part of the envelope. Default false.
         pub detrend: bool = false,
         /// Number of mel bands. Default 128.
@@ -55,13 +75,25 @@ impl OnsetStrength {
         let reference = largest_around.as_ref().unwrap_or(&levels);
         // A rise from frame t to t + lag belongs to frame t + lag + shift.
         let shift = if self.center { self.n_fft / (2 * self.hop_length) } else { 0 };
-        let mut sums = vec![0.0f64; frames];
-        for (now, before) in levels.chunks_exact(frames).zip(reference.chunks_exact(frames)) {
-            let rises = now.iter().skip(self.lag).zip(before).map(|(now, before)| f64::from((now - before).max(0.0)));
-            sums.iter_mut().skip(self.lag + shift).zip(rises).for_each(|(sum, rise)| *sum += rise);
+        let rises = |now: &'_ [f32], before: &'_ [f32]| -> Vec<f32> {
+            now.iter().skip(self.lag).zip(before).map(|(now, before)| (now - before).max(0.0)).collect()
+        };
+        let bands: Vec<Vec<f32>> = levels
+            .chunks_exact(frames)
+            .zip(reference.chunks_exact(frames))
+            .map(|(now, before)| rises(now, before))
+            .collect();
+        let mut envelope = vec![0.0f32; frames];
+        let mut of_frame = vec![0.0f32; bands.len()];
+        for (t, value) in envelope.iter_mut().skip(self.lag + shift).enumerate().take(frames.saturating_sub(self.lag)) {
+            of_frame.iter_mut().zip(&bands).for_each(|(rise, band)| *rise = band[t]);
+            *value = match self.aggregate {
+                Aggregate::Mean => {
+                    (of_frame.iter().map(|&rise| f64::from(rise)).sum::<f64>() / self.n_mels as f64) as f32
+                }
+                Aggregate::Median => median(&mut of_frame),
+            };
         }
-        let bands = self.n_mels as f64;
-        let mut envelope: Vec<f32> = sums.iter().map(|sum| (sum / bands) as f32).collect();
         if self.detrend {
             let (mut before, mut out) = (0.0, 0.0);
             for value in &mut envelope {
@@ -73,6 +105,13 @@ impl OnsetStrength {
         }
         envelope
     }
+}
+
+/// The median; of an even number of values the mean of the middle two, as in numpy.
+fn median(values: &mut [f32]) -> f32 {
+    values.sort_unstable_by(f32::total_cmp);
+    let n = values.len();
+    0.5 * (values[(n - 1) / 2] + values[n / 2])
 }
 
 /// Each value replaced by the largest of `size` bands around it; none if that is the value itself.

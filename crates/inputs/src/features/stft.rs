@@ -5,7 +5,12 @@ use anyhow::Result;
 
 use crate::features::framewise::{PostProcess, stft_faults};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::{decibel::power_to_db, stft::StftPlan, transpose};
+use timbre_signal::dsp::{
+    decibel::power_to_db,
+    pcen::{Pcen, PcenSpec},
+    stft::StftPlan,
+    transpose,
+};
 
 framewise_spec! {
     /// The magnitude of the short-time Fourier transform: one row per bin from 0 Hz to half the sample rate, one column
@@ -17,6 +22,13 @@ framewise_spec! {
         /// Default 80.
         #[schemars(range(min = 0.0))]
         pub top_db: f64 = 80.0,
+        /// Exponent of the magnitudes without `db`: 2 is power. Default 1.
+        #[serde(skip_serializing_if = "is_one")]
+        #[schemars(range(min = 0.01, max = 8.0))]
+        pub power: f64 = 1.0,
+        /// Per-channel energy normalisation of the magnitudes, with librosa's defaults: `pcen = {}`. Default: none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub pcen: Option<PcenSpec> = None,
         /// Height and width in pixels to which the image is resized (bilinear, antialiased). Default: not resized.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub resize: Option<[usize; 2]> = None,
@@ -28,6 +40,12 @@ impl Kind for Stft {
         let mut faults = stft_faults(&self.stft());
         faults.extend(self.post().faults());
         faults.extend(top_db_fault(self.top_db));
+        faults.extend(pcen_fault(self.pcen.as_ref()));
+        if !(self.power > 0.0 && self.power.is_finite()) || (self.db && self.power != 1.0) {
+            let sentence =
+                format!("an exponent of {} is not possible here; choose 1 or 2, and no `db` with it", self.power);
+            faults.push(Fault::new("power", sentence));
+        }
         faults
     }
 }
@@ -45,7 +63,9 @@ impl FeatureKind for Stft {
         ensure_valid("stft", self.faults(sample_rate))?;
         Ok(Box::new(Magnitudes {
             plan: StftPlan::new(self.stft()),
-            decibels: self.db.then(|| top_db(self.top_db)),
+            power: self.power,
+            db: self.db,
+            scaling: Scaling::new(self.pcen.as_ref(), self.db.then_some(self.top_db), sample_rate, self.hop_length),
             post: self.post(),
         }))
     }
@@ -72,10 +92,47 @@ pub(super) fn top_db_fault(top_db: f64) -> Option<Fault> {
     })
 }
 
+fn is_one(number: &f64) -> bool {
+    *number == 1.0
+}
+
+pub(super) fn pcen_fault(pcen: Option<&PcenSpec>) -> Option<Fault> {
+    pcen.and_then(PcenSpec::fault).map(|sentence| Fault::new("pcen", sentence))
+}
+
+/// What happens to the values of a spectrogram: per-channel energy normalisation, decibels, or nothing.
+pub(super) enum Scaling {
+    Pcen(Pcen),
+    /// With `top_db`.
+    Decibels(Option<f32>),
+    None,
+}
+
+impl Scaling {
+    /// `db` has the `top_db` of decibels.
+    pub(super) fn new(pcen: Option<&PcenSpec>, db: Option<f64>, sample_rate: u32, hop_length: usize) -> Scaling {
+        match (pcen, db) {
+            (Some(pcen), _) => Scaling::Pcen(Pcen::new(pcen, sample_rate, hop_length)),
+            (None, Some(db)) => Scaling::Decibels(top_db(db)),
+            (None, None) => Scaling::None,
+        }
+    }
+
+    /// Scales a band-major image.
+    pub(super) fn apply(&self, image: &mut [f32], frames: usize) {
+        match self {
+            Scaling::Pcen(pcen) => image.chunks_exact_mut(frames).for_each(|band| pcen.apply(band)),
+            Scaling::Decibels(top_db) => power_to_db(image, *top_db),
+            Scaling::None => {}
+        }
+    }
+}
+
 struct Magnitudes {
     plan: StftPlan,
-    /// The `top_db` of the conversion, if the output is in decibels.
-    decibels: Option<Option<f32>>,
+    power: f64,
+    db: bool,
+    scaling: Scaling,
     post: PostProcess,
 }
 
@@ -84,10 +141,14 @@ impl Extractor for Magnitudes {
         let spectrogram = clip.spectrogram(&self.plan)?;
         let (bins, frames) = (spectrogram.bins, spectrogram.frames);
         let mut image = transpose(&spectrogram.power, frames, bins);
-        match self.decibels {
-            Some(top_db) => power_to_db(&mut image, top_db),
-            None => image.iter_mut().for_each(|value| *value = value.sqrt()),
+        match self.power {
+            // The decibels of a magnitude are those of its power.
+            _ if self.db => {}
+            1.0 => image.iter_mut().for_each(|value| *value = value.sqrt()),
+            2.0 => {}
+            power => image.iter_mut().for_each(|value| *value = value.powf(power as f32 / 2.0)),
         }
+        self.scaling.apply(&mut image, frames);
         Ok(self.post.apply(bins, frames, image))
     }
 }

@@ -62,7 +62,7 @@ impl Default for Tempogram {
 /// The longest window of an autocorrelation.
 const MAX_WINDOW: usize = 1 << 16;
 
-fn onsets(hop_length: usize) -> OnsetStrength {
+pub(super) fn onsets(hop_length: usize) -> OnsetStrength {
     OnsetStrength { hop_length, ..OnsetStrength::default() }
 }
 
@@ -105,7 +105,7 @@ impl FeatureKind for Tempogram {
     }
 }
 
-struct Autocorrelations {
+pub(super) struct Autocorrelations {
     spec: Tempogram,
     plan: StftPlan,
     onsets: Image,
@@ -135,7 +135,10 @@ impl Autocorrelations {
     /// The windows, one after the other, each with its lags.
     fn of(&self, clip: &ClipAnalysis) -> Result<(usize, Vec<f32>)> {
         clip.ensure_sample_rate(self.sample_rate)?;
-        let envelope = (self.onsets)(&*clip.spectrogram(&self.plan)?);
+        self.of_envelope(&(self.onsets)(&*clip.spectrogram(&self.plan)?))
+    }
+
+    fn of_envelope(&self, envelope: &[f32]) -> Result<(usize, Vec<f32>)> {
         let lags = self.spec.win_length;
         let count = self.spec.windows(envelope.len());
         ensure!(
@@ -144,7 +147,7 @@ impl Autocorrelations {
             envelope.len()
         );
         let padded = if self.spec.center {
-            with_ramps(&envelope, lags / 2)
+            with_ramps(envelope, lags / 2)
         } else {
             envelope.iter().map(|&x| x.into()).collect()
         };
@@ -257,19 +260,29 @@ impl FeatureKind for Tempo {
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("tempo", self.faults(sample_rate))?;
-        let tempogram = Autocorrelations::new(&self.tempogram(sample_rate), sample_rate);
-        Ok(Box::new(BestLag { spec: self.clone(), tempogram }))
+        Ok(Box::new(BestLag::new(self, sample_rate)))
     }
 }
 
-struct BestLag {
+/// Finds the tempo of an onset strength.
+pub(super) struct BestLag {
     spec: Tempo,
     tempogram: Autocorrelations,
 }
 
-impl Extractor for BestLag {
-    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        let (count, values) = self.tempogram.of(clip)?;
+impl BestLag {
+    pub(super) fn new(spec: &Tempo, sample_rate: u32) -> Self {
+        let tempogram = Autocorrelations::new(&spec.tempogram(sample_rate), sample_rate);
+        BestLag { spec: spec.clone(), tempogram }
+    }
+
+    /// The tempo in beats per minute.
+    pub(super) fn of_envelope(&self, envelope: &[f32]) -> Result<f64> {
+        let (count, values) = self.tempogram.of_envelope(envelope)?;
+        Ok(self.best(count, &values))
+    }
+
+    fn best(&self, count: usize, values: &[f32]) -> f64 {
         let lags = self.tempogram.spec.win_length;
         let mut mean = vec![0.0f64; lags];
         for window in values.chunks_exact(lags) {
@@ -283,7 +296,14 @@ impl Extractor for BestLag {
         let lags = (1..lags).filter(|&lag| bpm(lag) < self.spec.max_tempo).map(|lag| (lag, score(lag)));
         let (best, _) =
             lags.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("a lag below max_tempo");
-        Ok(FeatureMatrix { rows: 1, cols: 1, values: vec![bpm(best) as f32] })
+        bpm(best)
+    }
+}
+
+impl Extractor for BestLag {
+    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
+        let (count, values) = self.tempogram.of(clip)?;
+        Ok(FeatureMatrix { rows: 1, cols: 1, values: vec![self.best(count, &values) as f32] })
     }
 }
 

@@ -46,6 +46,9 @@ impl<'a> DeviceExamples<'a> {
     ) -> Result<Option<DeviceExamples<'a>>> {
         let Some(source) = set.waveforms() else { return Ok(None) };
         let FeatureSpec::Mel(spec) = source.feature() else { return Ok(None) };
+        if spec.pcen.is_some() {
+            return Ok(None);
+        }
         let clip = source.clip_samples();
         let mel = match DeviceMel::new(spec, source.sample_rate(), clip, device, precision) {
             Ok(mel) if mel.shape() == set.shape() => mel,
