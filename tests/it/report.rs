@@ -188,7 +188,7 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
         let name = figure.file_stem().unwrap().to_string_lossy().into_owned();
         assert_eq!(pixels(&dir, &format!("pixels/{name}.png")), size(&picture).map(|side| 2 * side), "{name}");
     }
-    assert_eq!(fs::read_dir(dir.path("pixels")).unwrap().count(), 11);
+    assert_eq!(fs::read_dir(dir.path("pixels")).unwrap().count(), 13);
     let models = dir.read("figures/models.svg");
     assert!(models.contains("(test), mean of 2 seeds<") && models.contains("; lines: lowest to highest seed<"));
     assert!(run.join("report.md").is_file());
