@@ -84,9 +84,14 @@ fn usual_column_names_are_guessed_and_the_guess_is_said() {
     // A comma in a class name does not divide it.
     let dir = project(&["a.wav"], "t.csv", "file,label\na.wav,\"Violin, fiddle\"\n");
     assert_eq!(load(&dir, "path = \"t.csv\"").unwrap().classes.names(), ["Violin, fiddle"]);
-    let dir = project(&["a.wav"], "t.csv", "where,what\na.wav,x\n");
+    // A column of audio files needs no usual name, and spaces and hyphens in names do not matter.
+    let dir = project(&["a.wav", "b.FLAC"], "t.csv", "Bird ID,Sound of,Call-Type\n1,a.wav,peep\n2,b.FLAC,buzz\n");
+    let set = load(&dir, "path = \"t.csv\"").unwrap();
+    assert_eq!(set.classes.names(), ["buzz", "peep"]);
+    assert!(set.notes[0].contains("path = `Sound of`, labels = `Call-Type` ("), "{:?}", set.notes);
+    let dir = project(&["a.wav", "b.wav"], "t.csv", "where,what,with\na.wav,x,b.wav\n");
     let error = format!("{:#}", load(&dir, "path = \"t.csv\"").unwrap_err());
-    assert!(error.contains("`columns.path`") && error.contains("`where`, `what`"), "{error}");
+    assert!(error.contains("`columns.path`") && error.contains("`where`, `what`, `with`"), "{error}");
     let error =
         format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns = { path = \"where\", group = \"who\" }").unwrap_err());
     assert!(error.contains("has no column `who`"), "{error}");

@@ -173,8 +173,9 @@ pub fn data_kinds_page() -> String {
             let facts = [fact("title"), fact("size"), fact("licence").map(|licence| licence.trim_end_matches('.'))];
             let facts: Vec<&str> = facts.into_iter().flatten().collect();
             let page_of = fact("homepage").map_or_else(String::new, |page| format!(" [Page]({page})."));
+            let cite = fact("citation").map_or_else(String::new, |citation| format!(" Cite: {citation}."));
             let gap = if place == 0 { "\n" } else { "" };
-            page += &format!("{gap}- **`{name}`**: {}.{page_of}\n", facts.join("; "));
+            page += &format!("{gap}- **`{name}`**: {}.{page_of}{cite}\n", facts.join("; "));
         }
         let defaults = defaults_of_kind("data", kind);
         let own = keys_of(table).into_iter().filter(|(key, _)| !is_common(key));

@@ -209,7 +209,7 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
         files::write_bytes(path, data_report::describe_page(&of).as_bytes())?;
     }
     let mut text = about.title.as_ref().map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
-    for (word, fact) in [("licence", &about.licence), ("from", &about.homepage)] {
+    for (word, fact) in [("licence", &about.licence), ("from", &about.homepage), ("cite", &about.citation)] {
         text += &fact.as_ref().map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
     }
     text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);

@@ -12,7 +12,7 @@ use timbre_core::{
     progress::{Printer, eprint_line},
     text::count,
 };
-use timbre_inputs::data::{About, AboutFile, MissingData};
+use timbre_inputs::data::{About, AboutFile, DataSpec, MissingData};
 use timbre_inputs::download::{self, Source, Workplace};
 use timbre_runs::tables::aligned;
 
@@ -37,9 +37,9 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
         Err(_) => {}
     }
     let folder = asked.from.as_deref();
-    ensure!(!(about.files.is_empty() && folder.is_some()), UserError::usage(how_to_get(name, about, &target)));
+    ensure!(!(about.files.is_empty() && folder.is_some()), UserError::usage(how_to_get(name, &spec, &target)));
     let Some(mut sources) = download::sources(about, asked.url.as_deref().or(folder.map(|_| ""))) else {
-        bail!(UserError::usage(how_to_get(name, about, &target)));
+        bail!(UserError::usage(how_to_get(name, &spec, &target)));
     };
     if folder.is_none() {
         sources
@@ -86,7 +86,7 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
 fn facts(name: &str, about: &About, sources: &[Source], folder: Option<&Path>, target: &Path) -> String {
     let mut text = format!("{name}: {}\n", about.title.as_deref().unwrap_or("(no title)"));
     text += &format!("licence: {}\n", about.licence.as_deref().unwrap_or("not stated"));
-    for (word, fact) in [("size", &about.size), ("from", &about.homepage)] {
+    for (word, fact) in [("size", &about.size), ("from", &about.homepage), ("cite", &about.citation)] {
         text += &fact.as_ref().map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
     }
     let mut lines = vec![["file", "size", "checksum", "address"].map(str::to_owned).to_vec()];
@@ -100,12 +100,21 @@ fn facts(name: &str, about: &About, sources: &[Source], folder: Option<&Path>, t
     text + &format!("into: {}\n", target.display())
 }
 
-fn how_to_get(name: &str, about: &About, target: &Path) -> String {
-    let mut text = format!("`{name}` cannot be downloaded by the program");
-    for (word, fact) in [("page", &about.homepage), ("licence", &about.licence), ("size", &about.size)] {
-        text += &fact.as_ref().map_or_else(String::new, |fact| format!("\n  {word:<12} {fact}"));
+fn how_to_get(name: &str, spec: &DataSpec, target: &Path) -> String {
+    if let DataSpec::Several(several) = spec {
+        let names = several.sets.iter().map(|set| set.as_kind().common_keys().name_or(set.kind()));
+        let commands: Vec<String> = names.map(|name| format!("\n  timbre data get {name}")).collect();
+        return format!("`{name}` is several sets; get each of them:{}", commands.concat());
     }
-    text += &about.obtain.as_ref().map_or_else(String::new, |how| format!("\n  {:<12} {how}", "how"));
-    text += &format!("\n  {:<12} {}", "into", target.display());
-    text
+    let about = &spec.as_kind().common_keys().about;
+    let target = target.display().to_string();
+    let facts = [
+        ("page", about.homepage.as_ref()),
+        ("licence", about.licence.as_ref()),
+        ("size", about.size.as_ref()),
+        ("how", about.obtain.as_ref()),
+        ("into", Some(&target)),
+    ];
+    let lines = facts.into_iter().filter_map(|(word, fact)| Some(format!("\n  {word:<12} {}", fact?)));
+    format!("`{name}` cannot be downloaded by the program{}", lines.collect::<String>())
 }

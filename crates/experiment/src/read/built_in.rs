@@ -71,6 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_published_set_has_title_licence_size_and_citation_and_says_how_to_get_it() {
+        for (name, text) in DATA_SETS {
+            let set: toml::Table = text.parse().unwrap();
+            let has = |key: &str| set["about"].get(key).is_some();
+            if has("homepage") {
+                assert!(["title", "licence", "size", "citation", "obtain"].iter().all(|key| has(key)), "{name}");
+            }
+            let files = set["about"].get("files").and_then(toml::Value::as_array);
+            for file in files.into_iter().flatten() {
+                assert!(file["url"].as_str().unwrap().starts_with("http"), "{name}: {file}");
+            }
+        }
+    }
+
+    #[test]
     fn every_experiment_and_data_set_of_the_repository_is_built_in() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for (folder, shipped) in [("experiments", EXPERIMENTS), ("data", DATA_SETS)] {

@@ -21,6 +21,9 @@ pub struct About {
     /// Page to download it from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub homepage: Option<String>,
+    /// How to cite it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub citation: Option<String>,
     /// Size on disk, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,

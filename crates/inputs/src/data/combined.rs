@@ -306,24 +306,19 @@ impl Generator for Combined {
             let (samples, used) = self.render(mixture, &sources)?;
             let path = folder.join(&mixture.id);
             write_pcm16(&path, &samples, 1, self.sample_rate)?;
-            let classes: String = mixture.parts.iter().map(|part| format!("{}\n", name(part.class))).collect();
-            let beside = path.with_extension("txt");
-            fs::write(&beside, classes).with_context(|| format!("write {beside:?}"))?;
-            let mut rows = String::new();
+            // The labels of Audacity beside each recording, and the rows of the table of all.
+            let (mut rows, mut labels) = (String::new(), String::new());
             for (part, used) in mixture.parts.iter().zip(used) {
                 let seconds = |samples: usize| samples as f64 / f64::from(self.sample_rate);
+                let (start, end) = (seconds(part.onset), seconds(part.onset + part.length));
                 let used: Vec<&str> = used.into_iter().map(|index| sources.set.records[index].id.as_str()).collect();
-                writeln!(
-                    rows,
-                    "{},{},{:.6},{:.6},{:.2},{}",
-                    csv_text(&mixture.id),
-                    csv_text(name(part.class)),
-                    seconds(part.onset),
-                    seconds(part.onset + part.length),
-                    part.gain_db,
-                    csv_text(&used.join("|"))
-                )?;
+                let (path, label) = (csv_text(&mixture.id), csv_text(name(part.class)));
+                let (gain, used) = (part.gain_db, used.join("|"));
+                writeln!(rows, "{path},{label},{start:.6},{end:.6},{gain:.2},{}", csv_text(&used))?;
+                writeln!(labels, "{start:.6}\t{end:.6}\t{}", name(part.class))?;
             }
+            let beside = path.with_extension("txt");
+            fs::write(&beside, labels).with_context(|| format!("write {beside:?}"))?;
             after_recording()?;
             Ok(rows)
         });

@@ -12,7 +12,7 @@ use super::labels::MissingLabel;
 use super::table::{Cell, Row, Table, is_table, list_items};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, subset_named};
 use timbre_core::registry::Fault;
-use timbre_signal::audio::Excerpt;
+use timbre_signal::audio::{AUDIO_EXTENSIONS, Excerpt};
 
 /// Recordings that a table describes: CSV, TSV, JSON Lines or Parquet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,8 +106,8 @@ pub struct DetailedLabels {
     pub empty: Option<MissingLabel>,
 }
 
-/// Usual names of columns, in lower case.
-const PATHS: [&str; 15] = [
+/// Usual names of columns, in lower case and with underscores.
+const PATHS: [&str; 16] = [
     "path",
     "file",
     "filename",
@@ -122,9 +122,10 @@ const PATHS: [&str; 15] = [
     "recording",
     "clip",
     "clip_path",
+    "clip_name",
     "mp3_path",
 ];
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 19] = [
     "labels",
     "label",
     "class",
@@ -139,8 +140,13 @@ const LABELS: [&str; 14] = [
     "tags",
     "tag",
     "target",
+    "species",
+    "event",
+    "call_type",
+    "emotion",
+    "word",
 ];
-const GROUPS: [&str; 14] = [
+const GROUPS: [&str; 18] = [
     "group",
     "song",
     "song_id",
@@ -155,6 +161,10 @@ const GROUPS: [&str; 14] = [
     "src_file",
     "recording_id",
     "session",
+    "individual",
+    "individual_id",
+    "subject",
+    "subject_id",
 ];
 const SPLITS: [&str; 4] = ["split", "subset", "partition", "set"];
 const FOLDS: [&str; 2] = ["fold", "folds"];
@@ -314,7 +324,8 @@ impl Chosen {
     fn new(written: &Columns, table: &Table, shown: &str) -> Result<(Chosen, Vec<String>)> {
         let header = || table.columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let usual = |names: &[&str]| {
-            let at = |name: &&str| table.columns.iter().position(|column| column.to_lowercase() == **name);
+            let plain = |column: &String| column.trim().to_lowercase().replace([' ', '-'], "_");
+            let at = |name: &&str| table.columns.iter().position(|column| plain(column) == **name);
             names.iter().find_map(at)
         };
         let place = |key: &str, name: &String| {
@@ -328,10 +339,10 @@ impl Chosen {
         };
         let Some(path) = (match &written.path {
             Some(name) => Some(place("path", name)?),
-            None => guess("path", usual(&PATHS)),
+            None => guess("path", usual(&PATHS).or_else(|| only_column_of_files(table))),
         }) else {
             bail!(
-                "{shown} has no column named like a path ({}): set `columns.path` to one of {}",
+                "{shown} has no column named like a path ({}), nor a single one with names of audio files: set `columns.path` to one of {}",
                 PATHS[..3].join(", "),
                 header()
             );
@@ -408,6 +419,16 @@ impl Chosen {
             ChosenLabels::Scores { columns, .. } => Some(columns.iter().map(|(name, _)| name.clone()).collect()),
         }
     }
+}
+
+/// The column whose cells all have the ending of an audio file, if there is one such column.
+fn only_column_of_files(table: &Table) -> Option<usize> {
+    let is_file = |cell: &Cell| {
+        let ending = if let Cell::Text(text) = cell { text.rsplit_once('.').map(|(_, ending)| ending) } else { None };
+        ending.is_some_and(|ending| AUDIO_EXTENSIONS.contains(&ending.to_lowercase().as_str()))
+    };
+    let mut found = (0..table.columns.len()).filter(|at| table.rows.iter().all(|row| is_file(&row.cells[*at])));
+    found.next().filter(|_| !table.rows.is_empty() && found.next().is_none())
 }
 
 /// `|` or `;` if a cell has one; `,` if a cell has one and none is followed by a space, as in the class "Violin, fiddle".

@@ -175,7 +175,7 @@ pub struct CommonKeys {
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set; of kind `manifest`, the
-    /// folder of the table. A set of kind `demo` without `root` is generated in the cache.
+    /// folder of the table. Sets of the kinds `demo`, `rendered` and `combined` without `root` are generated in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// Only the first so many usable training clips of each class, in bytewise order of their names. Default: all.

@@ -86,9 +86,8 @@ impl<'a> Workplace<'a> {
         }
         let part = self.path.join(format!("{}.part", file.name));
         let resumed = fs::metadata(&part).map_or(0, |found| found.len());
-        if resumed > 0 {
-            (self.say)(&format!("{}: continuing after {resumed} bytes", file.name));
-        }
+        let after = if resumed > 0 { format!(", continuing after {resumed} bytes") } else { String::new() };
+        (self.say)(&format!("{}: downloading{after}", file.name));
         curl::download(url, &part, *bytes, &self.lock, shown, self.stop)?;
         if let Err(error) = self.verify(file, &part) {
             if self.stop.load(Ordering::Relaxed) || resumed == 0 {

@@ -60,7 +60,13 @@ pub fn unpack(archive: &Path, format: Format, into: &Path, top: Option<&str>, st
     match format {
         Format::Zip => unzip(input, &mut writer)?,
         Format::Tar => untar(input, &mut writer)?,
-        Format::TarGz => untar(MultiGzDecoder::new(input), &mut writer)?,
+        Format::TarGz => {
+            let mut content = MultiGzDecoder::new(input);
+            untar(&mut content, &mut writer)?;
+            // Behind the end of the tar archive is the checksum of the whole.
+            let mut rest = Stoppable { input: content.take(most), stop };
+            io::copy(&mut rest, &mut io::sink()).context("read the end of the archive")?;
+        }
     }
     Ok(writer.done)
 }

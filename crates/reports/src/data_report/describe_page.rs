@@ -69,7 +69,7 @@ pub fn describe_page(of: &Described) -> String {
 fn numbers(of: &Described) -> String {
     let counts = of.counts;
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for (word, fact) in [("licence", &of.about.licence), ("from", &of.about.homepage)] {
+    for (word, fact) in [("licence", &of.about.licence), ("from", &of.about.homepage), ("cite", &of.about.citation)] {
         pairs.extend(fact.iter().map(|fact| (word.to_owned(), fact.clone())));
     }
     for part in &counts.parts {
