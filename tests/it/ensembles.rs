@@ -159,7 +159,10 @@ fn results_are_listed_by_the_number_of_labels_and_curves_use_the_multi_label_met
     };
     assert_eq!(whole("held_out"), n("+", "equal", "held_out", "1"));
     let curves = dir.read("runs/fused/latest/curves.csv");
-    assert_eq!(curves.lines().next().unwrap(), "features,model,seed,split,parameter,value,n,f1_micro");
+    assert_eq!(
+        curves.lines().next().unwrap(),
+        "features,model,seed,split,parameter,value,n,f1_micro,f1_micro_low,f1_micro_high"
+    );
 }
 
 #[test]
