@@ -41,7 +41,14 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
     let Some(mut sources) = download::sources(about, asked.url.as_deref().or(folder.map(|_| ""))) else {
         bail!(UserError::usage(how_to_get(name, &spec, &target)));
     };
-    if folder.is_none() {
+    if let Some(folder) = folder {
+        let size = |source: &Source| std::fs::metadata(folder.join(&source.file.name)).map(|found| found.len()).ok();
+        sources.iter_mut().for_each(|source| source.bytes = size(source));
+        let missing = sources.iter().filter(|source| source.bytes.is_none());
+        let missing: Vec<&str> = missing.map(|source| source.file.name.as_str()).collect();
+        let sentence = || format!("{} has no {}", folder.display(), missing.join(", "));
+        ensure!(missing.is_empty(), UserError::usage(sentence()));
+    } else {
         sources
             .iter_mut()
             .for_each(|source| source.bytes = source.bytes.or_else(|| download::remote_size(&source.url)));
@@ -74,7 +81,6 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
     });
     let files: Vec<(&AboutFile, PathBuf)> = files.collect::<Result<_>>()?;
     workplace.install(&files)?;
-    download::remove_downloads(&target)?;
     let set = spec.load(&dirs)?;
     print(&format!("{}: {}\n", target.display(), count(set.records.len(), "recording")))?;
     let ended = if asked.no_check { ExitStatus::Done } else { data::check(common, name, false, None, &[])? };

@@ -60,6 +60,17 @@ pub struct Workplace<'a> {
     say: &'a dyn Fn(&str),
 }
 
+/// Leaves no folder without a download in it.
+impl Drop for Workplace<'_> {
+    fn drop(&mut self) {
+        let is_lock = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == "lock");
+        if fs::read_dir(&self.path).is_ok_and(|mut entries| entries.all(is_lock)) {
+            let _ = fs::remove_file(self.path.join("lock"));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
 impl<'a> Workplace<'a> {
     /// The workplace of the set that will be in `target`, for this process alone.
     pub fn open(target: &Path, stop: &'a AtomicBool, say: &'a dyn Fn(&str)) -> Result<Workplace<'a>> {
@@ -127,18 +138,32 @@ impl<'a> Workplace<'a> {
         Ok(())
     }
 
-    /// Unpacks the files into a new folder, and makes it that of the set.
+    /// Unpacks the files into a new folder, makes it that of the set, and removes the downloads.
     pub fn install(self, files: &[(&AboutFile, PathBuf)]) -> Result<()> {
-        let new = self.path.join("unpacked");
-        remove_folder(&new)?;
+        let (new, joined) = (self.path.join("unpacked"), self.path.join("joined"));
+        if let Err(error) = self.place_all(files, &new, &joined) {
+            remove_folder(&new)?;
+            remove_folder(&joined)?;
+            return Err(error);
+        }
+        ensure_free(&self.target)?;
+        let _ = fs::remove_dir(&self.target);
+        fs::rename(&new, &self.target)
+            .with_context(|| format!("move {} to {}", new.display(), self.target.display()))?;
+        remove_folder(&self.path)
+    }
+
+    fn place_all(&self, files: &[(&AboutFile, PathBuf)], new: &Path, joining: &Path) -> Result<()> {
+        remove_folder(new)?;
+        remove_folder(joining)?;
+        fs::create_dir(joining).with_context(|| format!("create the folder {}", joining.display()))?;
         let mut joined: Vec<(&AboutFile, String, PathBuf)> = Vec::new();
         for (file, path) in files {
             let folder = new.join(file.into.as_deref().unwrap_or_default());
             fs::create_dir_all(&folder).with_context(|| format!("create the folder {}", folder.display()))?;
             if let Some(whole) = part_of(&file.name) {
                 if joined.last().is_none_or(|(_, name, _)| name != whole) {
-                    joined.push((file, whole.to_owned(), self.path.join(format!("{whole}.joined"))));
-                    let _ = fs::remove_file(&joined.last().expect("one was added").2);
+                    joined.push((file, whole.to_owned(), joining.join(whole)));
                 }
                 let (.., into) = joined.last().expect("one is there");
                 append(path, into).with_context(|| format!("join {} to {}", path.display(), into.display()))?;
@@ -148,12 +173,8 @@ impl<'a> Workplace<'a> {
         }
         for (file, name, path) in joined {
             self.place(file, &name, &path, &new.join(file.into.as_deref().unwrap_or_default()))?;
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
-        self.check_stop()?;
-        ensure_free(&self.target)?;
-        let _ = fs::remove_dir(&self.target);
-        fs::rename(&new, &self.target).with_context(|| format!("move {} to {}", new.display(), self.target.display()))
+        check_stop(self.stop)
     }
 
     fn place(&self, file: &AboutFile, name: &str, path: &Path, folder: &Path) -> Result<()> {
@@ -168,17 +189,6 @@ impl<'a> Workplace<'a> {
         (self.say)(&format!("{name}: {} files, {} bytes", unpacked.files, unpacked.bytes));
         Ok(())
     }
-
-    fn check_stop(&self) -> Result<()> {
-        check_stop(self.stop)
-    }
-}
-
-/// Removes the downloads of the set in `target`.
-pub fn remove_downloads(target: &Path) -> Result<()> {
-    let target = std::path::absolute(target)?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    remove_folder(&target.with_file_name(format!(".{name}.download")))
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {
