@@ -1,4 +1,4 @@
-"""Golden numbers of PyTorch for the networks: python tests/golden/make_networks.py (torch, torchvision, safetensors)
+"""Golden numbers of PyTorch for the networks: python tests/golden/make_networks.py (torch, torchvision, transformers, safetensors)
 
 Checkpoints of these sizes are not kept in git: every tensor is filled by a formula of its name and index, which the Rust test
 computes as well (`filled`). networks.json in tests/golden/networks has, for each case, the names and shapes of the state dict, the
@@ -206,6 +206,148 @@ class Conv1dMfcc(nn.Module):
         return self.fc(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
 
 
+class FrontBlock(nn.Module):
+    """A convolution with zeros at both ends in time as in TensorFlow's "same", a ReLU, then the batch norm."""
+
+    def __init__(self, before, filters, kernel):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(before, filters, kernel), nn.BatchNorm2d(filters, eps=1e-3)
+        self.pad = ((kernel[1] - 1) // 2, kernel[1] // 2)
+
+    def forward(self, x):
+        return self.norm(F.relu(self.conv(F.pad(x, self.pad))))
+
+
+class Musicnn(nn.Module):
+    def __init__(self, bands, classes, head=None):
+        super().__init__()
+        self.input_norm = nn.BatchNorm2d(1, eps=1e-3)
+        plans = [(204, (int(0.4 * bands), 7)), (204, (int(0.7 * bands), 7))]
+        plans += [(51, (1, frames)) for frames in (128, 64, 32)]
+        self.front = nn.ModuleList(FrontBlock(1, *plan) for plan in plans)
+        self.middle = nn.ModuleList(FrontBlock(before, 64, (1, 7)) for before in (561, 64, 64))
+        if head:
+            self.head = HEADS[head](753, classes)
+        else:
+            self.pool_norm, self.dense = nn.BatchNorm1d(1506, eps=1e-3), nn.Linear(1506, 200)
+            self.dense_norm, self.fc = nn.BatchNorm1d(200, eps=1e-3), nn.Linear(200, classes)
+
+    def forward(self, x):
+        x = self.input_norm(x)
+        maps = [torch.cat([block(x).amax(2, keepdim=True) for block in self.front], 1)]
+        for number, block in enumerate(self.middle):
+            maps.append(block(maps[-1]) + (maps[-1] if number else 0))
+        x = torch.cat(maps, 1)
+        if hasattr(self, "head"):
+            return self.head(x)
+        x = self.pool_norm(torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1))
+        return self.fc(self.dense_norm(F.relu(self.dense(x))))
+
+
+class MusicnnVgg(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        layers, before = [nn.BatchNorm2d(1)], 1
+        for kernel, stride in [((1, 4), 2), (2, 2), (2, 2), (2, 2), (4, 4)]:
+            layers += [nn.Conv2d(before, 128, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(128)]
+            layers += [nn.MaxPool2d(kernel, stride), nn.Dropout(0.25)]
+            before = 128
+        self.features = nn.Sequential(*layers[:-1])
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(256, classes))
+
+    def forward(self, x):
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), (1, 2)).flatten(1))
+
+
+class PannsBlock(nn.Module):
+    def __init__(self, before, filters, kernel, convolutions, pool):
+        super().__init__()
+        self.pool, self.count = pool, convolutions
+        for number in range(convolutions):
+            conv = nn.Conv2d(filters if number else before, filters, kernel, padding=kernel // 2, bias=False)
+            setattr(self, f"conv{number + 1}", conv)
+            setattr(self, f"bn{number + 1}", nn.BatchNorm2d(filters))
+
+    def forward(self, x):
+        for number in range(self.count):
+            x = F.relu(getattr(self, f"bn{number + 1}")(getattr(self, f"conv{number + 1}")(x)))
+        return F.avg_pool2d(x, self.pool)
+
+
+class Panns(nn.Module):
+    def __init__(self, bands, filters, blocks, kernel, convolutions, pooled, classes, head=None):
+        super().__init__()
+        self.bn0, self.blocks = nn.BatchNorm2d(bands), blocks
+        for n in range(blocks):
+            before, pool = filters << n - 1 if n else 1, 2 if n < pooled else 1
+            setattr(self, f"conv_block{n + 1}", PannsBlock(before, filters << n, kernel, convolutions, pool))
+        last = filters << blocks - 1
+        if head:
+            self.head = HEADS[head](last, classes)
+        else:
+            self.fc1, self.fc_audioset = nn.Linear(last, last), nn.Linear(last, classes)
+
+    def forward(self, x):
+        x = self.bn0(x.transpose(2, 3).transpose(1, 3)).transpose(1, 3)
+        for n in range(self.blocks):
+            x = getattr(self, f"conv_block{n + 1}")(x)
+        if hasattr(self, "head"):
+            return self.head(x.transpose(2, 3))
+        x = x.mean(3)
+        return self.fc_audioset(F.relu(self.fc1(x.amax(2) + x.mean(2))))
+
+
+class AstAttention(nn.Module):
+    def __init__(self, size, heads):
+        super().__init__()
+        self.qkv, self.proj, self.heads = nn.Linear(size, 3 * size), nn.Linear(size, size), heads
+
+    def forward(self, x):
+        clips, tokens, size = x.shape
+        query, key, value = self.qkv(x).reshape(clips, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape))
+
+
+class AstBlock(nn.Module):
+    def __init__(self, size, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(size, eps=1e-6), nn.LayerNorm(size, eps=1e-6)
+        self.attn, self.mlp = AstAttention(size, heads), nn.Module()
+        self.mlp.fc1, self.mlp.fc2 = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+
+
+class Ast(nn.Module):
+    def __init__(self, size, depth, heads, image, classes, head=None):
+        super().__init__()
+        self.grid = [(side - 16) // 10 + 1 for side in image]
+        self.v = nn.Module()
+        for name, tokens in [("cls_token", 1), ("dist_token", 1), ("pos_embed", self.grid[0] * self.grid[1] + 2)]:
+            setattr(self.v, name, nn.Parameter(torch.zeros(1, tokens, size)))
+        self.v.patch_embed = nn.Module()
+        self.v.patch_embed.proj = nn.Conv2d(1, size, 16, 10)
+        self.v.blocks = nn.ModuleList(AstBlock(size, heads) for _ in range(depth))
+        self.v.norm = nn.LayerNorm(size, eps=1e-6)
+        if head:
+            self.head = HEADS[head](size, classes)
+        else:
+            self.mlp_head = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, classes))
+
+    def forward(self, x):
+        patches = self.v.patch_embed.proj(x).flatten(2).transpose(1, 2)
+        extra = [token.expand(len(x), -1, -1) for token in (self.v.cls_token, self.v.dist_token)]
+        tokens = torch.cat([*extra, patches], 1) + self.v.pos_embed
+        for block in self.v.blocks:
+            tokens = block(tokens)
+        tokens = self.v.norm(tokens)
+        if hasattr(self, "head"):
+            return self.head(tokens[:, 2:].transpose(1, 2).unflatten(2, self.grid))
+        return self.mlp_head(tokens[:, :2].mean(1))
+
+
 def state_of(net):
     return {name: t for name, t in net.state_dict().items() if not name.endswith("num_batches_tracked")}
 
@@ -272,6 +414,39 @@ def other_cases():
         yield case("conv1d_mfcc", {"head": head}, Conv1dMfcc(5, head), 5, (20, 20), 3)
 
 
+    yield case("musicnn", {}, Musicnn(96, 50), 50, (96, 187), 2)
+    yield case("musicnn", {}, Musicnn(64, 5), 5, (64, 90))
+    for head in ("per_class", "attention"):
+        yield case("musicnn", {"head": head}, Musicnn(40, 5, head), 5, (40, 60), 2)
+    yield case("musicnn_vgg", {}, MusicnnVgg(50), 50, (96, 187), 2)
+    yield case("cnn6", {}, Panns(64, 64, 4, 5, 1, 4, 527), 527, (64, 101))
+    yield case("cnn10", {"filters": 16}, Panns(64, 16, 4, 3, 2, 4, 20), 20, (64, 101), 2)
+    yield case("cnn14", {"filters": 8}, Panns(64, 8, 6, 3, 2, 5, 20), 20, (64, 101), 2)
+    for head in HEADS:
+        yield case("cnn14", {"filters": 4, "head": head}, Panns(40, 4, 6, 3, 2, 5, 5, head), 5, (40, 70), 2)
+    tiny = {"embed_dim": 24, "depth": 3, "heads": 3}
+    yield case("ast", tiny, Ast(24, 3, 3, (128, 100), 20), 20, (128, 100), 2)
+    for head in HEADS:
+        yield case("ast", tiny | {"head": head}, Ast(24, 3, 3, (48, 60), 5, head), 5, (48, 60), 2)
+
+
+def hugging_face_ast():
+    """A tiny transformer of Hugging Face with its file and its logits."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, max_length=64, num_labels=5
+    )
+    net = ASTForAudioClassification(config).eval()
+    net.load_state_dict({name: filled(name, tuple(t.shape)) for name, t in net.state_dict().items()})
+    save_file(net.state_dict(), HERE / "hugging_face_ast.safetensors")
+    image = filled("input", (2, 1, 128, 64))
+    with torch.no_grad():
+        logits = net(image[:, 0].transpose(1, 2)).logits
+    text = json.dumps([float(f"{value:.8g}") for value in logits.double().ravel().tolist()])
+    (HERE / "hugging_face_ast.json").write_text(text + "\n")
+
+
 class Runs:
     """What a foreign file may try: unpickling it would make a folder."""
 
@@ -295,11 +470,15 @@ def small_files():
 
 def main():
     HERE.mkdir(exist_ok=True)
+    import transformers
+
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    versions["transformers"] = transformers.__version__
     cases = [*torchvision_cases(), *other_cases()]
     lines = ",\n".join(json.dumps(found, separators=(",", ":")) for found in cases)
     (HERE / "networks.json").write_text(f'{{"versions":{json.dumps(versions)},\n"cases":[\n{lines}\n]}}\n')
     small_files()
+    hugging_face_ast()
 
 
 if __name__ == "__main__":

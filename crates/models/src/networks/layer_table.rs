@@ -89,6 +89,12 @@ impl LayerTable {
         Ok(())
     }
 
+    pub fn average_pool_by(&mut self, name: &str, window: Window) -> Result<()> {
+        let [height, width] = self.output_size(name, window)?;
+        self.add(name, format!("average pool {}", window.describe()), vec![self.shape[0], height, width], 0, 0);
+        Ok(())
+    }
+
     /// Adds a batch norm over the channels.
     pub fn norm(&mut self, name: &str) {
         self.norm_of(name, self.shape[0]);

@@ -11,7 +11,7 @@ pub use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Relu};
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;
 use burn::tensor::activation::relu;
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, module};
 
 use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
@@ -190,6 +190,11 @@ impl BatchNorm {
         keep(&self.running_mean, mean);
         keep(&self.running_var, variance.mul_scalar(unbiased));
     }
+}
+
+/// The mean of adjacent windows of this size; a remainder is left out.
+pub fn average_pool(x: Tensor<4>, window: [usize; 2]) -> Tensor<4> {
+    module::avg_pool2d(x, AvgPoolOptions::new(window))
 }
 
 pub struct MaxPool2dConfig {

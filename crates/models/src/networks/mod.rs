@@ -76,6 +76,10 @@ networks! { $
     tagging_cnn { "tagging_cnn" => TaggingCnn, }
     tagging_crnn { "tagging_crnn" => TaggingCrnn, }
     conv1d_mfcc { "conv1d_mfcc" => Conv1dMfcc, }
+    musicnn { "musicnn" => Musicnn, }
+    musicnn_vgg { "musicnn_vgg" => MusicnnVgg, }
+    ast { "ast" => Ast, }
+    panns { "cnn6" => Cnn6, "cnn10" => Cnn10, "cnn14" => Cnn14, }
 }
 
 /// The shape of one input image: channels × height (bands) × width (frames).

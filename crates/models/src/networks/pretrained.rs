@@ -22,7 +22,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use super::{Network, head, state_dict};
+use super::{Network, ast, head, state_dict};
 use crate::Tensor;
 
 /// What was used of a checkpoint.
@@ -141,6 +141,7 @@ fn tensor_of(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Resul
 /// The network with these tensors, as far as they match.
 pub fn import_tensors(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportReport)> {
     ensure!(!tensors.is_empty(), "it contains no floating-point tensor");
+    let tensors = ast::from_hugging_face(tensors)?;
     let mut own = state_dict::tensors(&network);
     let expected: HashSet<String> = own.iter().map(|tensor| tensor.name.clone()).collect();
     let mut report = ImportReport::default();
@@ -255,6 +256,12 @@ fn fit(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
             let share = |plane: &[f32]| plane.iter().map(|value| value / *c as f32).collect::<Vec<f32>>().repeat(*c);
             let how = format!("divided among {c} input channels");
             return Ok(Fit::Reshaped(values.chunks(plane).flat_map(share).collect(), how));
+        }
+    }
+    if theirs.name.ends_with("pos_embed") {
+        let values = theirs.clone().into_values()?;
+        if let Some(resized) = ast::resized_positions(&values, &theirs_shape, shape) {
+            return Ok(Fit::Reshaped(resized, format!("{} positions made of {}", shape[1], theirs_shape[1])));
         }
     }
     Ok(Fit::Not(theirs_shape))

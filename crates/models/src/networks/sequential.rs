@@ -153,6 +153,18 @@ pub struct Classifier {
 }
 
 impl Net {
+    /// The input of the last linear layer, flattened.
+    pub fn penultimate(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        let Output::Own(own) = &self.output else { return None };
+        let map = own.avgpool.forward(forward(&self.features, repeat_channels(images, self.channels), None));
+        let [clips, channels, height, width] = map.dims();
+        let values = channels * height * width;
+        let before_last = &own.classifier[..own.classifier.len() - 1];
+        let rows = forward(before_last, map.reshape([clips, 1, 1, values]), None);
+        let values = rows.dims()[3];
+        Some(rows.reshape([clips, values]))
+    }
+
     pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let map = forward(&self.features, repeat_channels(images, self.channels), dropout);
         match &self.output {

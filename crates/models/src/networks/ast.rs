@@ -1,0 +1,411 @@
+//! The audio spectrogram transformer (AST; Gong, Chung and Glass): overlapping patches of the image as tokens, two extra tokens,
+//! blocks of attention, and a linear classifier of the mean of the two tokens. Weights of the original code and of Hugging Face are
+//! read (`init`).
+//!
+//! Conventions and differences from the peers:
+//! * Made for 128 Kaldi mel bands of 16 kHz audio in 1024 frames (10.24 s), with mean zero and standard deviation one half
+//!   (`normalize = "none"` and a feature scaled that way, or our usual scaling for a training of one's own).
+//! * Names of the tensors are those of the original code; `query`, `key` and `value` of Hugging Face become its `qkv`.
+//! * Positions of another number of frames are cut from the middle of the published ones, or interpolated linearly if there are more.
+//! * The epsilon of the layer norms is 1e-6 in the blocks and 1e-5 in the classifier, as in the original code; Hugging Face has 1e-12.
+//! * GELU is exact (by the error function). Neither dropout nor stochastic depth, as in the original recipe.
+//! * Parameters as PyTorch counts them: 86,594,063 for 527 classes, 86,197,259 for 11, both for 1024 frames.
+//! * Initial weights are normal with a standard deviation of 0.02, biases zero; timm cuts the normal at two deviations.
+
+use anyhow::{Result, ensure};
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig};
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dropout::DropoutMasks;
+use super::head::{self, HeadKind, Output};
+use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
+use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::{InputShape, LayerRow, Network, NetworkKind};
+use crate::Tensor as Named;
+use crate::training::hyperparameters::Training;
+use timbre_core::{registry::Fault, seed::Seed};
+
+/// The audio spectrogram transformer: attention over patches of the image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ast {
+    /// Values of a token. Default: 768.
+    #[schemars(range(min = 1, max = 8192))]
+    pub embed_dim: usize,
+    /// Blocks of attention. Default: 12.
+    #[schemars(range(min = 1, max = 96))]
+    pub depth: usize,
+    /// Heads of each attention; they divide `embed_dim`. Default: 12.
+    #[schemars(range(min = 1, max = 512))]
+    pub heads: usize,
+    /// Bands and frames from one patch to the next; a patch has 16 of both. Default: 10.
+    #[schemars(range(min = 1, max = 16))]
+    pub stride: usize,
+    /// The head: "linear" (the mean of the two extra tokens), or "concat" (fastai's), "per_class" or "attention" over the patches.
+    /// Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for Ast {
+    fn default() -> Self {
+        Ast { embed_dim: 768, depth: 12, heads: 12, stride: 10, head: HeadKind::Linear }
+    }
+}
+
+/// Bands and frames of a patch.
+const PATCH: usize = 16;
+/// The tokens before those of the patches: class and distillation.
+const EXTRA: usize = 2;
+/// The hidden values of a block, in sizes of a token.
+const HIDDEN: usize = 4;
+const EPSILON: f64 = 1e-6;
+
+impl Ast {
+    /// The rows and columns of patches.
+    fn grid(&self, input: InputShape) -> Result<[usize; 2]> {
+        let mut table = LayerTable::new(input, 1)?;
+        table.conv("v.patch_embed.proj", 1, Window::square(PATCH, self.stride, 0), true)?;
+        Ok([table.shape[1], table.shape[2]])
+    }
+}
+
+impl NetworkKind for Ast {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn training_defaults() -> Training {
+        Training { batch_size: 8, learning_rate: 1e-5, ..Training::default() }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let divides = self.heads > 0 && self.embed_dim.is_multiple_of(self.heads);
+        let sentence = format!("{} heads do not divide tokens of {} values", self.heads, self.embed_dim);
+        Fault::of_keys([("heads", (!divides).then_some(sentence))])
+    }
+
+    fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
+        let (size, [rows, columns]) = (self.embed_dim, self.grid(input)?);
+        let tokens = rows * columns + EXTRA;
+        let mut table = LayerTable::new(input, 1)?;
+        table.add("v", format!("{tokens} positions, {EXTRA} tokens"), table.shape.clone(), (EXTRA + tokens) * size, 0);
+        table.conv("v.patch_embed.proj", size, Window::square(PATCH, self.stride, 0), true)?;
+        let norm = |table: &mut LayerTable, name: &str| {
+            table.add(name, format!("layer norm {size}"), vec![tokens, size], 2 * size, 0);
+        };
+        let linear = |table: &mut LayerTable, name: &str, from: usize, to: usize| {
+            let kind = format!("linear {to} per token");
+            table.add(name, kind, vec![tokens, to], from * to + to, from * to * tokens);
+        };
+        for number in 0..self.depth {
+            let name = format!("v.blocks.{number}");
+            norm(&mut table, &format!("{name}.norm1"));
+            linear(&mut table, &format!("{name}.attn.qkv"), size, 3 * size);
+            let products = 2 * tokens * tokens * size;
+            table.add(&format!("{name}.attn"), format!("attention, {} heads", self.heads), vec![tokens, size], 0, products);
+            linear(&mut table, &format!("{name}.attn.proj"), size, size);
+            norm(&mut table, &format!("{name}.norm2"));
+            linear(&mut table, &format!("{name}.mlp.fc1"), size, HIDDEN * size);
+            linear(&mut table, &format!("{name}.mlp.fc2"), HIDDEN * size, size);
+        }
+        norm(&mut table, "v.norm");
+        table.shape = vec![size, rows, columns];
+        self.head.rows(&mut table, n_classes, |table| {
+            table.add("mlp_head.0", format!("layer norm {size}"), vec![size], 2 * size, 0);
+            table.linear("mlp_head.1", n_classes, true);
+        });
+        Ok(table.into_rows())
+    }
+
+    fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
+        if let Some(Fault { key, sentence }) = self.faults().into_iter().next() {
+            anyhow::bail!("`{key}`: {sentence}");
+        }
+        let (size, [rows, columns]) = (self.embed_dim, self.grid(input)?);
+        let linear = |from, to| LinearConfig::new(from, to).init(device);
+        let norm = |epsilon| LayerNormConfig::new(size).with_epsilon(epsilon).init(device);
+        let zeros = |tokens: usize| Param::from_tensor(Tensor::zeros([1, tokens, size], device));
+        let block = |_| Block {
+            norm1: norm(EPSILON),
+            attn: Attention { qkv: linear(size, 3 * size), proj: linear(size, size), heads: self.heads },
+            norm2: norm(EPSILON),
+            mlp: Mlp { fc1: linear(size, HIDDEN * size), fc2: linear(HIDDEN * size, size) },
+        };
+        let proj = Conv2dConfig::new([1, size], [PATCH; 2]).with_stride([self.stride; 2]).init(device);
+        let net = Net {
+            v: Transformer {
+                cls_token: zeros(1),
+                dist_token: zeros(1),
+                pos_embed: zeros(rows * columns + EXTRA),
+                patch_embed: PatchEmbed { proj },
+                blocks: (0..self.depth).map(block).collect(),
+                norm: norm(EPSILON),
+            },
+            output: Output::new(self.head, size, n_classes, device, || Classifier {
+                mlp_head: vec![HeadLayer::Norm(norm(1e-5)), HeadLayer::Linear(linear(size, n_classes))],
+            }),
+        };
+        Ok(init::initialize(Network::Ast(net), seed, initial_weights))
+    }
+
+    fn groups(&self) -> usize {
+        3
+    }
+
+    fn group_of(&self, path: &str) -> usize {
+        if head::is_head(path) {
+            return 2;
+        }
+        let block = path.strip_prefix("v.blocks.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        usize::from(path.starts_with("v.norm") || block.is_some_and(|number| 2 * number >= self.depth))
+    }
+}
+
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or(match name.ends_with("bias") {
+        true => InitDistribution::Constant(0.0),
+        false => InitDistribution::Normal(0.02),
+    })
+}
+
+#[derive(Module, Debug)]
+pub struct Net {
+    v: Transformer,
+    output: Output<Classifier>,
+}
+
+#[derive(Module, Debug)]
+pub struct Transformer {
+    cls_token: Param<Tensor<3>>,
+    dist_token: Param<Tensor<3>>,
+    /// The positions of the extra tokens, then those of the patches, row by row.
+    pos_embed: Param<Tensor<3>>,
+    patch_embed: PatchEmbed,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+#[derive(Module, Debug)]
+pub struct PatchEmbed {
+    proj: Conv2d,
+}
+
+#[derive(Module, Debug)]
+pub struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+#[derive(Module, Debug)]
+pub struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: usize,
+}
+
+#[derive(Module, Debug)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+#[derive(Module, Debug)]
+pub struct Classifier {
+    mlp_head: Vec<HeadLayer>,
+}
+
+#[derive(Module, Debug)]
+pub enum HeadLayer {
+    Norm(LayerNorm),
+    Linear(Linear),
+}
+
+impl Net {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+        let (tokens, [rows, columns]) = self.v.forward(images);
+        match &self.output {
+            Output::Own(own) => own.mlp_head.iter().fold(extra_tokens(tokens), |x, layer| match layer {
+                HeadLayer::Norm(layer) => layer.forward(x),
+                HeadLayer::Linear(layer) => layer.forward(x),
+            }),
+            Output::Head(head) => {
+                let [clips, count, size] = tokens.dims();
+                let patches = tokens.narrow(1, EXTRA, count - EXTRA).swap_dims(1, 2);
+                head.forward(patches.reshape([clips, size, rows, columns]), dropout)
+            }
+        }
+    }
+
+    /// The mean of the two extra tokens, `[clips, embed_dim]`.
+    pub fn penultimate(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        Some(extra_tokens(self.v.forward(images).0))
+    }
+}
+
+fn extra_tokens(tokens: Tensor<3>) -> Tensor<2> {
+    let [clips, _, size] = tokens.dims();
+    tokens.narrow(1, 0, EXTRA).mean_dim(1).reshape([clips, size])
+}
+
+impl Transformer {
+    /// All tokens of images, and the rows and columns of patches.
+    fn forward(&self, images: Tensor<4>) -> (Tensor<3>, [usize; 2]) {
+        let map = self.patch_embed.proj.forward(images);
+        let [clips, size, rows, columns] = map.dims();
+        let patches = map.reshape([clips, size, rows * columns]).swap_dims(1, 2);
+        let extra = [&self.cls_token, &self.dist_token].map(|token| token.val().expand([clips, 1, size]));
+        let tokens = Tensor::cat(extra.into_iter().chain([patches]).collect(), 1) + self.pos_embed.val();
+        let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
+        (self.norm.forward(tokens), [rows, columns])
+    }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward(self.norm1.forward(x));
+        x.clone() + self.mlp.fc2.forward(gelu(self.mlp.fc1.forward(self.norm2.forward(x))))
+    }
+}
+
+impl Attention {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [clips, tokens, size] = x.dims();
+        let each = size / self.heads;
+        let qkv = self.qkv.forward(x).reshape([clips, tokens, 3 * self.heads, each]).swap_dims(1, 2);
+        let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(1, part * self.heads, self.heads));
+        let weights = softmax(query.matmul(key.swap_dims(2, 3)) * (each as f64).powf(-0.5), 3);
+        let mixed = weights.matmul(value).swap_dims(1, 2).reshape([clips, tokens, size]);
+        self.proj.forward(mixed)
+    }
+}
+
+/// The tensors of Hugging Face's AST (with the names of its files, and with those of version 5 in memory) with the names of the
+/// original code; other tensors are unchanged.
+pub fn from_hugging_face(tensors: Vec<Named>) -> Result<Vec<Named>> {
+    const PREFIX: &str = "audio_spectrogram_transformer.";
+    if !tensors.iter().any(|tensor| tensor.name.starts_with(PREFIX)) {
+        return Ok(tensors);
+    }
+    let mut renamed = Vec::with_capacity(tensors.len());
+    let mut parts: Vec<(String, usize, Named)> = Vec::new();
+    for mut tensor in tensors {
+        let mut name = tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name).to_owned();
+        for (theirs, ours) in [
+            ("embeddings.cls_token", "v.cls_token"),
+            ("embeddings.distillation_token", "v.dist_token"),
+            ("embeddings.position_embeddings", "v.pos_embed"),
+            ("embeddings.patch_embeddings.projection.", "v.patch_embed.proj."),
+            ("encoder.layer.", "v.blocks."),
+            (".layernorm_before.", ".norm1."),
+            (".layernorm_after.", ".norm2."),
+            (".attention.output.dense.", ".attn.proj."),
+            (".attention.o_proj.", ".attn.proj."),
+            (".intermediate.dense.", ".mlp.fc1."),
+            (".output.dense.", ".mlp.fc2."),
+            ("classifier.layernorm.", "mlp_head.0."),
+            ("classifier.dense.", "mlp_head.1."),
+        ] {
+            name = name.replace(theirs, ours);
+        }
+        for (theirs, ours) in [("layernorm.", "v.norm."), ("layers.", "v.blocks.")] {
+            if let Some(rest) = name.strip_prefix(theirs) {
+                name = format!("{ours}{rest}");
+            }
+        }
+        let is_part = |part: &[&str; 2]| part.iter().any(|part| name.contains(part));
+        let [query, key, value] = [".attention.attention.query.", ".attention.attention.key.", ".attention.attention.value."];
+        let part = [[query, ".attention.q_proj."], [key, ".attention.k_proj."], [value, ".attention.v_proj."]];
+        match part.iter().position(is_part) {
+            Some(part) => {
+                let (block, rest) = name.split_once(".attention.").expect("just found");
+                let kind = rest.rsplit('.').next().unwrap_or_default();
+                parts.push((format!("{block}.attn.qkv.{kind}"), part, tensor));
+            }
+            None => {
+                tensor.name = name;
+                renamed.push(tensor);
+            }
+        }
+    }
+    parts.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    for three in parts.chunk_by(|a, b| a.0 == b.0) {
+        let name = &three[0].0;
+        ensure!(three.len() == 3, "`{name}` needs a query, a key and a value, and the file has {} of them", three.len());
+        let mut shape = three[0].2.shape.clone();
+        shape[0] *= 3;
+        let values = three.iter().map(|(.., tensor)| tensor.clone().into_values()).collect::<Result<Vec<_>>>()?;
+        ensure!(values.iter().all(|part| part.len() == values[0].len()), "query, key and value of `{name}` differ in size");
+        renamed.push(Named::new(name, shape, values.concat()));
+    }
+    Ok(renamed)
+}
+
+/// Positions `[1, tokens, size]` for another number of columns of patches: cut from the middle, or interpolated linearly. None if the
+/// sizes do not belong to grids with as many rows.
+pub fn resized_positions(values: &[f32], from: &[usize], to: &[usize]) -> Option<Vec<f32>> {
+    // The rows of 128 bands at the published stride.
+    const ROWS: usize = 12;
+    let ([1, before, size], [1, after, other]) = (from, to) else { return None };
+    let columns = |tokens: usize| tokens.checked_sub(EXTRA).filter(|n| *n > 0 && n.is_multiple_of(ROWS)).map(|n| n / ROWS);
+    let (before, after) = (columns(*before)?, columns(*after)?);
+    if size != other {
+        return None;
+    }
+    let patch = |row: usize, column: usize| &values[(EXTRA + row * before + column) * size..][..*size];
+    let mut out = values[..EXTRA * size].to_vec();
+    for row in 0..ROWS {
+        for column in 0..after {
+            if after <= before {
+                out.extend(patch(row, before / 2 - after / 2 + column));
+                continue;
+            }
+            // As `torch.nn.functional.interpolate` without aligned corners.
+            let at = ((column as f64 + 0.5) * before as f64 / after as f64 - 0.5).max(0.0);
+            let (left, share) = (at as usize, at.fract() as f32);
+            let right = (left + 1).min(before - 1);
+            out.extend(patch(row, left).iter().zip(patch(row, right)).map(|(a, b)| a + (b - a) * share));
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(width: usize) -> InputShape {
+        InputShape { channels: 1, height: 128, width }
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_published_network() {
+        for (classes, expected) in [(527, 86_594_063), (11, 86_197_259)] {
+            let rows = Ast::default().layers(image(1024), classes).unwrap();
+            assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), expected);
+        }
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_tokens_are_a_fault() {
+        let faults = Ast { heads: 5, ..Ast::default() }.faults();
+        assert!(faults[0].key == "heads" && faults[0].sentence.contains("5 heads"), "{faults:?}");
+    }
+
+    #[test]
+    fn positions_are_cut_from_the_middle_and_interpolated_beyond_the_ends() {
+        // Two values of the extra tokens, then 12 rows of four columns with their numbers.
+        let values: Vec<f32> = [-1.0, -2.0].into_iter().chain((0..48).map(|n| (n % 4) as f32)).collect();
+        let cut = resized_positions(&values, &[1, 50, 1], &[1, 26, 1]).unwrap();
+        assert_eq!(cut[..6], [-1.0, -2.0, 1.0, 2.0, 1.0, 2.0]);
+        let wide = resized_positions(&values, &[1, 50, 1], &[1, 98, 1]).unwrap();
+        assert_eq!(wide[2..10], [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]);
+        assert_eq!(resized_positions(&values, &[1, 50, 1], &[1, 51, 1]), None);
+    }
+}
