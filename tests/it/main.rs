@@ -30,6 +30,7 @@ mod data_manifest;
 mod data_published;
 mod data_split;
 mod doctor;
+mod embedding;
 mod ensembles;
 mod evaluate;
 mod exports;

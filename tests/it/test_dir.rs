@@ -111,6 +111,12 @@ impl TestDir {
         String::from_utf8(self.bytes(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// A recording of the demo set.
+    pub fn a_recording(&self) -> PathBuf {
+        let folder = self.recordings().join("IRMAS-TrainingData/cel");
+        fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).min().unwrap()
+    }
+
     /// The folder in which the demo set was made: ids of its clips are paths below it.
     pub fn recordings(&self) -> PathBuf {
         let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());

@@ -8,6 +8,7 @@
 
 pub mod classic;
 pub mod device;
+pub mod embedding;
 pub mod networks;
 pub mod tensor_file;
 pub mod training;

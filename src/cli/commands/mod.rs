@@ -55,6 +55,7 @@ mod watch;
 /// Runs the command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
+    timbre_models::embedding::register();
     if cli.common.escape_formulas {
         timbre_core::text::escape_formulas();
     }

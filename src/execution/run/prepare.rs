@@ -199,7 +199,8 @@ impl PreparedDataset {
             return json!(experiment).to_string();
         }
         let files: Vec<_> = experiment.models.iter().map(|(name, spec)| (name, spec.as_kind().files())).collect();
-        let files: Vec<_> = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
+        let of_features = experiment.features.iter().map(|(name, spec)| (name, spec.as_kind().files()));
+        let files: Vec<_> = files.into_iter().chain(of_features).filter(|(_, files)| !files.is_empty()).collect();
         let is_holdout = experiment.split.divides_training_alone();
         let evaluate = &experiment.evaluate;
         let max_bytes = experiment.audio.max_bytes;
@@ -337,8 +338,16 @@ pub fn generate(data: &DataSpec, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Hashes the files that models start from or replay: their content is part of the signature.
+/// Hashes the files that models start from or replay, and those that features read: their content is part of the signature.
 fn model_files(experiment: &Experiment, models_from: Option<&ModelSource>) -> Result<BTreeMap<String, String>> {
+    let of_features = experiment.features.iter().flat_map(|(name, spec)| {
+        let explain = |error: anyhow::Error| {
+            let sentence = format!("{error:#}: the feature `{name}` needs it (docs/pretrained.md)");
+            vec![Err(UserError::usage(sentence).into())]
+        };
+        let named = |(n, hash)| Ok((format!("features.{name}#{n}"), hash));
+        spec.file_hashes().map_or_else(explain, |hashes| hashes.into_iter().enumerate().map(named).collect())
+    });
     let files = experiment.models.iter().flat_map(|(name, spec)| {
         let files = spec.as_kind().files();
         // The first file of a model has the name of the model.
@@ -353,7 +362,7 @@ fn model_files(experiment: &Experiment, models_from: Option<&ModelSource>) -> Re
     };
     // No model has a name with a space.
     let source = models_from.map(|source| Ok(("models from".to_owned(), source.hash().to_owned())));
-    files.map(hash).chain(source).collect()
+    files.map(hash).chain(of_features).chain(source).collect()
 }
 
 /// Hashes the background recordings in the order in which they can be drawn. A file whose size and times have not changed

@@ -25,6 +25,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "grid_quick"),
     shipped!("experiments", "modgd_fusion"),
     shipped!("experiments", "mono_vs_poly"),
+    shipped!("experiments", "musicnn_probe"),
     shipped!("experiments", "quickstart"),
     shipped!("experiments", "resnet"),
     shipped!("experiments", "resnet_aug"),

@@ -1,5 +1,7 @@
 //! `concat`: several features as one vector; `stack`: their rows above each other, frame by frame.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,10 @@ fn build_all(kind: &str, parts: &[FeatureSpec], sample_rate: u32) -> Result<Vec<
     parts.iter().map(|part| part.as_kind().build(sample_rate)).collect()
 }
 
+fn files_of(parts: &[FeatureSpec]) -> Vec<PathBuf> {
+    parts.iter().flat_map(|part| part.as_kind().files()).collect()
+}
+
 fn longest_frame(parts: &[FeatureSpec]) -> Option<usize> {
     parts.iter().filter_map(|part| part.as_kind().frame_length()).max()
 }
@@ -85,6 +91,10 @@ impl FeatureKind for Concat {
 
     fn frame_length(&self) -> Option<usize> {
         longest_frame(&self.of)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files_of(&self.of)
     }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
@@ -137,6 +147,10 @@ impl FeatureKind for Stack {
 
     fn frame_length(&self) -> Option<usize> {
         longest_frame(&self.of)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files_of(&self.of)
     }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {

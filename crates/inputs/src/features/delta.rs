@@ -4,6 +4,8 @@
 //! The first and last frames get the derivative at the first and last whole window, as with librosa's `mode="interp"`. A clip
 //! with fewer frames than the window, which librosa refuses, continues with its first and last frame (`mode="nearest"`).
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,10 @@ impl FeatureKind for Delta {
 
     fn frame_length(&self) -> Option<usize> {
         self.of.as_kind().frame_length()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.of.as_kind().files()
     }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {

@@ -76,6 +76,10 @@ macro_rules! part_spec {
                 self.of.as_kind().frame_length()
             }
 
+            fn files(&self) -> Vec<std::path::PathBuf> {
+                self.of.as_kind().files()
+            }
+
             fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
                 ensure_valid($kind, self.faults(sample_rate))?;
                 Ok(Box::new(OfPart {

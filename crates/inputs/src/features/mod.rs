@@ -5,9 +5,14 @@
 //! of librosa 0.11 with the same keys (`tests/features_golden.rs`).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{LazyLock, Mutex};
+use std::time::SystemTime;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use timbre_core::registry;
 use timbre_core::registry::{Fault, Kind};
@@ -50,6 +55,8 @@ mod beat_frames;
 mod harmonic;
 mod delta;
 mod concat;
+pub mod embedding;
+mod imported;
 
 registry! {
     /// A feature: `kind` selects it, the other keys belong to the kind.
@@ -86,7 +93,36 @@ registry! {
         "delta" => delta::Delta,
         "concat" => concat::Concat,
         "stack" => concat::Stack,
+        "embedding" => embedding::Embedding,
+        "imported" => imported::Imported,
     }
+}
+
+impl FeatureSpec {
+    /// The BLAKE3 hashes of the files that the feature reads ([`FeatureKind::files`]), in their order.
+    pub fn file_hashes(&self) -> Result<Vec<String>> {
+        let hash = |path: PathBuf| hash_of(&path).with_context(|| format!("cannot read {}", path.display()));
+        self.as_kind().files().into_iter().map(hash).collect()
+    }
+}
+
+/// The size, time and hash of a file.
+type HashedFile = (u64, Option<SystemTime>, String);
+
+/// The hash of a file, which is read once as long as its size and time stay the same: weights have hundreds of megabytes.
+fn hash_of(path: &Path) -> std::io::Result<String> {
+    static KNOWN: LazyLock<Mutex<HashMap<PathBuf, HashedFile>>> = LazyLock::new(Mutex::default);
+    let about = fs::metadata(path)?;
+    let (size, modified) = (about.len(), about.modified().ok());
+    let known = KNOWN.lock().expect("no thread panics here").get(path).cloned();
+    if let Some((_, _, hash)) = known.filter(|known| (known.0, known.1) == (size, modified)) {
+        return Ok(hash);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(path)?)?;
+    let hash = hasher.finalize().to_hex().to_string();
+    KNOWN.lock().expect("no thread panics here").insert(path.to_owned(), (size, modified, hash.clone()));
+    Ok(hash)
 }
 
 /// Rows are bands (or the single row of a series), columns are frames; row-major.
@@ -105,6 +141,11 @@ pub trait FeatureKind: Kind {
     /// The samples of a frame, for features that cut a clip into frames.
     fn frame_length(&self) -> Option<usize> {
         None
+    }
+
+    /// Files that the feature reads beside the clip. Their contents change its values.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// Computes tables and plans once for all clips; fails if the spec has faults.
@@ -135,6 +176,16 @@ pub struct ClipAnalysis<'a> {
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
     /// The signal of which the clip is a window, and the first sample of the window.
     window_of: Option<(&'a WindowedSignal<'a>, usize)>,
+    place: Option<Place<'a>>,
+}
+
+/// Where an unchanged clip comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The id of the recording in its data set.
+    pub recording: &'a str,
+    /// The first second of a window; None for the clip of the recording.
+    pub start: Option<f64>,
 }
 
 /// A part of a recording over which windows slide. Where windows overlap by whole frames, each frame is computed once.
@@ -175,13 +226,24 @@ fn shared_spectrogram(
 
 impl<'a> ClipAnalysis<'a> {
     pub fn new(clip: &'a Clip) -> Self {
-        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: None }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: None, place: None }
     }
 
     /// A complete window of a signal, starting at sample `start`: the same numbers with less work.
     pub fn window(clip: &'a Clip, signal: &'a WindowedSignal<'a>, start: usize) -> Self {
         debug_assert!(signal.samples[start..start + clip.samples.len()] == clip.samples);
-        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: Some((signal, start)) }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: Some((signal, start)), place: None }
+    }
+
+    /// States where the clip comes from.
+    pub fn at(mut self, place: Place<'a>) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Where the clip comes from, if it is an unchanged clip of a data set.
+    pub fn place(&self) -> Option<Place<'a>> {
+        self.place
     }
 
     /// The samples; fails if there are none.
@@ -269,8 +331,14 @@ mod tests {
         Clip { samples: samples.collect(), sample_rate: 22050 }
     }
 
+    /// The kinds that need no file: their defaults can be built.
+    static SELF_CONTAINED: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let has_faults = |kind: &&str| !spec(json!({ "kind": kind })).as_kind().faults(22050).is_empty();
+        FeatureSpec::KINDS.iter().copied().filter(|kind| !has_faults(kind)).collect()
+    });
+
     fn every_spec() -> impl Iterator<Item = FeatureSpec> {
-        FeatureSpec::KINDS.iter().map(|kind| spec(json!({ "kind": kind })))
+        SELF_CONTAINED.iter().map(|kind| spec(json!({ "kind": kind })))
     }
 
     #[test]
@@ -294,7 +362,7 @@ mod tests {
     #[test]
     fn a_window_of_a_signal_gives_the_numbers_of_the_window_alone() {
         let whole = noise(30_000);
-        for kind in FeatureSpec::KINDS {
+        for kind in SELF_CONTAINED.iter() {
             let extractor = spec(json!({ "kind": kind })).as_kind().build(22050).unwrap();
             let whole_analysis = ClipAnalysis::new(&whole);
             extractor.extract(&whole_analysis).unwrap();
@@ -319,7 +387,7 @@ mod tests {
     fn shared_spectrograms_change_no_number() {
         let clip = noise(8000);
         let shared = ClipAnalysis::new(&clip);
-        for kind in FeatureSpec::KINDS {
+        for kind in SELF_CONTAINED.iter() {
             let extractor = spec(json!({ "kind": kind })).as_kind().build(22050).unwrap();
             assert_eq!(
                 extractor.extract(&shared).unwrap(),
@@ -331,7 +399,7 @@ mod tests {
 
     #[test]
     fn every_kind_builds_from_its_defaults_and_fills_its_matrix() {
-        for kind in FeatureSpec::KINDS {
+        for kind in SELF_CONTAINED.iter() {
             let spec = spec(json!({ "kind": kind }));
             assert_eq!(spec.kind(), *kind);
             let extractor = spec.as_kind().build(22050).unwrap();
@@ -400,7 +468,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_shape_is_known_before_extraction(
-            kind in prop::sample::select(FeatureSpec::KINDS), samples in 0usize..3000, n_fft in 2usize..600, hop_length in 1usize..400,
+            kind in prop::sample::select(&SELF_CONTAINED[..]), samples in 0usize..3000, n_fft in 2usize..600, hop_length in 1usize..400,
             center: bool, sides in (1usize..20, 1usize..20), chosen: [bool; 6], statistics in 1usize..3, n_mels in 1usize..12,
         ) {
             let keys = [

@@ -71,7 +71,7 @@ pub struct EnsembleRecord {
 }
 
 /// The versions of the stages from a recording to a probability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     pub decoding: u32,
@@ -80,6 +80,9 @@ pub struct Versions {
     /// Windows and decisions.
     #[serde(default = "default_judging")]
     pub judging: [u32; 2],
+    /// The hashes of the files that the feature reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// The versions of models whose record has none.
@@ -95,6 +98,8 @@ impl Versions {
             feature: feature.as_kind().version(),
             model: model.as_kind().version(),
             judging: [windows::VERSION, aggregation::version(task)],
+            // A model whose feature lacks a file cannot predict, and says so when the feature is built.
+            files: feature.file_hashes().unwrap_or_default(),
         }
     }
 }

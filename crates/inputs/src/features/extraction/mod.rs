@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
-use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
+use crate::features::{ClipAnalysis, Extractor, FeatureSpec, Place};
 use timbre_core::cancel::Cancelled;
 use timbre_signal::{
     audio::{self, AudioSpec},
@@ -113,12 +113,17 @@ impl<'a> Extraction<'a> {
             .map(|(name, spec)| {
                 let kind = spec.as_kind();
                 let mut recipe = of_clip.clone();
-                recipe["feature"] = json!(spec);
+                let mut described = json!(spec);
+                let files = spec.file_hashes()?;
+                if !files.is_empty() {
+                    described["files"] = json!(files);
+                }
+                recipe["feature"] = described.clone();
                 recipe["extraction"] = json!(kind.version());
                 Ok(Feature {
                     name: name.clone(),
                     recipe: Recipe::new(recipe),
-                    window_recipe: windowing.as_ref().map(|w| w.recipe(&stages, &json!(spec), kind.version())),
+                    window_recipe: windowing.as_ref().map(|w| w.recipe(&stages, &described, kind.version())),
                     extractor: kind
                         .build(audio.sample_rate)
                         .with_context(|| format!("cannot set up the feature `{name}`"))?,
@@ -246,7 +251,7 @@ impl<'a> Extraction<'a> {
                     let recording = windowing.whole(recording);
                     let features: Vec<(&Recipe, &dyn Extractor)> =
                         of_windows.iter().map(|&i| (window_recipe(i), self.features[i].extractor.as_ref())).collect();
-                    let windows = windowing.compute(content, &recording, &features, cache)?;
+                    let windows = windowing.compute((&input.record.id, content), &recording, &features, cache)?;
                     for (&i, windows) in of_windows.iter().zip(windows) {
                         let windows = windows.map_err(|why| no_feature(window_recipe(i), why));
                         found.windows[i] = Some(match windows {
@@ -268,7 +273,7 @@ impl<'a> Extraction<'a> {
                 return Ok(Extracted { misses, ..Extracted::none(0, code, &sentence) });
             }
         };
-        let analysis = ClipAnalysis::new(&clip);
+        let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
         for i in of_clip {
             let Feature { recipe, extractor, .. } = &self.features[i];
             found.clip[i] = Some(match extractor.extract_finite(&analysis) {

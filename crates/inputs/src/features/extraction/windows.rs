@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
-use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, Place, WindowedSignal};
 use timbre_signal::{
     audio::{AudioSpec, Clip, Recording, resample},
     windows::{self, WindowSpec},
@@ -125,7 +125,7 @@ impl Windowing {
     /// them in the cache. For a feature that cannot be computed, returns the reason.
     pub fn compute(
         &self,
-        content: &Hash,
+        (recording, content): (&str, &Hash),
         whole: &Recording,
         features: &[(&Recipe, &dyn Extractor)],
         cache: &FeatureCache,
@@ -151,6 +151,8 @@ impl Windowing {
                 } else {
                     ClipAnalysis::new(&clip)
                 };
+                let seconds = start as f64 / f64::from(sample_rate);
+                let analysis = analysis.at(Place { recording, start: Some(seconds) });
                 for ((matrix, (_, extractor)), records) in matrices.iter_mut().zip(features).zip(&mut records) {
                     if records.is_err() {
                         continue;
@@ -253,7 +255,7 @@ mod tests {
                 vec![(&recipes[0], raw_extractor.as_ref()), (&recipes[1], mel_extractor.as_ref())];
             let cache = FeatureCache::open(folder.path()).unwrap();
             assert!(windowing.starts(&content, &cache).is_none());
-            let made = windowing.compute(&content, &whole, &features, &cache).unwrap();
+            let made = windowing.compute(("x", &content), &whole, &features, &cache).unwrap();
             let made: Vec<CachedWindows> = made.into_iter().map(Result::unwrap).collect();
             cache.close().unwrap();
             let cache = FeatureCache::open(folder.path()).unwrap();
