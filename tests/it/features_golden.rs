@@ -120,7 +120,9 @@ fn every_feature_equals_librosa() {
 #[test]
 fn the_golden_cases_cover_every_kind() {
     let index = index();
-    for kind in FeatureSpec::KINDS {
+    // Their values come from files: `embedding.rs`.
+    let from_files = ["embedding", "imported"];
+    for kind in FeatureSpec::KINDS.iter().filter(|kind| !from_files.contains(kind)) {
         assert!(index.cases.iter().any(|case| case.spec.kind() == *kind), "{kind}");
     }
     assert!(index.cases.len() > 100);
