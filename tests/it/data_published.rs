@@ -302,6 +302,15 @@ fn musicnet_clips_have_the_instruments_of_the_notes_that_sound_in_them() {
     fs::write(dir.path().join("set/test_labels/1759.csv"), test.replace(",74,", ",99,")).unwrap();
     let error = format!("{:#}", load(&dir, "kind = \"musicnet\"").unwrap_err());
     assert!(error.contains("test_labels/1759.csv: 0, 132300, 99 (line 2)"), "{error}");
+    let error_of = |labels: Option<&str>| {
+        let path = dir.path().join("set/test_labels/1759.csv");
+        labels.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
+        format!("{:#}", load(&dir, "kind = \"musicnet\"").unwrap_err())
+    };
+    let (empty, cut, absent) = (error_of(Some(header)), error_of(Some(&test[..test.len() - 12])), error_of(None));
+    assert!(empty.contains("tables have no notes (1):\n  test_labels/1759.csv"), "{empty}");
+    assert!(cut.contains("1759.csv") && cut.contains("line 2"), "{cut}");
+    assert!(absent.contains("recordings have no table of notes (1):\n  test_data/1759.wav"), "{absent}");
 }
 
 #[test]
@@ -323,7 +332,11 @@ fn medleydb_clips_have_the_instruments_that_are_active_and_groups_are_artists() 
         ]
     );
     assert_eq!(set.records.len(), 4);
-    fs::remove_file(dir.path().join("set/Annotations/SOURCEID/AC_Two_SOURCEID.lab")).unwrap();
+    let lab_of_two = dir.path().join("set/Annotations/SOURCEID/AC_Two_SOURCEID.lab");
+    fs::write(&lab_of_two, "start_time,end_time,instrument_label\n").unwrap();
+    let error = format!("{:#}", load(&dir, "kind = \"medleydb\"").unwrap_err());
+    assert!(error.contains("tables have no instrument (1):\n  AC_Two_SOURCEID.lab"), "{error}");
+    fs::remove_file(lab_of_two).unwrap();
     let error = format!("{:#}", load(&dir, "kind = \"medleydb\"").unwrap_err());
     assert!(error.contains("have no TRACK_SOURCEID.lab (1):\n  Audio/AC_Two/AC_Two_MIX.wav"), "{error}");
 }

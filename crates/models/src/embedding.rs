@@ -66,6 +66,6 @@ impl LoadedNetwork for Pretrained {
             }
             .context("a pretrained network has its own classifier")?,
         };
-        Ok(values.into_data().try_into_vec::<f32>().ok().context("networks are f32")?)
+        values.into_data().try_into_vec::<f32>().ok().context("networks are f32")
     }
 }

@@ -16,6 +16,7 @@ use timbre_core::{
 };
 use timbre_evaluation::metrics::replicates;
 use timbre_experiment::AxisValues;
+use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
     run_dir::ReportFile,
     sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord},
@@ -66,6 +67,8 @@ impl Sweep<'_> {
         let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
         facts.extend((failed > 0).then(|| format!("{failed} failed")));
         facts.extend((waiting > 0).then(|| format!("{waiting} not run")));
+        let leaky = self.rows.iter().any(|row| row.cell.as_ref().is_some_and(|cell| cell.leaky));
+        facts.extend(leaky.then(|| LEAKY.to_owned()));
         facts.extend(record.axes.iter().map(|axis| format!("{}: {}", axis.key, count(axis.values.len(), "value"))));
         let facts = page::facts(&facts);
         let verdict = match record.best_on_validation() {

@@ -31,6 +31,8 @@ pub struct Cell {
     pub metric: String,
     /// One value per seed, by metric.
     pub metrics: IndexMap<String, Vec<f64>>,
+    /// Whether its split divided songs.
+    pub leaky: bool,
 }
 
 impl Cell {
@@ -54,6 +56,7 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
             n: rows[0].n,
             metric: record.metric.clone(),
             metrics,
+            leaky: record.leaky_split().is_some(),
         }
     };
     run_dir::replicates(rows).into_iter().map(one).collect()
@@ -141,6 +144,10 @@ pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
         "signature".into(),
         rows.iter().map(|row| row.point.signature.as_deref().map(|s| &s[..s.len().min(16)])).collect::<Vec<_>>(),
     ));
+    if cells().any(|cell| cell.leaky) {
+        let leaky: Vec<Option<bool>> = rows.iter().map(|row| row.cell.as_ref().map(|cell| cell.leaky)).collect();
+        columns.push(Column::new("leaky".into(), leaky));
+    }
     tables::frame(rows.len(), columns)
 }
 

@@ -98,7 +98,7 @@ pub fn run_prepared(
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-    tables::write_recordings(&dir, data, None)?;
+    tables::write_recordings(&dir, experiment, data, None)?;
     let earlier = EarlierWork::new(data.training_signature(experiment), fit_signatures(experiment, data));
     let mut record = new_record(experiment, settings, data, signature);
     record.training = Some(earlier.training().to_owned());
@@ -316,7 +316,7 @@ impl Run<'_> {
         self.dir.write_unusable(&self.data.unusable_lines(&selection))?;
         let splits = self.data.splits(self.experiment, &selection.clips)?;
         inspect::check_threshold_search(self.experiment, &splits)?;
-        tables::write_recordings(self.dir, self.data, Some((&selection.clips, &splits)))?;
+        tables::write_recordings(self.dir, self.experiment, self.data, Some((&selection.clips, &splits)))?;
         let clock = Instant::now();
         if let Some(reused) = self.reuse_trials(record)? {
             record.reused = Some(reused);

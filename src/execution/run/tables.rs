@@ -24,7 +24,7 @@ pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &FinishedTrial
     let rows = done.rows(experiment);
     write_with_means(dir, experiment, Table::ResultsCsv, Table::ResultsMeans, tables::results(&rows)?)?;
     let grid = ScoreGrid::new(&rows, experiment.evaluate.metric().name());
-    dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
+    write_csv(dir, experiment, Table::Grid, grid.frame()?)?;
     Ok(rows)
 }
 
@@ -94,7 +94,7 @@ pub fn write_all(
         write_csv(dir, experiment, Table::CvResults, tables::cv_results(trials)?)?;
     }
     write_csv(dir, experiment, Table::ThresholdCurves, tables::threshold_curves(&scored, classes)?)?;
-    write_epochs(dir, trials, None)?;
+    write_epochs(dir, experiment, trials, None)?;
     dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{:#}", dvc::metrics(&rows))?))?;
     Ok(rows)
 }
@@ -103,11 +103,12 @@ pub fn write_all(
 /// recordings (`clips`) and their splits are known, it says which subset each is in.
 pub fn write_recordings(
     dir: &RunDir,
+    experiment: &Experiment,
     data: &PreparedDataset,
     splits: Option<(&[usize], &IndexMap<u64, Splits>)>,
 ) -> Result<()> {
     let subsets = splits.map_or_else(Vec::new, |(clips, splits)| subset_columns(&data.eligible, clips, splits));
-    dir.write_table(Table::Recordings, |out| tables::write_csv(tables::recordings(&data.recordings(), &subsets)?, out))
+    write_csv(dir, experiment, Table::Recordings, tables::recordings(&data.recordings(), &subsets)?)
 }
 
 /// The subset of each eligible recording, empty if it is not used: a column `split`, or one `split_sSEED` per seed if the seeds
@@ -135,13 +136,18 @@ pub(super) fn subset_columns(
 }
 
 /// Writes `epochs.csv`: the learning curves of the finished trials and of the current one.
-pub fn write_epochs(dir: &RunDir, done: &[TrialRecord], current: Option<(&Trial, &[Epoch])>) -> Result<()> {
+pub fn write_epochs(
+    dir: &RunDir,
+    experiment: &Experiment,
+    done: &[TrialRecord],
+    current: Option<(&Trial, &[Epoch])>,
+) -> Result<()> {
     let finished = done.iter().map(|record| (&record.trial, record.epochs.as_slice()));
     let curves: Vec<(&Trial, &[Epoch])> = finished.chain(current).filter(|(_, epochs)| !epochs.is_empty()).collect();
     if curves.is_empty() {
         return Ok(());
     }
-    dir.write_table(Table::Epochs, |out| tables::write_csv(tables::epochs(&curves)?, out))
+    write_csv(dir, experiment, Table::Epochs, tables::epochs(&curves)?)
 }
 
 #[cfg(test)]

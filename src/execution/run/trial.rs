@@ -224,7 +224,7 @@ impl TrainingCallback for WriteEpochs<'_> {
         let dir = self.run.dir;
         tensorboard::write(&dir.network_file(self.trial, NetworkFile::TensorBoard)?, history)?;
         self.run.settings.artifacts.plot_learning_curves(dir, self.trial, history)?;
-        tables::write_epochs(dir, self.done, Some((self.trial, history)))
+        tables::write_epochs(dir, self.run.experiment, self.done, Some((self.trial, history)))
     }
 
     fn on_rates_found(&self, curve: &RateCurve) -> Result<()> {

@@ -322,7 +322,7 @@ enum ChosenLabels {
 impl Chosen {
     /// The columns that are written, and those that are guessed, with a note that names the guesses.
     fn new(written: &Columns, table: &Table, shown: &str) -> Result<(Chosen, Vec<String>)> {
-        let header = || table.columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let header = || table.header();
         let usual = |names: &[&str]| {
             let plain = |column: &String| column.trim().to_lowercase().replace([' ', '-'], "_");
             let at = |name: &&str| table.columns.iter().position(|column| plain(column) == **name);

@@ -74,6 +74,9 @@ impl DataKind for MedleyDb {
                             .add("activations cannot be read", format!("{track}: {start}, {end} (line {line})")),
                     }
                 }
+                if sounding.is_empty() {
+                    set.faults.add("tables have no instrument", format!("{track}_SOURCEID.lab"));
+                }
                 let artist = track.split('_').next().unwrap_or(track);
                 let whole = Entry { path, group: Some(artist.to_owned()), ..Entry::default() };
                 set.entries.extend(clips_of(&whole, &sounding, self.seconds));

@@ -69,6 +69,7 @@ impl DataKind for MusicNet {
         let mut set = Entries::begin(&self.common, "musicnet", dirs, &needed, "the table of notes")?;
         let mut read = || -> Result<()> {
             for (data, labels, subset) in PARTS {
+                let mut labelled: Vec<String> = Vec::new();
                 for file in files_below(&set.root.join(labels))? {
                     let (id, extension) = file.stem_and_extension();
                     if extension != "csv" {
@@ -87,6 +88,10 @@ impl DataKind for MusicNet {
                             }
                         }
                     }
+                    if notes.is_empty() {
+                        set.faults.add("tables have no notes", format!("{labels}/{id}.csv"));
+                    }
+                    labelled.push(id.to_owned());
                     let whole = Entry {
                         path: format!("{data}/{id}.wav"),
                         group: Some(id.to_owned()),
@@ -94,6 +99,12 @@ impl DataKind for MusicNet {
                         ..Entry::default()
                     };
                     set.entries.extend(clips_of(&whole, &notes, self.seconds));
+                }
+                for file in files_below(&set.root.join(data))? {
+                    let (id, extension) = file.stem_and_extension();
+                    if extension == "wav" && !labelled.iter().any(|known| known == id) {
+                        set.faults.add("recordings have no table of notes", format!("{data}/{id}.wav"));
+                    }
                 }
             }
             Ok(())

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use polars_core::prelude::{Column, DataType};
+use polars_core::prelude::{ArrowDataType, ArrowField as Field, Column, DataType};
 use polars_io::prelude::{ParquetReader, SerReader};
 
 /// The file extensions of tables, in lower case.
@@ -19,6 +19,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// What is wrong with rows that are left out, in sentences.
     pub faults: Vec<String>,
+    /// Columns of a Parquet file whose type is not read, such as categories and dates.
+    pub unread: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,7 +87,7 @@ impl Table {
                 faults.push(format!("line {line} has {} cells, and the header {}", cells.len(), columns.len()));
             }
         }
-        Table { columns, rows, faults }
+        Table { columns, rows, faults, unread: Vec::new() }
     }
 
     /// One JSON object a line. The columns are the keys in the order in which they first appear.
@@ -123,10 +125,16 @@ impl Table {
         self.rows.push(Row { line, cells });
     }
 
-    /// The texts of these columns in each row, with its line; an error if a column is missing.
+    /// The texts of these columns in each row, with its line; an error if a column is missing or a row cannot be read: rows of a
+    /// published table do not go missing without a word.
     pub fn texts<const N: usize>(&self, names: [&str; N]) -> Result<Vec<(usize, [String; N])>> {
+        if let Some(fault) = self.faults.first() {
+            let more = self.faults.len() - 1;
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            bail!("{fault}{more}: the table is damaged; get it again");
+        }
         let place = |name: &str| {
-            let missing = || format!("no column `{name}`; the columns are {}", self.columns.join(", "));
+            let missing = || format!("no column `{name}`; the columns are {}", self.header());
             self.column(name).with_context(missing)
         };
         let mut places = [0; N];
@@ -134,6 +142,15 @@ impl Table {
             *at = place(name)?;
         }
         Ok(self.rows.iter().map(|row| (row.line, places.map(|at| row.cells[at].text()))).collect())
+    }
+
+    /// The names of the columns for a message.
+    pub fn header(&self) -> String {
+        let quoted = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match self.unread.is_empty() {
+            true => quoted(&self.columns),
+            false => format!("{} (of a type that is not read: {})", quoted(&self.columns), quoted(&self.unread)),
+        }
     }
 
     /// The index of a column.
@@ -217,14 +234,40 @@ pub(super) fn csv_rows(text: &str, delimiter: char) -> (Vec<(usize, Vec<String>)
 }
 
 fn from_parquet(path: &Path) -> Result<Table> {
-    let frame = ParquetReader::new(std::fs::File::open(path)?).finish()?;
+    let mut reader = ParquetReader::new(std::fs::File::open(path)?);
+    let schema = reader.schema()?;
+    let (read, unread): (Vec<_>, Vec<_>) = schema.iter_values().partition(|field| is_read(field.dtype()));
+    let names = |fields: Vec<&Field>| fields.into_iter().map(|field| field.name.to_string()).collect::<Vec<_>>();
+    let (read, unread) = (names(read), names(unread));
+    let frame = reader.with_columns(Some(read)).finish()?;
     let columns: Vec<Vec<Cell>> = frame.columns().iter().map(cells_of).collect::<Result<_>>()?;
     let row = |n: usize| Row { line: n + 1, cells: columns.iter().map(|column| column[n].clone()).collect() };
     Ok(Table {
         columns: frame.columns().iter().map(|column| column.name().to_string()).collect(),
         rows: (0..frame.height()).map(row).collect(),
         faults: Vec::new(),
+        unread,
     })
+}
+
+/// The types that this build of polars reads; others are refused by it, some with a panic.
+fn is_read(dtype: &ArrowDataType) -> bool {
+    match dtype {
+        ArrowDataType::Boolean
+        | ArrowDataType::Int32
+        | ArrowDataType::Int64
+        | ArrowDataType::UInt32
+        | ArrowDataType::UInt64
+        | ArrowDataType::Float32
+        | ArrowDataType::Float64
+        | ArrowDataType::Utf8
+        | ArrowDataType::LargeUtf8
+        | ArrowDataType::Utf8View => true,
+        ArrowDataType::List(item) | ArrowDataType::LargeList(item) => {
+            !matches!(item.dtype(), ArrowDataType::List(_) | ArrowDataType::LargeList(_)) && is_read(item.dtype())
+        }
+        _ => false,
+    }
 }
 
 fn cells_of(column: &Column) -> Result<Vec<Cell>> {
@@ -315,6 +358,18 @@ mod tests {
         let table = Table::read(&path).unwrap();
         assert_eq!(table.columns, ["path", "start", "fold", "labels"]);
         assert_eq!(texts(&table), [["a.wav", "0.5", "1", "x|y"], ["b.wav", "2.0", "", "z"]]);
+    }
+
+    #[test]
+    fn a_damaged_row_of_a_published_table_is_an_error() {
+        let texts = |text: &str| Table::from_csv(text, None).texts(["a"]).map(|rows| rows.len());
+        assert_eq!(texts("a,b\n1,2\n").unwrap(), 1);
+        for (text, expected) in
+            [("a,b\n1,2\n3\n", "line 3"), ("a,b\n\"1,2\n3,4\n5,6\n", "line 2: a quote is never closed")]
+        {
+            let error = texts(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("damaged"), "{error}");
+        }
     }
 
     #[test]

@@ -144,6 +144,9 @@ impl<'a> Workplace<'a> {
         if let Err(error) = self.place_all(files, &new, &joined) {
             remove_folder(&new)?;
             remove_folder(&joined)?;
+            if !error.is::<Cancelled>() {
+                self.remove_unverified(files)?;
+            }
             return Err(error);
         }
         ensure_free(&self.target)?;
@@ -151,6 +154,21 @@ impl<'a> Workplace<'a> {
         fs::rename(&new, &self.target)
             .with_context(|| format!("move {} to {}", new.display(), self.target.display()))?;
         remove_folder(&self.path)
+    }
+
+    /// Removes downloads that no checksum vouches for: what cannot be unpacked may be a page with an error, and the next start
+    /// gets it again.
+    fn remove_unverified(&self, files: &[(&AboutFile, PathBuf)]) -> Result<()> {
+        for (file, path) in
+            files.iter().filter(|(file, path)| file.checksums().next().is_none() && path.starts_with(&self.path))
+        {
+            fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+            (self.say)(&format!(
+                "{}: removed, because no checksum of it is known; the next start downloads it again",
+                file.name
+            ));
+        }
+        Ok(())
     }
 
     fn place_all(&self, files: &[(&AboutFile, PathBuf)], new: &Path, joining: &Path) -> Result<()> {

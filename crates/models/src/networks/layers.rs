@@ -1,7 +1,7 @@
 //! The layers of networks. Networks import layers only from here, so that a faster implementation is added in one place.
 //!
 //! 2-D convolutions, batch norms and max pools are our own: on the CPU they call our kernels; on other devices, and where the
-//! kernels do not apply (one-sided padding), they call burn's. Parameters have burn's names. Running variances are PyTorch's,
+//! kernels do not apply, they call burn's. Parameters have burn's names. Running variances are PyTorch's,
 //! divided by the number of pixels minus one; burn divides by the number of pixels.
 
 pub use burn::nn::conv::{Conv1d, Conv1dConfig};
@@ -74,18 +74,34 @@ impl Conv2d {
         let [outputs, _, rows, columns] = weight.dims();
         let bias = self.bias.as_ref().map(Param::val);
         let [top, left, bottom, right] = self.padding;
-        if !kernels::supports(&x) || top != bottom || left != right {
+        if !kernels::supports(&x) {
             let options = ConvOptions::new_with_padding(self.stride, [(top, bottom), (left, right)], [1, 1], 1);
             return module::conv2d(x, weight, bias, options);
         }
         let kernel = [rows, columns];
-        let window = Window { kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
+        let is_even = top == bottom && left == right;
+        let (x, padding) = if is_even { (x, [top, left]) } else { (padded(x, self.padding), [0, 0]) };
+        let window = Window { kernel, stride: self.stride, padding, dilation: [1, 1] };
         let out = convolution::convolve(x, weight, window);
         match bias {
             Some(bias) => out + bias.reshape([1, outputs, 1, 1]),
             None => out,
         }
     }
+}
+
+/// Zeros around images: top, left, bottom, right.
+fn padded(x: Tensor<4>, [top, left, bottom, right]: [usize; 4]) -> Tensor<4> {
+    let along = |x: Tensor<4>, axis: usize, [before, after]: [usize; 2]| {
+        let zeros = |count: usize| {
+            let mut shape = x.dims();
+            shape[axis] = count;
+            (count > 0).then(|| Tensor::zeros(shape, &x.device()))
+        };
+        let (before, after) = (zeros(before), zeros(after));
+        Tensor::cat(before.into_iter().chain([x]).chain(after).collect(), axis)
+    };
+    along(along(x, 2, [top, bottom]), 3, [left, right])
 }
 
 pub struct BatchNormConfig {
