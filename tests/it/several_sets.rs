@@ -193,7 +193,7 @@ fn a_leaky_split_is_refused_until_it_is_named_and_then_every_table_says_so() {
     let said = text(&dir.done(&[&run[..], &leaky].concat()).stderr);
     let sentence = "leaky split: clips of one song may be in training and test, so scores are too good";
     assert!(said.contains(sentence), "{said}");
-    for table in ["results", "per_class", "confusion", "hardest", "by_labels"] {
+    for table in ["results", "grid", "per_class", "confusion", "hardest", "by_labels", "recordings"] {
         let csv = dir.read(&format!("runs/one/latest/{table}.csv"));
         let mut lines = csv.lines();
         assert!(
@@ -208,6 +208,11 @@ fn a_leaky_split_is_refused_until_it_is_named_and_then_every_table_says_so() {
     let compared = text(&dir.done(&["compare", first.to_str().unwrap(), "one/latest"]).stdout);
     assert!(compared.contains(&format!("run 1: {sentence}")), "{compared}");
     dir.done(&["reproduce", "one/latest", "--device", "cpu"]);
+    dir.done(&[&run[..], &leaky, &["--set", "grid.models.knn.k=[1, 2]", "-q"]].concat());
+    assert!(
+        dir.read("runs/one/grid_results.csv").lines().all(|line| line.ends_with(",leaky") || line.ends_with(",true"))
+    );
+    assert!(dir.read("runs/one/grid.html").contains(sentence));
 }
 
 #[test]

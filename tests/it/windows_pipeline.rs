@@ -223,7 +223,7 @@ fn the_mean_of_windows_decides_in_a_single_label_task() {
     }
     let curves = String::from_utf8(dir.of_run("runs", "curves.csv")).unwrap();
     let at_3 = curves.lines().find(|line| line.starts_with("mel,knn,1,test,k,3.0,")).unwrap();
-    let column = curves.lines().next().unwrap().split(',').position(|name| name == "score").unwrap();
+    let column = curves.lines().next().unwrap().split(',').position(|name| name == "accuracy").unwrap();
     let accuracy: f64 = at_3.split(',').nth(column).unwrap().parse().unwrap();
     assert_eq!(accuracy, score(&result, "mel", "knn", "test", "accuracy"), "the curve is judged in windows, too");
 }

@@ -72,6 +72,8 @@ test("the keyboard reads a row window by window and plays from there", async () 
 test("the marks of the timeline have a contrast of 3 : 1", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const tab = await opened(answer({ classes, rows }), { colorScheme });
+    // Rows are drawn anew with the picture.
+    await drawn(tab);
     const pairs = await tab.$eval('.rows [data-code="guitar"] .lane', (lane) => {
       const style = (name) => getComputedStyle(lane.querySelector(name));
       const track = getComputedStyle(lane).backgroundColor;
