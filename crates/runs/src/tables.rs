@@ -527,10 +527,11 @@ pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
+    /// A row with one score on the test split.
+    pub fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
         ResultRow {
             trial: Trial { features: features.into(), model: model.into(), seed },
             split: "test".into(),

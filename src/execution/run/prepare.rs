@@ -22,7 +22,7 @@ use timbre_inputs::data::several::{SET_TAG, exclude_missing_classes};
 use timbre_inputs::data::split::{self, DividedSong, SplitSpec, Splits};
 use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset, unless_missing};
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
-use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, content_of};
+use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, content_of, hash_file};
 use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
@@ -355,10 +355,10 @@ fn model_files(experiment: &Experiment, models_from: Option<&ModelSource>) -> Re
         files.into_iter().enumerate().map(key).collect::<Vec<_>>()
     });
     let hash = |(key, name, file): (String, &String, PathBuf)| {
-        let bytes = std::fs::read(&file)
+        let found = hash_file(&file)
             .with_context(|| format!("cannot read {}, which the model `{name}` needs", file.display()))
             .map_err(UserError::from_cause)?;
-        Ok((key, blake3::hash(&bytes).to_hex().to_string()))
+        Ok((key, hex(&found)))
     };
     // No model has a name with a space.
     let source = models_from.map(|source| Ok(("models from".to_owned(), source.hash().to_owned())));

@@ -14,7 +14,7 @@ use sha2::digest::DynDigest;
 use super::check_stop;
 use crate::data::AboutFile;
 
-/// Reads the file once for all of its checksums; returns what is true of it, in words. Without a published checksum, its SHA-256 is told.
+/// Reads the file once for all of its checksums; returns the result as a sentence. Without a published checksum, the sentence has its SHA-256.
 pub fn verify(file: &AboutFile, path: &Path, stop: &AtomicBool) -> Result<String> {
     let published: Vec<(&str, &str)> = file.checksums().map(|(name, _, sum)| (name, sum)).collect();
     let mut hashers: Vec<Box<dyn DynDigest>> = match &published[..] {

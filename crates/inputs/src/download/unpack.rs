@@ -1,4 +1,4 @@
-//! Unpacks archives of which nobody knows who made them.
+//! Unpacks archives from untrusted sources.
 //!
 //! Only files and folders are written, below a new folder and with the usual permissions. A path that climbs or is absolute, a link, a device, a file that
 //! is there twice, and an archive that swells beyond all measure end the work with an error.

@@ -179,7 +179,7 @@ impl Kind for Imported {
             _ if !is_array && !self.rows.is_empty() => {
                 Fault::new("rows", "only a NumPy array needs it: the table has a column `path` itself")
             }
-            // A missing file is told when the run reads its files.
+            // A run reports a missing file when it hashes its files.
             _ if self.paths().any(|path| !path.is_file()) => return Vec::new(),
             _ => match self.vectors() {
                 Ok(_) => return Vec::new(),

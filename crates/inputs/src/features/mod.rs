@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
+use cache::content_hashes::hash_file;
 use timbre_core::registry;
 use timbre_core::registry::{Fault, Kind};
 use timbre_signal::{
@@ -118,9 +119,7 @@ fn hash_of(path: &Path) -> std::io::Result<String> {
     if let Some((_, _, hash)) = known.filter(|known| (known.0, known.1) == (size, modified)) {
         return Ok(hash);
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(fs::File::open(path)?)?;
-    let hash = hasher.finalize().to_hex().to_string();
+    let hash = cache::hex(&hash_file(path)?);
     KNOWN.lock().expect("no thread panics here").insert(path.to_owned(), (size, modified, hash.clone()));
     Ok(hash)
 }

@@ -120,17 +120,7 @@ pub fn cell(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run_dir::Trial;
-    use crate::tables::write_csv;
-
-    fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
-        ResultRow {
-            trial: Trial { features: features.into(), model: model.into(), seed },
-            split: "test".into(),
-            n: 10,
-            metrics: [("accuracy".to_owned(), accuracy)].into(),
-        }
-    }
+    use crate::tables::{tests::row, write_csv};
 
     #[test]
     fn the_grid_keeps_the_order_of_features_and_models() {
