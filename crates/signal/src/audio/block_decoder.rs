@@ -4,25 +4,14 @@
 //! decoding the whole at once would return: after a sample that is not finite, decoding continues without output, because
 //! damage further on is the better reason.
 
-use std::io::ErrorKind;
-
-use symphonia::core::audio::conv::IntoSample;
-use symphonia::core::audio::sample::Sample;
-use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::AudioDecoder;
-use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP3, CODEC_ID_OPUS,
-};
-use symphonia::core::errors::Error;
-use symphonia::core::formats::well_known::FORMAT_ID_FLAC;
-use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
 use super::decode::{catch_decoder_panic, check_rate};
-use super::formats::{self, AudioTrack, corrupt};
+use super::formats::{self, corrupt};
 use super::limits::DecodeLimits;
-use super::opus::{self, OpusHead};
+use super::packets::{Packets, mix_into};
 use super::source::ByteSource;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
@@ -286,179 +275,5 @@ impl Blocks {
         self.decoded += (mono.len() - before) as u64;
         mono.truncate(before + meant.min((mono.len() - before) as u64) as usize);
         Ok(true)
-    }
-}
-
-/// Every format that symphonia demuxes.
-struct Packets<'a> {
-    format: Box<dyn FormatReader + 'a>,
-    chosen: AudioTrack,
-    decoder: Box<dyn AudioDecoder>,
-    /// The rate that the container declares.
-    sample_rate: u32,
-    declared: Option<u64>,
-    /// Samples decoded so far, with the encoder delay.
-    decoded: usize,
-    /// Samples of the encoder delay that remain to be cut.
-    run_in: usize,
-    /// Number of padding samples at the end of the last packet, and the decoded samples that may be padding.
-    padding: usize,
-    tail: Vec<f32>,
-    /// Whether the file is known to be complete, whatever the reader reports.
-    whole: bool,
-    /// Rate and channels, after the first decoded packet.
-    shape: Option<(u32, usize)>,
-    slack: u64,
-}
-
-impl<'a> Packets<'a> {
-    fn open(source: &ByteSource<'a>, extension: Option<&str>) -> Result<Packets<'a>, Unusable> {
-        let scan = formats::scan(source)?;
-        let format = formats::open(source, extension)?;
-        let chosen = formats::audio_track(format.as_ref())?;
-        let sample_rate = check_rate(chosen.parameters.sample_rate)?;
-        let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
-        let decoder = formats::make_decoder(&chosen.parameters)?;
-        let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, scan.as_ref(), source)?;
-        let whole = declared.is_some() || scan.is_some();
-        let (decoded, shape, slack, tail) = (0, None, 0, Vec::new());
-        Ok(Packets {
-            format,
-            chosen,
-            decoder,
-            sample_rate,
-            declared,
-            decoded,
-            run_in,
-            padding,
-            tail,
-            whole,
-            shape,
-            slack,
-        })
-    }
-
-    /// Moves to the packet of a sample and returns its first sample; 0 where the codec needs the packets before. `None` if the
-    /// place cannot be found.
-    fn seek(&mut self, first: usize) -> Option<usize> {
-        if self.format.format_info().format != FORMAT_ID_FLAC || first < self.decoded {
-            return Some(0);
-        }
-        let to = SeekTo::Timestamp { ts: Timestamp::new(first as i64), track_id: self.chosen.track.id };
-        let found = self.format.seek(SeekMode::Accurate, to).ok()?;
-        self.decoder.reset();
-        self.decoded = usize::try_from(found.actual_ts.get()).ok().filter(|&place| place <= first)?;
-        Some(self.decoded)
-    }
-
-    /// Decodes a packet. Returns false at the end.
-    fn step(&mut self, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
-        let mut packet = match self.format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) => return self.end(),
-            Err(Error::ResetRequired) => {
-                self.chosen = formats::audio_track(self.format.as_ref())?;
-                self.decoder = formats::make_decoder(&self.chosen.parameters)?;
-                if self.chosen.parameters.codec == CODEC_ID_OPUS {
-                    self.run_in = OpusHead::of(&self.chosen.parameters)?.pre_skip;
-                }
-                return Ok(true);
-            }
-            // A file that ends early gets no tolerance.
-            Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof && self.whole => {
-                self.slack = 0;
-                return self.end();
-            }
-            Err(error) => return Err(corrupt(&error, self.decoded, self.sample_rate)),
-        };
-        if packet.track_id != self.chosen.track.id {
-            return Ok(true);
-        }
-        let codec = self.chosen.parameters.codec;
-        let seconds = self.decoded as f64 / f64::from(self.sample_rate);
-        // symphonia skips damaged FLAC frames. A gap in the frame numbers is the only trace.
-        if codec == CODEC_ID_FLAC && packet.pts.get() > self.decoded as i64 {
-            let missing = packet.pts.get() - self.decoded as i64;
-            let found = format!("{missing} samples are missing where a frame was damaged");
-            return Err(Unusable::Corrupt { seconds, found });
-        }
-        // Behind the padding of an MP3 another may follow; symphonia trims all of it.
-        let padding = u64::from(self.chosen.track.padding.unwrap_or(0));
-        if codec == CODEC_ID_MP3 && self.declared.is_some_and(|all| packet.pts.get() >= (all + padding) as i64) {
-            packet.trim_end = Duration::ZERO;
-        }
-        let buffer = self.decoder.decode(&packet).map_err(|error| corrupt(&error, self.decoded, self.sample_rate))?;
-        let here = (buffer.spec().rate(), buffer.num_planes());
-        if *self.shape.get_or_insert(here) != here {
-            let found = "the sample rate or the number of channels changes".into();
-            return Err(Unusable::Corrupt { seconds, found });
-        }
-        let before = mono.len();
-        mix_into(&buffer, mono);
-        // In MP4 the duration of the last Opus packet excludes its padding.
-        let is_last =
-            self.declared.is_some_and(|all| packet.pts.get().saturating_add_unsigned(packet.dur.get()) == all as i64);
-        if codec == CODEC_ID_OPUS && is_last && formats::is_mp4(self.format.as_ref()) {
-            mono.truncate(before + packet.dur.get() as usize);
-        }
-        let new = mono.len() - before;
-        self.decoded += new;
-        // Writers of AAC and ALAC count whole packets although the last one is shorter. Opus remuxed from WebM into Ogg or MP4
-        // is counted in milliseconds.
-        match codec {
-            CODEC_ID_AAC | CODEC_ID_ALAC => self.slack = self.slack.max(packet.dur.get().saturating_sub(1)),
-            CODEC_ID_OPUS => self.slack = opus::MAX_PACKET_SAMPLES as u64,
-            _ => {}
-        }
-        let cut = self.run_in.min(new);
-        mono.drain(before..before + cut);
-        self.run_in -= cut;
-        if self.padding > 0 {
-            self.tail.extend(mono.drain(before..));
-            mono.extend(self.tail.drain(..self.tail.len().saturating_sub(self.padding)));
-        }
-        Ok(true)
-    }
-
-    fn end(&mut self) -> Result<bool, Unusable> {
-        match self.declared {
-            Some(declared) if (self.decoded as u64 + self.slack) < declared => {
-                Err(Unusable::Truncated { declared, found: self.decoded as u64, unit: "samples" })
-            }
-            _ => Ok(false),
-        }
-    }
-}
-
-/// Appends the mean over the channels of a packet.
-fn mix_into(buffer: &GenericAudioBufferRef<'_>, mono: &mut Vec<f32>) {
-    match buffer {
-        GenericAudioBufferRef::U8(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::U16(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::U24(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::U32(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::S8(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::S16(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::S24(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::S32(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::F32(buffer) => mix(buffer, mono),
-        GenericAudioBufferRef::F64(buffer) => mix(buffer, mono),
-    }
-}
-
-fn mix<S: Sample + IntoSample<f32>>(buffer: &AudioBuffer<S>, mono: &mut Vec<f32>) {
-    let start = mono.len();
-    let channels = buffer.num_planes();
-    for (channel, plane) in buffer.iter_planes().enumerate() {
-        if channel == 0 {
-            mono.extend(plane.iter().map(|sample| (*sample).into_sample()));
-        } else {
-            for (sum, sample) in mono[start..].iter_mut().zip(plane) {
-                *sum += (*sample).into_sample();
-            }
-        }
-    }
-    if channels > 1 {
-        mono[start..].iter_mut().for_each(|sum| *sum /= channels as f32);
     }
 }

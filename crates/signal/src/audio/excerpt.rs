@@ -2,9 +2,12 @@
 //!
 //! Conventions
 //! - Seconds become samples at the rate of the recording, rounded to the nearest; the samples are those that decoding the whole
-//!   gives, bit for bit.
-//! - PCM in WAVE files, and FLAC, are read from the place of the first sample. Other formats are decoded from their beginning,
-//!   and what lies before is dropped: their packets depend on each other.
+//!   gives, bit for bit, with the exceptions below.
+//! - What lies before the excerpt is not decoded, except for what a codec remembers: a few packets, 64 frames of MP3, two seconds of
+//!   Opus. MP3 and ADTS have no index: their packets are read from the beginning, and skipped. Matroska counts milliseconds, and
+//!   ADPCM has no place to begin: these are decoded from the beginning.
+//! - The samples of Opus differ from those of the whole by less than 1e-6, because its decoder predicts from all of the past. Noise
+//!   that AAC describes by its level alone (perceptual noise substitution) has other samples of the same level.
 //! - An excerpt that reaches beyond the end is what there is of it. Damage outside the excerpt may go unnoticed.
 
 use std::path::Path;
