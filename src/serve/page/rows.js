@@ -35,7 +35,10 @@ export class Rows {
     const found = new Set([...namedOf(decision), ...inPart(decision).map(({ one }) => one)].map(({ code }) => code));
     const shown = isFolded ? order.filter((code, rank) => found.has(code) || rank < LEAST) : order;
     const focused = this.list.contains(document.activeElement) ? document.activeElement.closest("li").dataset.code : null;
+    const read = this.list.contains(this.reading) ? this.reading.closest("li").dataset.code : null;
     this.list.replaceChildren(...shown.map((code) => this.row(byCode.get(code), answer, decision)));
+    // The value under a resting pointer stays.
+    if (read !== null) this.list.querySelector(`[data-code="${CSS.escape(read)}"]`)?.append(this.reading);
     this.list.setAttribute("aria-label", label);
     if (focused !== null) this.list.querySelector(`[data-code="${CSS.escape(focused)}"] .lane`)?.focus();
     this.more.hidden = order.length <= FOLD;
