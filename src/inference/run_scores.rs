@@ -22,6 +22,8 @@ pub struct RunScores {
     pub data: String,
     /// The headline metric of the run.
     pub metric: String,
+    /// Whether the split divided songs, so that the scores are too good.
+    pub leaky: bool,
     /// One row for each subset of the split.
     pub rows: Vec<ResultRow>,
     /// The rows of the trivial baselines.
@@ -54,6 +56,7 @@ impl RunScores {
         RunScores {
             data: record.data.name.clone(),
             metric: record.metric.clone(),
+            leaky: record.leaky_split().is_some(),
             baselines: record.results.iter().filter(is_baseline).cloned().collect(),
             rows,
             confusions: confusions(&table, model, classes),

@@ -158,6 +158,8 @@ pub struct ModelCard {
     pub data: Option<String>,
     /// The headline metric of the run.
     pub metric: Option<String>,
+    /// Whether the split of the run divided songs: the scores are then too good.
+    pub leaky: bool,
     pub quality: Vec<Quality>,
     /// The scores of trivial baselines, which ignore the recordings.
     pub baselines: Vec<Baseline>,
@@ -364,6 +366,7 @@ fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
         rule: rule(primary.decision_rule(), primary.classes().len()),
         data: scores.map(|scores| scores.data.clone()),
         metric: scores.map(|scores| scores.metric.clone()),
+        leaky: scores.is_some_and(|scores| scores.leaky),
         quality: scores.iter().flat_map(|scores| &scores.rows).map(quality).collect(),
         baselines: scores.iter().flat_map(|scores| &scores.baselines).map(baseline).collect(),
         confusions: scores.map(|scores| scores.confusions.clone()).unwrap_or_default(),

@@ -54,8 +54,13 @@ fn esc_has_five_folds_and_a_song_for_each_source() {
     all[3].1 = &wrong;
     let error = format!("{:#}", load(&set_of(&all), "kind = \"esc\"").unwrap_err());
     assert!(error.contains("files have another fold in their names (1):\n  2-100038-B-14.wav: 3 (line 4)"), "{error}");
-    let missing = load(&set_of(&[("audio/x.wav", "")]), "kind = \"esc\"").unwrap_err();
-    assert!(missing.to_string().contains("meta/esc50.csv"), "{missing}");
+    // Without the table, the names say the same.
+    let without: Vec<(&str, &str)> = all[..3].to_vec();
+    assert_eq!(lines(&load(&set_of(&without), "kind = \"esc\"").unwrap()), lines(&set));
+    assert_eq!(lines(&load(&set_of(&without), "kind = \"esc\"\nesc10 = true").unwrap()), lines(&esc10));
+    let error = format!("{:#}", load(&set_of(&[("audio/x.wav", "")]), "kind = \"esc\"").unwrap_err());
+    assert!(error.contains("names are not FOLD-SOURCE-TAKE-TARGET.wav (1):\n  x.wav"), "{error}");
+    assert!(load(&set_of(&[("x.wav", "")]), "kind = \"esc\"").unwrap_err().is::<MissingData>());
 }
 
 #[test]
@@ -127,6 +132,21 @@ fn openmic_reads_the_aggregated_labels_in_its_partitions() {
     );
     let error = format!("{:#}", load(&dir, "kind = \"openmic\"\ninstrument = \"tuba\"").unwrap_err());
     assert!(error.contains("no instrument `tuba`; the instruments are clarinet, flute, voice"), "{error}");
+}
+
+#[test]
+fn openmic_has_the_labels_of_its_errata() {
+    let labels =
+        "sample_key,instrument,relevance,num_responses\n095253_134400,piano,0.1,3\n095253_134400,flute,0.1,3\n";
+    let files = [
+        ("class-map.json", "{\"flute\": 0, \"piano\": 1}"),
+        ("openmic-2018-aggregated-labels.csv", labels),
+        ("partitions/split01_train.csv", "095253_134400\n"),
+        ("partitions/split01_test.csv", ""),
+        ("audio/095/095253_134400.ogg", ""),
+    ];
+    let set = load(&set_of(&files), "kind = \"openmic\"").unwrap();
+    assert_eq!(lines(&set), ["audio/095/095253_134400.ogg [piano] 095253 Training"]);
 }
 
 #[test]
@@ -271,6 +291,15 @@ fn audioset_names_its_classes_and_counts_what_is_not_on_disk() {
     assert!(set.notes[0].starts_with("1 of 4 recordings are not on disk and are left out: audio/Ygone.wav"));
     let set = load(&dir, "kind = \"audioset\"\nlabels = { include = [\"Piano\"], exclude = [\"Organ\"] }").unwrap();
     assert_eq!(lines(&set), ["audio/Y-0xzrMun0Rs.wav [Piano] -0xzrMun0Rs Training"], "piano, never organ");
+    // Many ids to one class.
+    let by_id = load(
+        &dir,
+        "kind = \"audioset\"\nids = true\nlabels.map = { \"/m/05r5c\" = \"keys\", \"/m/013y1f\" = \"keys\" }\nlabels.include = [\"keys\"]",
+    );
+    assert_eq!(
+        lines(&by_id.unwrap()),
+        ["audio/Y-0xzrMun0Rs.wav [keys] -0xzrMun0Rs Training", "audio/Y5X.wav [keys] 5X Testing"]
+    );
     let error = format!("{:#}", load(&dir, "kind = \"audioset\"\nskip_missing = false").unwrap_err());
     assert!(error.contains("audio/Ygone.wav (line 6)"), "{error}");
     assert_eq!(describe(&load(&dir, "kind = \"audioset\"\nparts = [\"eval\"]").unwrap()).recordings, 1);
@@ -335,10 +364,35 @@ fn medleydb_clips_have_the_instruments_that_are_active_and_groups_are_artists() 
     let lab_of_two = dir.path().join("set/Annotations/SOURCEID/AC_Two_SOURCEID.lab");
     fs::write(&lab_of_two, "start_time,end_time,instrument_label\n").unwrap();
     let error = format!("{:#}", load(&dir, "kind = \"medleydb\"").unwrap_err());
-    assert!(error.contains("tables have no instrument (1):\n  AC_Two_SOURCEID.lab"), "{error}");
+    assert!(error.contains("tracks have no instrument (1):\n  AC_Two"), "{error}");
     fs::remove_file(lab_of_two).unwrap();
     let error = format!("{:#}", load(&dir, "kind = \"medleydb\"").unwrap_err());
-    assert!(error.contains("have no TRACK_SOURCEID.lab (1):\n  Audio/AC_Two/AC_Two_MIX.wav"), "{error}");
+    assert!(
+        error.contains("have neither TRACK_SOURCEID.lab nor") && error.contains("Audio/AC_Two/AC_Two_MIX.wav"),
+        "{error}"
+    );
+    // The activations of the stems instead.
+    let annotations = dir.path().join("set/Annotations");
+    let yaml = "stems:\n  S01:\n    instrument: piano\n  S02:\n    instrument: [not read]\n  S03:\n    instrument:\n    - tuba\n    - oboe\n";
+    fs::write(annotations.join("AC_Two_METADATA.yaml"), yaml).unwrap();
+    let frames: String = (0..50)
+        .map(|n| {
+            let seconds = f64::from(n) * 0.1;
+            let of = |sounds: bool| if sounds { 0.9 } else { 0.1 };
+            format!("{seconds},{},{}\n", of(n < 10), of((25..39).contains(&n)))
+        })
+        .collect();
+    fs::write(annotations.join("AC_Two_ACTIVATION_CONF.lab"), format!("time,S01,S03\n{frames}")).unwrap();
+    let set = load(&dir, "kind = \"medleydb\"\nseconds = 1.3").unwrap();
+    let of_two: Vec<String> = lines(&set).into_iter().filter(|line| line.contains("AC_Two")).collect();
+    assert_eq!(
+        of_two,
+        [
+            "Audio/AC_Two/AC_Two_MIX.wav#t=0,1.3 [piano] AC Training",
+            "Audio/AC_Two/AC_Two_MIX.wav#t=1.3,2.6 [oboe+tuba] AC Training",
+            "Audio/AC_Two/AC_Two_MIX.wav#t=2.6,3.9000000000000004 [oboe+tuba] AC Training"
+        ]
+    );
 }
 
 #[test]

@@ -47,6 +47,7 @@ mod housekeeping;
 mod inspect;
 mod latest;
 mod listing;
+mod look_alikes;
 mod manifest_pipeline;
 mod metrics_golden;
 mod models_golden;

@@ -88,7 +88,9 @@ fn a_wrong_label_is_found_labelled_again_and_corrected() {
     assert_eq!(tasks.as_array().unwrap().len(), 1);
     assert_eq!(
         tasks[0]["data"],
-        json!({ "audio": "/data/local-files/?d=low/05.wav", "recording": "low/05.wav", "labels": "low" })
+        json!({
+            "audio": "/data/local-files/?d=low/05.wav", "recording": "low/05.wav", "part": "the whole recording", "labels": "low",
+        })
     );
     let prediction = &tasks[0]["predictions"][0];
     assert_eq!(

@@ -38,9 +38,13 @@ fn two_sets(dir: &TestDir) {
 }
 
 fn experiment(dir: &TestDir, data: &str, rest: &str) {
-    let data = format!(
-        "[data]\nkind = \"several\"\n{data}\n[[data.sets]]\nuse = \"one\"\n[[data.sets]]\nuse = \"two\"\nlabels.map = {{ top = \"high\" }}\n"
-    );
+    // Without keys of their own, several sets can be written as [[data]].
+    let (data, table) = match data {
+        "" => (String::new(), "data"),
+        data => (format!("[data]\nkind = \"several\"\n{data}\n"), "data.sets"),
+    };
+    let data =
+        format!("{data}[[{table}]]\nuse = \"one\"\n[[{table}]]\nuse = \"two\"\nlabels.map = {{ top = \"high\" }}\n");
     fs::write(dir.path("both.toml"), format!("{data}{MODELS}{rest}")).unwrap();
 }
 
@@ -139,8 +143,11 @@ fn one_class_per_recording_joins_sets_too_and_weights_reach_the_fit() {
         mean[2] == "2" && (mean[3].parse::<f64>().unwrap() - (scores[0] + scores[1]) / 2.0).abs() < 1e-12,
         "{mean:?}"
     );
-    for table in ["per_class_means.csv", "by_tag_means.csv"] {
+    for table in ["per_class_means.csv", "by_tag_means.csv", "confusion_means.csv"] {
         assert!(dir.read(&format!("runs/both/latest/{table}")).contains("_sd"), "{table}");
+    }
+    for (report, mean) in [("report.md", "F1, all seeds"), ("report.html", "<td>all</td>")] {
+        assert!(dir.read(&format!("runs/both/latest/{report}")).contains(mean), "{report}");
     }
     let moods = cells(&dir.read("runs/both/latest/by_tag.csv"), &["tag", "value", "model"]);
     for (tag, value) in [("mood", "glad"), ("mood", "sad"), ("set", "one"), ("set", "two")] {
@@ -203,10 +210,27 @@ fn a_leaky_split_is_refused_until_it_is_named_and_then_every_table_says_so() {
     }
     assert!(dir.read("runs/one/latest/report.md").contains(sentence));
     assert!(dir.read("runs/one/latest/report.html").contains(sentence));
+    let metrics: serde_json::Value = serde_json::from_str(&dir.read("runs/one/latest/metrics.json")).unwrap();
+    assert_eq!(metrics["leaky"], true);
+    assert!(text(&dir.done(&[&run[..], &leaky, &["-q"]].concat()).stdout).ends_with(&format!("{sentence}\n")));
+    let listed = dir.done(&["runs"]);
+    assert!(text(&listed.stdout).contains('†') && text(&listed.stderr).contains(&format!("† {sentence}")));
+    assert!(text(&dir.done(&["runs", "--json"]).stdout).contains("\"leaky\":true"));
+    dir.done(&["thresholds", "one/latest", "--on-test"]);
+    for table in ["thresholds", "thresholds_f1_micro"] {
+        let csv = dir.read(&format!("runs/one/latest/{table}.csv"));
+        assert!(csv.lines().next().unwrap().ends_with(",leaky"), "{table}: {csv}");
+    }
     let first = fs::canonicalize(dir.path("runs/one/latest")).unwrap();
     dir.done(&[&run[..], &leaky, &["--set", "seeds=[7]", "-q"]].concat());
     let compared = text(&dir.done(&["compare", first.to_str().unwrap(), "one/latest"]).stdout);
     assert!(compared.contains(&format!("run 1: {sentence}")), "{compared}");
+    dir.done(&["compare", first.to_str().unwrap(), "one/latest", "--csv", "compared.csv"]);
+    let csv = dir.read("compared.csv");
+    assert!(
+        csv.lines().next().unwrap().ends_with(",leaky") && csv.lines().skip(1).all(|line| line.ends_with(",true")),
+        "{csv}"
+    );
     dir.done(&["reproduce", "one/latest", "--device", "cpu"]);
     dir.done(&[&run[..], &leaky, &["--set", "grid.models.knn.k=[1, 2]", "-q"]].concat());
     assert!(

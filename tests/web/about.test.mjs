@@ -82,6 +82,7 @@ test("the model and how far it was measured stand beside the result", async () =
   assert.equal(await trust({ data: "demo_shifted" }), "Model: made:up.s1. Trained on synthetic sounds (demo_shifted): on real recordings it has not been measured.");
   assert.equal(await trust(measured), "Model: made:up.s1. On 120 recordings of field_recordings, not used for training: accuracy 75.0%; the best trivial answer has 30.0%.");
   assert.match(await trust({ data: null, quality: [] }), /It has not been measured\.$/);
+  assert.match(await trust({ ...measured, leaky: true }), /30\.0%\. Recordings of one song were in training and test, so the scores are too good\.$/);
   assert.match(await trust({ data: "demo" }, "hr-HR"), /Učio je na umjetnim zvukovima \(demo\): na stvarnim snimkama nije izmjeren\.$/);
 });
 

@@ -21,6 +21,8 @@ pub struct LabelTask {
     pub recording: String,
     /// The address from which Label Studio's page loads the audio.
     pub address: String,
+    /// The part of the audio that is meant, in words.
+    pub part: String,
     /// The present labels.
     pub labels: Vec<String>,
     /// What the model predicts, and how sure it is.
@@ -35,7 +37,9 @@ pub fn tasks(tasks: &[LabelTask], model: &str) -> Value {
             "from_name": CHOICES, "to_name": AUDIO, "type": "choices", "value": { "choices": task.predicted },
         });
         json!({
-            "data": { "audio": task.address, "recording": task.recording, "labels": task.labels.join(";") },
+            "data": {
+                "audio": task.address, "recording": task.recording, "part": task.part, "labels": task.labels.join(";"),
+            },
             "predictions": [{ "model_version": model, "score": task.score, "result": [result] }],
         })
     };
@@ -50,7 +54,7 @@ pub fn configuration(classes: &[String], kind: Task) -> String {
         Task::MultiLabel => ("multiple", "false"),
     };
     format!(
-        "<View>\n  <Header value=\"$recording\"/>\n  <Text name=\"labels\" value=\"$labels\"/>\n  <Audio name=\"{AUDIO}\" value=\"$audio\"/>\n  \
+        "<View>\n  <Header value=\"$recording\"/>\n  <Text name=\"part\" value=\"$part\"/>\n  <Text name=\"labels\" value=\"$labels\"/>\n  <Audio name=\"{AUDIO}\" value=\"$audio\"/>\n  \
          <Choices name=\"{CHOICES}\" toName=\"{AUDIO}\" choice=\"{mode}\" required=\"{required}\">\n{}  </Choices>\n</View>\n",
         classes.iter().map(choice).collect::<String>()
     )

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use polars_core::prelude::{Column, DataFrame, DataType, PlSmallStr};
+use polars_core::prelude::{Column, DataFrame, DataType, IdxSize, PlSmallStr};
 use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
 use serde_json::Value;
 
@@ -107,26 +107,30 @@ pub fn by_tag(rows: &[((String, String), ResultRow)]) -> Result<DataFrame> {
     scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), more)
 }
 
+/// Columns of numbers that identify a row.
+const NUMBER_KEYS: [&str; 2] = ["epoch", "value"];
+
 /// The means of a table over its seeds, with `_sd` (sample standard deviation) behind each: one row for rows that differ in the seed
 /// alone. A number that is missing with one seed has no mean, because the mean of the others would refer to other data.
 pub fn means(table: &DataFrame) -> Result<DataFrame> {
-    let is_text = |column: &&Column| *column.dtype() == DataType::String;
-    let keys: Vec<&Column> = table.columns().iter().filter(is_text).collect();
-    let numbers: Vec<&Column> =
-        table.columns().iter().filter(|column| !is_text(column) && column.name() != "seed").collect();
+    let is_key =
+        |column: &&Column| *column.dtype() == DataType::String || NUMBER_KEYS.contains(&column.name().as_str());
+    let keys: Vec<&Column> = table.columns().iter().filter(is_key).collect();
+    let is_number = |column: &&Column| column.dtype().is_primitive_numeric() && column.name() != "seed";
+    let numbers: Vec<&Column> = table.columns().iter().filter(|c| !is_key(c) && is_number(c)).collect();
     let mut groups: IndexMap<Vec<String>, Vec<usize>> = IndexMap::new();
     let texts: Vec<Vec<String>> = keys
         .iter()
-        .map(|column| Ok(column.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect()))
+        .map(|column| {
+            let texts = column.cast(&DataType::String)?;
+            Ok(texts.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
+        })
         .collect::<Result<_>>()?;
     for row in 0..table.height() {
         groups.entry(texts.iter().map(|column| column[row].clone()).collect()).or_default().push(row);
     }
-    let mut columns = Vec::new();
-    for (at, key) in keys.iter().enumerate() {
-        let values: Vec<&str> = groups.keys().map(|group| group[at].as_str()).collect();
-        columns.push(Column::new(key.name().clone(), values));
-    }
+    let first: Vec<IdxSize> = groups.values().map(|rows| rows[0] as IdxSize).collect();
+    let mut columns = keys.iter().map(|key| Ok(key.take_slice(&first)?)).collect::<Result<Vec<Column>>>()?;
     columns.push(Column::new("seeds".into(), groups.values().map(|rows| rows.len() as u64).collect::<Vec<_>>()));
     for column in numbers {
         let numbers = column.cast(&DataType::Float64)?;

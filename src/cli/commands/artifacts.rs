@@ -37,7 +37,7 @@ impl RunArtifacts for WrittenArtifacts {
         let evaluate = &experiment.evaluate;
         let Some(spec) = evaluate.search.as_ref().filter(|_| !trials.is_empty()) else { return Ok(Vec::new()) };
         let (metric, decision_rule) = (spec.metric(evaluate.metric()), evaluate.decision_rule(classes));
-        let search = ThresholdSearch { spec, metric, decision_rule, classes };
+        let search = ThresholdSearch { spec, metric, decision_rule, classes, is_leaky: experiment.split.is_leaky() };
         let found: Vec<TrialThresholds> =
             trials.iter().map(|own| search.search_trial(&own.trial, &own.splits)).collect::<Result<_>>()?;
         search.write(dir, &found)?;

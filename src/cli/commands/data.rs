@@ -11,7 +11,7 @@ use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::execution::run::prepare::generate;
 use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
-use timbre_inputs::audit::{FindingKind, LabelBalance, audit};
+use timbre_inputs::audit::{FindingKind, LabelBalance, Published, audit};
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, generated};
 use timbre_inputs::sound_survey;
 use timbre_reports::data_report::{self, Described};
@@ -162,8 +162,14 @@ pub(super) fn check(
 ) -> Result<ExitStatus> {
     // A misspelt kind is an error before every recording is decoded.
     let denied = FindingKind::named(deny.iter().map(String::as_str))?;
-    let published = spec(common, name)?.as_kind().common_keys().published_counts();
+    let spec = spec(common, name)?;
     let set = load(common, name)?;
+    let kind = spec.as_kind();
+    let published = Published {
+        set: &spec.load_published(&settings(common, false).data_dirs())?,
+        counts: kind.published_counts(),
+        is_no_recording: &|file| kind.is_no_recording(file),
+    };
     let progress = settings(common, false).printer.start("recordings", set.records.len());
     let audit = audit(&set, &published, || progress.step());
     progress.finish();
@@ -221,6 +227,10 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
             counts.by_label_count.iter().enumerate().map(|(n, clips)| format!("{n}: {clips}")).collect();
         text += &format!("recordings by number of labels: {}\n", labels.join(", "));
     }
+    if counts.incomplete > 0 {
+        text +=
+            &format!("{} with unknown classes, which are in neither number\n", count(counts.incomplete, "recording"));
+    }
     if !counts.folds.is_empty() {
         let folds: Vec<String> = counts.folds.iter().map(|(fold, n)| format!("{fold}: {n}")).collect();
         text += &format!("recordings by fold: {}\n", folds.join(", "));
@@ -246,10 +256,12 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
             headers.len() - known.len()
         );
     }
-    let mut lines = vec![["class", "training", "validation", "testing", "songs"].map(str::to_owned).to_vec()];
+    let mut heads = vec!["class", "training", "validation", "testing", "songs"];
+    heads.extend((counts.incomplete > 0).then_some("unknown"));
+    let mut lines = vec![heads.iter().map(|&head| head.to_owned()).collect::<Vec<_>>()];
     for c in &counts.classes {
-        let numbers = [c.training, c.validation, c.testing, c.songs].map(|n| n.to_string());
-        lines.push(std::iter::once(c.class.clone()).chain(numbers).collect());
+        let numbers = [c.training, c.validation, c.testing, c.songs, c.unknown].map(|n| n.to_string());
+        lines.push(std::iter::once(c.class.clone()).chain(numbers).take(heads.len()).collect());
     }
     text += &LabelBalance::of(&set).text();
     text += &format!("\n{}", aligned(&lines, 1));

@@ -23,6 +23,14 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
     let about = &kind.common_keys().about;
     let target = kind.folder(&dirs, spec.kind());
     let next = format!("Next: timbre run simple_models --data {name}");
+    let changes_the_set = |argument: &&String| {
+        !["data.root=", "data.about."].iter().any(|harmless| argument.trim_start().starts_with(harmless))
+    };
+    if let Some(argument) = common.set.iter().find(changes_the_set) {
+        let sentence = "gets the files that the set names: they are the same with other keys (a part of its own has a set of its own, \
+                        such as fma_medium)";
+        bail!(UserError::usage(format!("`--set {argument}`: `timbre data get` {sentence}")));
+    }
     if kind.generator().is_some() {
         settings.printer.message(&format!("The program generates `{name}` on first use. {next}"));
         return Ok(ExitStatus::Done);

@@ -1,11 +1,12 @@
 //! `timbre data suspects` and `timbre data label-studio`: find labels that are probably wrong, and correct them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use polars_core::prelude::Column;
+use unicode_normalization::UnicodeNormalization;
 
 use super::report::known;
 use super::{ExitStatus, print, print_data};
@@ -79,8 +80,10 @@ pub fn label_studio(common: &GlobalArgs, command: &LabelStudioCommand) -> Result
     match command {
         LabelStudioCommand::Export { run, out, choose, number, seed, prefix } => {
             let tested = read(common, run)?;
-            let tasks: Vec<LabelTask> =
-                chosen(&tested, *choose, *number, *seed).into_iter().map(|own| task(&tested, own, prefix)).collect();
+            let known = known(common, &tested.run.path);
+            let file = |id: &str| known.get(id).map(|(path, _)| path.as_path());
+            let chosen = chosen(&tested, *choose, *number, *seed).into_iter();
+            let tasks: Vec<LabelTask> = chosen.map(|own| task(&tested, own, prefix, file(&own.recording))).collect();
             let model = format!("{}:{}", tested.run.record.experiment, tested.model);
             let json = label_studio::tasks(&tasks, &model);
             files::write_bytes(out, format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
@@ -123,14 +126,29 @@ fn chosen(tested: &OutOfSample, choose: Chosen, number: usize, seed: u64) -> Vec
     all
 }
 
-fn task(tested: &OutOfSample, own: &Predicted, prefix: &str) -> LabelTask {
+/// `file` is the recording on disk, whose name may be in another Unicode form than that of the recording.
+fn task(tested: &OutOfSample, own: &Predicted, prefix: &str, file: Option<&Path>) -> LabelTask {
     let p = |class: &usize| own.probabilities[*class];
     let score = match own.decided.len() {
         0 => 1.0 - own.probabilities.iter().copied().fold(0.0, f64::max),
         n => own.decided.iter().map(p).sum::<f64>() / n as f64,
     };
+    let (name, excerpt) = Excerpt::split_name(&own.recording);
+    let on_disk = file.and_then(|file| {
+        let parts: Vec<_> = file.components().collect();
+        let below: PathBuf = parts[parts.len().checked_sub(name.split('/').count())?..].iter().collect();
+        below.to_str().map(str::to_owned).filter(|below| below.nfc().eq(name.nfc()))
+    });
+    let fragment = excerpt.map_or_else(String::new, |excerpt| format!("#{excerpt}"));
     LabelTask {
-        address: format!("{prefix}{}", utf8_percent_encode(Excerpt::split_name(&own.recording).0, IN_PATH)),
+        address: format!("{prefix}{}{fragment}", utf8_percent_encode(on_disk.as_deref().unwrap_or(name), IN_PATH)),
+        part: excerpt.map_or_else(
+            || "the whole recording".to_owned(),
+            |Excerpt { start, end }| match end {
+                Some(end) => format!("only from {start} s to {end} s"),
+                None => format!("only from {start} s on"),
+            },
+        ),
         recording: own.recording.clone(),
         labels: tested.names(&own.truth),
         predicted: tested.names(&own.decided),

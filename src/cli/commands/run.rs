@@ -52,6 +52,7 @@ pub(super) fn run_one(resolved: &ResolvedExperiment, settings: &Settings, json: 
         print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
         print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
+        outcome.record.leaky_split().map_or(Ok(()), |sentence| print(&format!("{sentence}\n")))?;
     }
     print_outcome(&outcome, settings.printer, latest_before);
     Ok(match outcome.record.status {

@@ -12,6 +12,7 @@ use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
 };
+use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
     listing::{self, ListedRun, RunFilter, RunState},
     run_dir,
@@ -55,6 +56,9 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     }
     if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
         printer.message("* best model selected on the test split (no validation split), so its score is optimistic");
+    }
+    if runs.iter().any(|run| run.entry.leaky) {
+        printer.message(&format!("† {LEAKY}"));
     }
     printer.message(&format!("Next: {}", next(common, &runs)));
     Ok(ExitStatus::Done)

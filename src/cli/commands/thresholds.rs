@@ -46,6 +46,7 @@ pub fn thresholds(
         metric: spec.metric(experiment.evaluate.metric()),
         decision_rule: experiment.evaluate.decision_rule(&classes),
         classes: &classes,
+        is_leaky: experiment.split.is_leaky(),
     };
     if search.decision_rule.at_most.is_some() || search.decision_rule.at_least_one {
         let sentence = "the run limits the number of classes per recording (`at_most`, `at_least_one`), which the threshold search \

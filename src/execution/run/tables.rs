@@ -22,29 +22,22 @@ use timbre_runs::{
 /// Writes `results.csv` and `grid.csv` of the finished trials.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &FinishedTrials) -> Result<Vec<ResultRow>> {
     let rows = done.rows(experiment);
-    write_with_means(dir, experiment, Table::ResultsCsv, Table::ResultsMeans, tables::results(&rows)?)?;
+    write_csv(dir, experiment, Table::ResultsCsv, tables::results(&rows)?)?;
     let grid = ScoreGrid::new(&rows, experiment.evaluate.metric().name());
     write_csv(dir, experiment, Table::Grid, grid.frame()?)?;
     Ok(rows)
 }
 
 /// Writes a table, and its means over the seeds if there are several: in a cross-validation each seed is a fold.
-fn write_with_means(
-    dir: &RunDir,
-    experiment: &Experiment,
-    table: Table,
-    of_seeds: Table,
-    frame: DataFrame,
-) -> Result<()> {
-    if experiment.seeds.len() > 1 {
-        write_csv(dir, experiment, of_seeds, tables::means(&frame)?)?;
-    }
-    write_csv(dir, experiment, table, frame)
-}
-
 fn write_csv(dir: &RunDir, experiment: &Experiment, table: Table, frame: DataFrame) -> Result<()> {
-    let frame = marked(experiment, frame)?;
-    dir.write_table(table, |out| tables::write_csv(frame, out))
+    let write = |table, frame| {
+        let frame = marked(experiment, frame)?;
+        dir.write_table(table, |out| tables::write_csv(frame, out))
+    };
+    if let Some(means) = table.means().filter(|_| experiment.seeds.len() > 1) {
+        write(means, tables::means(&frame)?)?;
+    }
+    write(table, frame)
 }
 
 /// A table of a run with a split that divides songs says so in every row.
@@ -73,7 +66,7 @@ pub fn write_all(
     }
     if done.decision_rule().task == Task::MultiLabel {
         let rows = by_labels::rows(experiment, done.decision_rule(), trials);
-        write_with_means(dir, experiment, Table::ByLabels, Table::ByLabelsMeans, tables::by_labels(&rows)?)?;
+        write_csv(dir, experiment, Table::ByLabels, tables::by_labels(&rows)?)?;
     }
     let wanted = match experiment.data {
         DataSpec::Several(_) if experiment.evaluate.by_tag.is_empty() => &[SET_TAG.to_owned()][..],
@@ -81,10 +74,10 @@ pub fn write_all(
     };
     if !wanted.is_empty() {
         let rows = by_labels::rows_by_tag(experiment, done.decision_rule(), trials, wanted, &data.tags());
-        write_with_means(dir, experiment, Table::ByTag, Table::ByTagMeans, tables::by_tag(&rows)?)?;
+        write_csv(dir, experiment, Table::ByTag, tables::by_tag(&rows)?)?;
     }
     let scored = scoring::scored(trials, done.decision_rule());
-    write_with_means(dir, experiment, Table::PerClass, Table::PerClassMeans, tables::per_class(&scored, classes)?)?;
+    write_csv(dir, experiment, Table::PerClass, tables::per_class(&scored, classes)?)?;
     write_csv(dir, experiment, Table::Confusion, tables::confusion(&scored, classes)?)?;
     write_csv(dir, experiment, Table::Hardest, tables::hardest(&scored, classes)?)?;
     if trials.iter().any(|u| u.splits.iter().any(|s| !s.curve.is_empty())) {
@@ -95,7 +88,11 @@ pub fn write_all(
     }
     write_csv(dir, experiment, Table::ThresholdCurves, tables::threshold_curves(&scored, classes)?)?;
     write_epochs(dir, experiment, trials, None)?;
-    dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{:#}", dvc::metrics(&rows))?))?;
+    let mut metrics = dvc::metrics(&rows);
+    if experiment.split.is_leaky() {
+        metrics["leaky"] = true.into();
+    }
+    dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{metrics:#}")?))?;
     Ok(rows)
 }
 

@@ -65,6 +65,7 @@ const quality = (model, translator) => {
   return [
     make("p", {}, text("quality_lead", { split: splitName(best.split), recordings: translator.count("split_n", best.n) })),
     isSynthetic(model.data) ? make("p", { class: "warn" }, text("quality_demo")) : "",
+    model.leaky ? make("p", { class: "warn" }, text("leaky")) : "",
     figures(model, best, translator),
     ...confusions(model, best.split, translator),
     make("details", { class: "measures" }, make("summary", {}, text("measures")), measures(model, splits, splitName, translator)),

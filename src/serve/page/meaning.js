@@ -51,7 +51,8 @@ export const trust = (translator, answer, models) => {
   if (value == null) return text("trust_unmeasured");
   const trivial = bestBaseline(model, "test", model.metric);
   const measured = { metric: translator.metric(model.metric), value: translator.score(model.metric, value), recordings: translator.count("split_n", test.n), data };
-  return trivial === null ? text("trust_scores", measured) : text("trust_scores_baseline", { ...measured, baseline: translator.score(model.metric, trivial) });
+  const scores = trivial === null ? text("trust_scores", measured) : text("trust_scores_baseline", { ...measured, baseline: translator.score(model.metric, trivial) });
+  return model.leaky ? `${scores} ${text("leaky")}` : scores;
 };
 
 /// Data sets that the program generates.

@@ -168,6 +168,8 @@ pub fn written() -> Value {
     }
     // A set among several may have the kind of its file, too.
     let set = json!({ "anyOf": [reference("DataSpec"), reference("DataSpecWithoutKind")] });
+    let forms = schema["properties"]["data"]["anyOf"].as_array_mut().expect("just written");
+    forms.push(json!({ "type": "array", "minItems": 2, "items": set }));
     for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
         if variant["properties"].get("sets").is_some() {
             variant["properties"]["sets"]["items"] = set.clone();

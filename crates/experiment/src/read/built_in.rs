@@ -46,6 +46,8 @@ pub const DATA_SETS: &[(&str, &str)] = &[
     shipped!("data", "demo"),
     shipped!("data", "demo_shifted"),
     shipped!("data", "esc50"),
+    shipped!("data", "fma_large"),
+    shipped!("data", "fma_medium"),
     shipped!("data", "fma_small"),
     shipped!("data", "good_sounds"),
     shipped!("data", "gtzan"),

@@ -90,7 +90,9 @@ pub fn parse(source: usize, errors: &mut ErrorCollector) -> Option<Node> {
         Ok(document) => {
             let (span, table) = (document.span(), document.into_inner());
             let at = Origin { source, start: span.start, end: span.end };
-            Some(Node { value: Value::Table(convert_table(&table, source, 0, errors)), at })
+            let mut table = convert_table(&table, source, 0, errors);
+            table.get_mut("data").into_iter().for_each(several_sets);
+            Some(Node { value: Value::Table(table), at })
         }
         Err(error) => {
             // The end of the file has no character to mark, so the last one is marked.
@@ -101,6 +103,17 @@ pub fn parse(source: usize, errors: &mut ErrorCollector) -> Option<Node> {
             errors.add(at, format!("invalid TOML: {}", error.message().trim()), "");
             None
         }
+    }
+}
+
+/// `[[data]]`, several sets without keys of their own, is `[data]` of the kind `several` with these sets.
+fn several_sets(data: &mut Entry) {
+    let (key, at) = (data.key, data.node.at);
+    if let Value::List(sets) = &mut data.node.value {
+        let sets = Node { value: Value::List(std::mem::take(sets)), at };
+        let kind = Node { value: Value::Text("several".to_owned()), at: key };
+        let keys = [("kind", kind), ("sets", sets)].map(|(name, node)| (name.to_owned(), Entry { key, node }));
+        data.node.value = Value::Table(Table::from(keys));
     }
 }
 

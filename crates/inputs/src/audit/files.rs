@@ -14,19 +14,22 @@ use crate::data::walk::{FoundFile, files_below};
 /// Endings of label files that lie beside their recordings.
 const LABEL_EXTENSIONS: [&str; 4] = ["txt", "jams", "lab", "csv"];
 
-/// Compares the files below the root of the set, or of each of several sets, with its recordings.
-pub fn unused_and_orphans(records: &[ClipRecord]) -> Vec<Finding> {
+/// Compares the files below the root of the set, or of each of several sets, with its recordings. Audio files that
+/// `is_no_recording` are meant to be in none.
+pub fn unused_and_orphans(records: &[ClipRecord], is_no_recording: &dyn Fn(&str) -> bool) -> Vec<Finding> {
     let used: HashSet<&Path> = records.iter().map(|record| record.path.as_path()).collect();
     let mut sets: BTreeMap<Option<&str>, Vec<&ClipRecord>> = BTreeMap::new();
     records.iter().for_each(|record| sets.entry(set_of(record)).or_default().push(record));
     let roots: BTreeSet<PathBuf> = sets.values().filter_map(|records| root(records)).collect();
-    roots.iter().flat_map(|root| below(root, &used)).collect()
+    roots.iter().flat_map(|root| below(root, &used, is_no_recording)).collect()
 }
 
-fn below(root: &Path, used: &HashSet<&Path>) -> Vec<Finding> {
+fn below(root: &Path, used: &HashSet<&Path>, is_no_recording: &dyn Fn(&str) -> bool) -> Vec<Finding> {
     let Ok(files) = files_below(root) else { return Vec::new() };
-    let unused: Vec<&FoundFile> =
-        files.iter().filter(|file| file.is_audio()).filter(|file| !used.contains(file.path.as_path())).collect();
+    let is_unused = |file: &&FoundFile| {
+        file.is_audio() && !used.contains(file.path.as_path()) && !is_no_recording(&file.names.join("/"))
+    };
+    let unused: Vec<&FoundFile> = files.iter().filter(is_unused).collect();
     let mut findings: Vec<Finding> =
         unused.iter().map(|file| Finding::of(FindingKind::UnusedFile, &file.names.join("/"), String::new())).collect();
     findings.extend(orphans(&files, &unused));
@@ -119,7 +122,7 @@ mod tests {
             record("a/caf\u{e9}.wav", "a/cafe\u{301}.wav"),
             record("b/two.flac#t=1,2", "b/two.flac"),
         ];
-        let found: Vec<(FindingKind, String, String)> = unused_and_orphans(&records)
+        let found: Vec<(FindingKind, String, String)> = unused_and_orphans(&records, &|_| false)
             .into_iter()
             .map(|finding| (finding.kind, finding.recordings.concat(), finding.detail))
             .collect();
@@ -139,9 +142,11 @@ mod tests {
                 ..record.clone()
             })
             .collect();
-        assert_eq!(unused_and_orphans(&joined), unused_and_orphans(&records));
+        let all = |records: &[ClipRecord]| unused_and_orphans(records, &|_| false);
+        assert_eq!(all(&joined), all(&records));
+        assert!(unused_and_orphans(&records, &|file| file == "a/extra.wav").len() + 1 == all(&records).len());
         // Without a common root nothing is listed.
         let elsewhere = ClipRecord::new("c.wav", "/nowhere/c.wav", vec![0]);
-        assert_eq!(unused_and_orphans(&[records[0].clone(), elsewhere]), []);
+        assert_eq!(all(&[records[0].clone(), elsewhere]), []);
     }
 }

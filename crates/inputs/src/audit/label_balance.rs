@@ -11,9 +11,11 @@ const PAIRS: usize = 5;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelBalance {
     pub classes: Vec<String>,
-    /// Mean number of labels of a recording, and its share of the classes.
+    /// Mean number of labels of a recording, and their share of the classes that are known of it.
     pub cardinality: f64,
     pub density: f64,
+    /// The share of pairs of a recording and a class of which it is unknown whether they belong together.
+    pub unknown: f64,
     /// Recordings of the largest class by those of the smallest that has any.
     pub imbalance: Option<f64>,
     /// Recordings with both classes, row by row; on the diagonal the recordings of a class.
@@ -32,11 +34,14 @@ impl LabelBalance {
         let counts = || (0..n).map(|class| co_occurrence[class][class]).filter(|count| *count > 0);
         let labels: usize = counts().sum();
         let cardinality = labels as f64 / set.records.len().max(1) as f64;
+        let pairs = n * set.records.len();
+        let unknown: usize = set.records.iter().map(|record| record.labels.unknown().len()).sum();
         let imbalance = counts().max().zip(counts().min()).map(|(most, least)| most as f64 / least as f64);
         LabelBalance {
             classes: set.classes.names().to_vec(),
             cardinality,
-            density: cardinality / n.max(1) as f64,
+            density: labels as f64 / (pairs - unknown).max(1) as f64,
+            unknown: unknown as f64 / pairs.max(1) as f64,
             imbalance,
             co_occurrence,
         }
@@ -58,7 +63,11 @@ impl LabelBalance {
 
     /// How many labels there are, and how they are distributed over the classes.
     pub fn sentence(&self) -> String {
-        let mut text = format!("{:.2} a recording, {:.1}% of the classes", self.cardinality, 100.0 * self.density);
+        let known = if self.unknown > 0.0 { "known classes" } else { "classes" };
+        let mut text = format!("{:.2} a recording, {:.1}% of the {known}", self.cardinality, 100.0 * self.density);
+        if self.unknown > 0.0 {
+            text += &format!("; {:.1}% of the pairs of a recording and a class are unknown", 100.0 * self.unknown);
+        }
         let counts =
             || self.co_occurrence.iter().enumerate().map(|(class, row)| (row[class], class)).filter(|c| c.0 > 0);
         if let (Some(most), Some(least), Some(ratio)) = (counts().max(), counts().min(), self.imbalance) {

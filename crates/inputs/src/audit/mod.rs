@@ -68,8 +68,17 @@ struct Read {
     measured: Result<Measured, Unreadable>,
 }
 
-/// Reads every recording of a set and compares them; `step` is called after each. `published` are the counts of the publisher.
-pub fn audit(set: &DataSet, published: &PublishedCounts, step: impl Fn() + Sync) -> Audit {
+/// What a set is compared with.
+pub struct Published<'a> {
+    /// The set as it was published, which may have other classes and more recordings than the one that is checked.
+    pub set: &'a DataSet,
+    pub counts: PublishedCounts,
+    /// Whether an audio file is meant to be in no recording.
+    pub is_no_recording: &'a dyn Fn(&str) -> bool,
+}
+
+/// Reads every recording of a set and compares them; `step` is called after each.
+pub fn audit(set: &DataSet, published: &Published, step: impl Fn() + Sync) -> Audit {
     let hashes = hashes_of_excerpted(&set.records);
     let read: Vec<Read> = set
         .records
@@ -84,13 +93,13 @@ pub fn audit(set: &DataSet, published: &PublishedCounts, step: impl Fn() + Sync)
     findings.extend(levels_and_lengths(&set.records, &read));
     findings.extend(duplicates(&set.records, &read));
     findings.extend(divided_songs(&set.records));
-    findings.extend(published.differences(set).into_iter().map(|detail| Finding {
+    findings.extend(published.counts.differences(published.set).into_iter().map(|detail| Finding {
         kind: FindingKind::Counts,
         also: Vec::new(),
         recordings: Vec::new(),
         detail,
     }));
-    findings.extend(files::unused_and_orphans(&set.records));
+    findings.extend(files::unused_and_orphans(&published.set.records, published.is_no_recording));
     findings.sort_by_key(|finding| finding.kind);
     Audit {
         data: set.name.clone(),

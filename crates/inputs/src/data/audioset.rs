@@ -1,10 +1,12 @@
 //! AudioSet: segments of 10 s of YouTube videos with any of 527 classes, as a person has them on disk.
 //!
 //! A row of `…_segments.csv` has a space after each comma, and quotes around the list of its classes. Classes are called by their
-//! English names; `[data.labels]` with `hierarchy = "…/ontology.json"`, `include` and `exclude` chooses among them. Videos
+//! English names, or by their ids (`/m/0342h`); `[data.labels]` with `hierarchy = "…/ontology.json"`, `map`, `include` and `exclude`
+//! chooses among them. Videos
 //! disappear, so every copy of the set is incomplete: segments that are not on disk are left out and counted.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{Entries, Entry};
 use super::table::{Table, csv_rows};
-use super::{CommonKeys, DataDirs, DataKind, DataSet, Subset};
+use super::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, Subset};
 use timbre_core::registry::Fault;
 
 const NAMES: &str = "class_labels_indices.csv";
@@ -28,6 +30,10 @@ pub struct AudioSet {
     pub parts: Vec<AudioSetPart>,
     /// How the file of a segment is named: `{}` stands for the id of the video.
     pub file_name: String,
+    /// Whether classes are called by their ids (`/m/0342h`) instead of their English names, for a `map` of `[data.labels]` that is
+    /// written in ids.
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub ids: bool,
     /// Whether segments that are not on disk are left out and counted in a note.
     pub skip_missing: bool,
 }
@@ -57,6 +63,7 @@ impl Default for AudioSet {
             common: CommonKeys::default(),
             parts: vec![AudioSetPart::BalancedTrain, AudioSetPart::Eval],
             file_name: "audio/Y{}.wav".to_owned(),
+            ids: false,
             skip_missing: true,
         }
     }
@@ -80,6 +87,12 @@ impl DataKind for AudioSet {
             faults.push(Fault::new("file_name", "has no {}, which stands for the id of the video"));
         }
         faults
+    }
+
+    fn as_published(&self, root: &Path) -> Option<DataSpec> {
+        let all = [AudioSetPart::BalancedTrain, AudioSetPart::UnbalancedTrain, AudioSetPart::Eval];
+        let parts = all.into_iter().filter(|part| root.join(part.table()).is_file()).collect();
+        Some(DataSpec::AudioSet(AudioSet { parts, ..self.clone() }))
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
@@ -110,6 +123,7 @@ impl AudioSet {
                 let mut labels = Vec::new();
                 for mid in mids.split(',').map(str::trim).filter(|mid| !mid.is_empty()) {
                     match names.get(mid) {
+                        Some(_) if self.ids => labels.push(mid.to_owned()),
                         // The separator of classes in tables is `;`.
                         Some(name) => labels.push(name.replace(';', ",")),
                         None => set.faults.add("rows have an unknown class", format!("{table}: {mid} (line {line})")),

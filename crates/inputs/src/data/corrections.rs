@@ -12,6 +12,8 @@ use timbre_core::{
     text::{count, csv_field},
 };
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::table::Table;
 use super::{DataDirs, DataSet, some_of};
 
@@ -32,7 +34,7 @@ impl Corrections {
         }
         let mut corrections = BTreeMap::new();
         for row in &table.rows {
-            let id = row.cells[recording].text();
+            let id: String = row.cells[recording].text().nfc().collect();
             let classes = row.cells[labels].text();
             let classes =
                 classes.split(';').map(str::trim).filter(|class| !class.is_empty()).map(str::to_owned).collect();

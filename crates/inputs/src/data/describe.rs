@@ -16,6 +16,9 @@ pub struct Description {
     pub classes: Vec<ClassCounts>,
     /// Number of recordings with 0, 1, 2, … labels.
     pub by_label_count: Vec<usize>,
+    /// Recordings of which not every class is known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub incomplete: usize,
     pub folds: BTreeMap<String, usize>,
 }
 
@@ -36,6 +39,13 @@ pub struct ClassCounts {
     pub validation: usize,
     pub testing: usize,
     pub songs: usize,
+    /// Recordings of which it is unknown whether they have the class.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Counts recordings and songs per class and subset. Lengths and rates are known only after decoding.
@@ -52,6 +62,7 @@ pub fn describe(set: &DataSet) -> Description {
             validation: of(Subset::Validation),
             testing: of(Subset::Testing),
             songs: songs_of(&|r| r.labels.contains(&label)),
+            unknown: count(&|r| !r.labels.is_known(label)),
         }
     });
     let parts = Subset::ALL.into_iter().map(|subset| SubsetCounts {
@@ -74,6 +85,7 @@ pub fn describe(set: &DataSet) -> Description {
         parts: parts.filter(|p| p.recordings > 0).collect(),
         classes: classes.collect(),
         by_label_count,
+        incomplete: count(&|r| !r.labels.unknown().is_empty()),
         folds,
     }
 }

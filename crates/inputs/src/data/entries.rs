@@ -271,7 +271,13 @@ impl<'a> Files<'a> {
             return known.clone();
         }
         let direct = self.root.join(path);
-        let found = if direct.is_file() { Some(direct) } else { self.find_normalised(path) };
+        // As Windows writes it.
+        let with_slashes =
+            || path.contains('\\').then(|| self.root.join(path.replace('\\', "/"))).filter(|p| p.is_file());
+        let found = match direct.is_file() {
+            true => Some(direct),
+            false => with_slashes().or_else(|| self.find_normalised(path)),
+        };
         self.known.insert(path.to_owned(), found.clone());
         found
     }

@@ -80,9 +80,17 @@ impl DataKind for Fma {
         let mut set = Entries::begin(&self.common, "fma", dirs, &needed, TRACKS)?;
         set.skip_missing = self.skip_missing;
         self.read(&mut set, folder).with_context(|| format!("read data set `{}`", set.name))?;
-        set.leave_out(|entry| DAMAGED.iter().any(|id| entry.path.ends_with(&format!("/{id:06}.mp3"))));
+        set.leave_out(|entry| is_damaged(&entry.path));
         set.into_set()
     }
+
+    fn is_no_recording(&self, file: &str) -> bool {
+        is_damaged(file)
+    }
+}
+
+fn is_damaged(file: &str) -> bool {
+    DAMAGED.iter().any(|id| file.ends_with(&format!("/{id:06}.mp3")))
 }
 
 impl Fma {

@@ -3,13 +3,15 @@
 //! Repetitions and artists that are in several subsets make a random split far too good. `filtered` reads the split by artists that
 //! leaves them out (B. Sturm's faults, in lists of files). `jazz.00054` is damaged in a widespread copy and is left out.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entries::{Entries, Entry};
 use super::walk::{files_below, folders_in};
-use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset};
+use super::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
 use timbre_core::labels::Classes;
 
 const GENRES: [&str; 10] =
@@ -39,6 +41,14 @@ impl DataKind for Gtzan {
 
     fn known_classes(&self) -> Option<Classes> {
         Some(Classes::new(GENRES))
+    }
+
+    fn as_published(&self, _root: &Path) -> Option<DataSpec> {
+        Some(DataSpec::Gtzan(Gtzan { filtered: false, ..self.clone() }))
+    }
+
+    fn is_no_recording(&self, file: &str) -> bool {
+        is_damaged(file)
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
@@ -84,7 +94,11 @@ impl DataKind for Gtzan {
         };
         read().with_context(|| format!("read data set `{}`", set.name))?;
         set.classes = Some(GENRES.map(str::to_owned).to_vec());
-        set.leave_out(|entry| entry.path.contains("jazz.00054."));
+        set.leave_out(|entry| is_damaged(&entry.path));
         set.into_set()
     }
+}
+
+fn is_damaged(file: &str) -> bool {
+    file.contains("jazz.00054.")
 }

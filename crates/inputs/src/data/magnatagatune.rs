@@ -44,6 +44,10 @@ impl DataKind for MagnaTagATune {
         &self.common
     }
 
+    fn is_no_recording(&self, file: &str) -> bool {
+        DAMAGED.contains(&file)
+    }
+
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let mut set = Entries::begin(&self.common, "magnatagatune", dirs, &[TABLE], TABLE)?;
         set.skip_missing = self.skip_missing;

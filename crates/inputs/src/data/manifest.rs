@@ -1,6 +1,6 @@
 //! Data sets that a table describes: one row per recording, or per excerpt of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -249,7 +249,11 @@ impl DataKind for Manifest {
                 notes,
             })
         };
-        read().with_context(|| format!("read data set `{name}`"))?.into_set()
+        let entries = read().with_context(|| format!("read data set `{name}`"))?;
+        if entries.entries.is_empty() && entries.faults.is_empty() {
+            bail!("read data set `{name}`: {} has a header and no row", path.display());
+        }
+        entries.into_set()
     }
 }
 
@@ -314,6 +318,12 @@ struct Chosen {
     tags: Vec<(String, usize)>,
 }
 
+/// Whether several rows have the same value in a column.
+fn repeats(table: &Table, column: usize) -> bool {
+    let mut seen = HashSet::new();
+    !table.rows.iter().all(|row| seen.insert(row.cells[column].text()))
+}
+
 enum ChosenLabels {
     Column { at: usize, separator: Option<String> },
     Scores { columns: Vec<(String, usize)>, threshold: f64, empty: MissingLabel },
@@ -356,8 +366,11 @@ impl Chosen {
         let group = optional("group", &written.group, &GROUPS)?;
         let split = optional("split", &written.split, &SPLITS)?;
         let fold = optional("fold", &written.fold, &FOLDS)?;
-        let start = optional("start", &written.start, &STARTS)?;
-        let end = optional("end", &written.end, &ENDS)?;
+        // The times of a file that is in one row are often those of the recording from which it was cut.
+        let (starts, ends): (&[&str], &[&str]) = if repeats(table, path) { (&STARTS, &ENDS) } else { (&[], &[]) };
+        let start = optional("start", &written.start, starts)?;
+        let end = optional("end", &written.end, ends)?;
+        let unread = usual(&STARTS).or_else(|| usual(&ENDS)).filter(|_| written.is_default() && starts.is_empty());
         let weight = written.weight.as_ref().map(|name| place("weight", name)).transpose()?;
         let tags =
             written.tags.iter().map(|name| Ok((name.clone(), place("tags", name)?))).collect::<Result<Vec<_>>>()?;
@@ -408,7 +421,13 @@ impl Chosen {
         };
         let note =
             format!("columns of {shown}, by their names: {} (`columns` in [data] names others)", guesses.join(", "));
-        let notes = if guesses.is_empty() { Vec::new() } else { vec![note] };
+        let mut notes = if guesses.is_empty() { Vec::new() } else { vec![note] };
+        notes.extend(unread.map(|at| {
+            format!(
+                "`{}` of {shown} is not read as a time in the file, because no file is in two rows (`columns` in [data] says otherwise)",
+                table.columns[at]
+            )
+        }));
         Ok((Chosen { path, labels, group, split, fold, start, end, weight, tags }, notes))
     }
 

@@ -113,6 +113,22 @@ pub trait DataKind {
         None
     }
 
+    /// The set with all recordings that its publisher counts and that are on disk below `root`, where keys of this kind leave some
+    /// of them out.
+    fn as_published(&self, _root: &Path) -> Option<DataSpec> {
+        None
+    }
+
+    /// Whether an audio file of the set is meant to be in no recording: it is damaged, or another kind of file.
+    fn is_no_recording(&self, _file: &str) -> bool {
+        false
+    }
+
+    /// The numbers of the publisher, without those of parts that are not read.
+    fn published_counts(&self) -> PublishedCounts {
+        self.common_keys().about.counts.clone()
+    }
+
     /// Invalid keys of this kind, each with a sentence.
     fn own_faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -138,6 +154,13 @@ impl DataSpec {
     /// [`load`](Self::load) without generating the set.
     pub fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
         self.with_labels(self.as_kind().load_planned(dirs), dirs)
+    }
+
+    /// The set as it was published: with its own classes, and without keys that leave recordings out.
+    pub fn load_published(&self, dirs: &DataDirs) -> Result<DataSet> {
+        let kind = self.as_kind();
+        let whole = kind.as_published(&kind.folder(dirs, self.kind()));
+        whole.as_ref().unwrap_or(self).as_kind().load(dirs).map_err(unless_missing)
     }
 
     /// The classes, if they are known before the recordings are scanned.
@@ -209,11 +232,6 @@ impl CommonKeys {
     /// The folder of the recordings; without `root`, the folder with the name of the set.
     pub fn root_below(&self, data_dir: &Path, kind: &str) -> PathBuf {
         data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
-    }
-
-    /// The numbers of the publisher; none with other labels, which leave recordings out.
-    pub fn published_counts(&self) -> PublishedCounts {
-        if self.labels.is_default() { self.about.counts.clone() } else { PublishedCounts::default() }
     }
 
     fn faults(&self) -> Vec<Fault> {

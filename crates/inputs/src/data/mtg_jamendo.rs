@@ -72,6 +72,11 @@ impl DataKind for MtgJamendo {
         faults
     }
 
+    /// A list names the tracks with tags of one category; all lists share the audio files.
+    fn is_no_recording(&self, _file: &str) -> bool {
+        true
+    }
+
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let category = match self.tags {
             JamendoTags::Instrument => "instrument",

@@ -1,13 +1,14 @@
 //! NSynth: single notes of 4 s with pitch, velocity, instrument and qualities, in an official split whose subsets share no instrument.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entries::{Entries, Entry};
-use super::{CommonKeys, DataDirs, DataKind, DataSet, Subset};
+use super::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, PublishedCounts, Subset};
 use timbre_core::registry::Fault;
 
 /// NSynth in its published layout: `nsynth-train/examples.json` and `nsynth-train/audio/NOTE.wav`.
@@ -48,6 +49,8 @@ pub enum NSynthPart {
 }
 
 impl NSynthPart {
+    const ALL: [NSynthPart; 3] = [NSynthPart::Train, NSynthPart::Valid, NSynthPart::Test];
+
     fn folder(self) -> &'static str {
         match self {
             NSynthPart::Train => "nsynth-train",
@@ -70,7 +73,7 @@ impl Default for NSynth {
         NSynth {
             common: CommonKeys::default(),
             classes: NSynthClasses::default(),
-            parts: vec![NSynthPart::Train, NSynthPart::Valid, NSynthPart::Test],
+            parts: NSynthPart::ALL.to_vec(),
             skip_missing: false,
         }
     }
@@ -103,6 +106,23 @@ impl DataKind for NSynth {
             faults.push(Fault::new("parts", "is empty; name `train`, `valid` or `test`"));
         }
         faults
+    }
+
+    fn as_published(&self, root: &Path) -> Option<DataSpec> {
+        let is_here = |part: &NSynthPart| root.join(part.folder()).is_dir();
+        let parts = NSynthPart::ALL.into_iter().filter(is_here).collect();
+        Some(DataSpec::NSynth(NSynth { parts, ..self.clone() }))
+    }
+
+    fn published_counts(&self) -> PublishedCounts {
+        let all = self.common.about.counts.clone();
+        let of = |part: NSynthPart, count: Option<usize>| count.filter(|_| self.parts.contains(&part));
+        PublishedCounts {
+            training: of(NSynthPart::Train, all.training),
+            validation: of(NSynthPart::Valid, all.validation),
+            testing: of(NSynthPart::Test, all.testing),
+            ..all
+        }
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

@@ -104,6 +104,10 @@ impl DataKind for Several {
         faults
     }
 
+    fn is_no_recording(&self, file: &str) -> bool {
+        self.sets.iter().any(|set| set.as_kind().is_no_recording(file))
+    }
+
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         self.join(|set| set.load(dirs))
     }

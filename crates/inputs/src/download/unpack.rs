@@ -4,7 +4,7 @@
 //! is there twice, and an archive that swells beyond all measure end the work with an error.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -72,7 +72,12 @@ pub fn unpack(archive: &Path, format: Format, into: &Path, top: Option<&str>, st
 }
 
 fn unzip(input: BufReader<File>, writer: &mut Writer) -> Result<()> {
+    let listed = files_in_zip(input.get_ref()).context("read the end of the archive")?;
     let mut archive = zip::ZipArchive::new(input).context("read the list of files")?;
+    // The reader keeps the last of several files with one name.
+    if let Some(listed) = listed.filter(|&listed| listed != archive.len()) {
+        bail!("the archive lists {listed} files, of which {} have names of their own", archive.len());
+    }
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).with_context(|| format!("file {} of the archive", index + 1))?;
         // Many programs write UTF-8 without saying so, which would be read as code page 437.
@@ -89,6 +94,19 @@ fn unzip(input: BufReader<File>, writer: &mut Writer) -> Result<()> {
         writer.take(Path::new(&name.replace('\\', "/")), kind, &mut entry)?;
     }
     Ok(())
+}
+
+/// The number of files that the end record of a zip archive declares; `None` if it is too large for the record, or not found.
+fn files_in_zip(mut file: &File) -> io::Result<Option<usize>> {
+    // The record has 22 bytes, and a comment of up to 65,535 after them.
+    let from = file.metadata()?.len().saturating_sub(22 + 65_535);
+    let mut end = Vec::new();
+    file.seek(io::SeekFrom::Start(from))?;
+    file.read_to_end(&mut end)?;
+    file.rewind()?;
+    let record = end.windows(22).rev().find(|bytes| bytes.starts_with(b"PK\x05\x06"));
+    let count = record.map(|bytes| usize::from(u16::from_le_bytes([bytes[10], bytes[11]])));
+    Ok(count.filter(|&count| count < usize::from(u16::MAX)))
 }
 
 fn untar(input: impl Read, writer: &mut Writer) -> Result<()> {
@@ -290,6 +308,20 @@ mod tests {
             let mode = fs::metadata(made.dir.path().join("inner/into/labels.csv")).unwrap().permissions().mode();
             assert_eq!(mode & 0o7111, 0, "neither executable nor setuid");
         }
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused() {
+        let made = Made::new();
+        // The writer refuses it, so the second name is changed afterwards.
+        let archive = made.zip(&[("a.txt", b"1"), ("b.txt", b"2")]);
+        let mut bytes = fs::read(&archive).unwrap();
+        let names: Vec<usize> = (0..bytes.len() - 5).filter(|&at| &bytes[at..at + 5] == b"b.txt").collect();
+        assert_eq!(names.len(), 2);
+        names.iter().for_each(|&at| bytes[at] = b'a');
+        fs::write(&archive, bytes).unwrap();
+        let error = made.unpack(&archive).unwrap_err().to_string();
+        assert_eq!(error, "the archive lists 2 files, of which 1 have names of their own");
     }
 
     #[test]

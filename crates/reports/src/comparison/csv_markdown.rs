@@ -73,11 +73,14 @@ pub fn csv(comparison: &Comparison) -> Result<DataFrame> {
         counts("parameters", &|row| row.line?.cost.parameters),
         numbers("clips_per_second", &|row| row.line?.cost.clips_per_second),
     ]);
+    if comparison.runs.iter().any(|run| run.leaky) {
+        columns.push(Column::new("leaky".into(), rows.iter().map(|row| run(row).leaky).collect::<Vec<_>>()));
+    }
     tables::frame(rows.len(), columns)
 }
 
 /// Columns whose names a key without a dot could have.
-const OWN: [&str; 9] = ["features", "model", "split", "metric", "mean", "sd", "seeds", "low", "high"];
+const OWN: [&str; 10] = ["features", "model", "split", "metric", "mean", "sd", "seeds", "low", "high", "leaky"];
 
 struct Row<'a> {
     run: usize,

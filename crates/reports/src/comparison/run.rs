@@ -121,6 +121,7 @@ impl Run {
             data_hash: record.data.hash.clone(),
             clips: record.data.clips,
             unusable: record.data.unusable,
+            leaky: record.leaky_split().is_some(),
             classes: record.classes.clone(),
             failures: record.failures.iter().map(|(trial, why)| (trial.clone(), why.clone())).collect(),
             seconds: record.seconds.get("total").copied().filter(|seconds| seconds.is_finite()),

@@ -54,6 +54,8 @@ pub struct ComparedRun {
     /// Usable recordings.
     pub clips: usize,
     pub unusable: usize,
+    /// Whether the split divided songs, so that the scores are too good.
+    pub leaky: bool,
     pub classes: Vec<String>,
     /// Units that could not be fitted, and why.
     pub failures: Vec<(String, String)>,

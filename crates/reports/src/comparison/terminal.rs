@@ -217,6 +217,7 @@ mod tests {
             data_hash: String::new(),
             clips: 10,
             unusable: 0,
+            leaky: false,
             classes: Vec::new(),
             failures: Vec::new(),
             seconds: None,

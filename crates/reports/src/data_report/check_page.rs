@@ -77,7 +77,7 @@ fn labels(audit: &Audit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use timbre_inputs::audit::audit;
+    use timbre_inputs::audit::{Published, audit};
     use timbre_inputs::data::{ClipRecord, DataSet, PublishedCounts};
 
     #[test]
@@ -89,7 +89,8 @@ mod tests {
             records: vec![record("<b>.wav"), record("c.wav")],
             notes: Vec::new(),
         };
-        let published = PublishedCounts { recordings: Some(3), ..PublishedCounts::default() };
+        let counts = PublishedCounts { recordings: Some(3), ..PublishedCounts::default() };
+        let published = Published { set: &set, counts, is_no_recording: &|_| false };
         let page = check_page(&audit(&set, &published, || ()));
         assert!(!page.contains("<b>.wav") && page.contains("&lt;b&gt;.wav") && page.contains("a&amp;b"));
         assert!(page.contains("2 recordings cannot be used") && page.contains("2 recordings; published are 3"));

@@ -99,10 +99,11 @@ fn numbers(of: &Described) -> String {
         let mut row = vec![Cell::text(&class.class)];
         row.extend(numbers.iter().chain([&class.songs]).map(|n| Cell::count(*n as u64)));
         row.push(Cell { html: format!("{:.1}", seconds / 60.0), sort: Some(seconds), ..Cell::default() });
+        row.extend((counts.incomplete > 0).then(|| Cell::count(class.unknown as u64)));
         row
     };
     let rows: Vec<Vec<Cell>> = counts.classes.iter().enumerate().map(row).collect();
-    let headings = [
+    let mut headings = vec![
         ("class", false),
         ("recordings", true),
         ("training", true),
@@ -111,6 +112,7 @@ fn numbers(of: &Described) -> String {
         ("songs", true),
         ("minutes", true),
     ];
+    headings.extend((counts.incomplete > 0).then_some(("unknown", true)));
     list(&pairs) + &table("", &headings, &rows)
 }
 

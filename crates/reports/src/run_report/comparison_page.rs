@@ -265,6 +265,7 @@ pub(super) mod tests {
             data_hash: "fedcba9876543210".to_owned(),
             clips: 10,
             unusable: 0,
+            leaky: false,
             classes: vec!["a".to_owned(), "b".to_owned()],
             failures: vec![("mel.knn.s1".to_owned(), "<why>".to_owned())],
             seconds: Some(1.5),

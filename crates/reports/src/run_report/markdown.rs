@@ -75,9 +75,10 @@ fn grid(run: &ReportData) -> String {
 }
 
 fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
+    let means = run.class_means(scored.trial);
     let rows = by_f1(scored).into_iter().map(|class| {
         let own = &scored.scores.per_class[class];
-        vec![
+        let mut row = vec![
             run.classes.name(class).to_owned(),
             own.support.to_string(),
             format!("{:.3}", own.precision),
@@ -85,9 +86,15 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
             format!("{:.3}", own.f1),
             (own.predicted - own.hits).to_string(),
             (own.support - own.hits).to_string(),
-        ]
+        ];
+        row.extend(means.get(class).into_iter().flatten().cloned());
+        row
     });
-    table(&["class", "recordings", "precision", "recall", "F1", "false positives", "false negatives"], rows)
+    let mut head = vec!["class", "recordings", "precision", "recall", "F1", "false positives", "false negatives"];
+    if !means.is_empty() {
+        head.extend(["precision, all seeds", "recall, all seeds", "F1, all seeds"]);
+    }
+    table(&head, rows)
 }
 
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -340,7 +340,7 @@ fn search_table(search: &SearchResults) -> String {
 }
 
 fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
-    let areas = scored.split.areas();
+    let (areas, means) = (scored.split.areas(), run.class_means(scored.trial));
     let row = |class: usize| {
         let own = &scored.scores.per_class[class];
         vec![
@@ -355,8 +355,11 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
             Cell::count(own.predicted - own.hits),
             Cell::count(own.support - own.hits),
         ]
+        .into_iter()
+        .chain(means.get(class).into_iter().flatten().map(|text| Cell::text(text)))
+        .collect()
     };
-    let headings = [
+    let mut headings = vec![
         ("class", false),
         ("recordings", true),
         ("predicted", true),
@@ -368,6 +371,9 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
         ("false positives", true),
         ("false negatives", true),
     ];
+    if !means.is_empty() {
+        headings.extend([("precision, all seeds", true), ("recall, all seeds", true), ("F1, all seeds", true)]);
+    }
     let rows: Vec<Vec<Cell>> = by_f1(scored).into_iter().map(row).collect();
     folded("Scores by class", &table("", &headings, &rows))
 }

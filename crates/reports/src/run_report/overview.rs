@@ -7,7 +7,7 @@ use crate::page::{self, Cell, Heading, folded, paragraph, table};
 use crate::plot::{self, Interval};
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::{
-    run_dir::ResultRow,
+    run_dir::{self, ResultRow},
     tables::{cell, resampled},
 };
 
@@ -163,7 +163,26 @@ fn results(run: &ReportData) -> String {
         cells.extend(names.iter().map(|name| Cell::number(row.metrics.get(*name).copied())));
         cells
     };
-    let lines: Vec<Vec<Cell>> = rows.iter().take(ROWS).map(line).collect();
+    let over_seeds = |((features, model, split), rows): ((&str, &str, &str), Vec<&ResultRow>)| {
+        let values = |of: &dyn Fn(&ResultRow) -> Option<f64>| {
+            let values: Vec<f64> = rows.iter().filter_map(|row| of(row)).collect();
+            Cell::text(&cell(if values.len() == rows.len() { &values } else { &[] }))
+        };
+        let mut cells = vec![
+            Cell::text(features),
+            Cell::text(model),
+            Cell::text("all"),
+            Cell::text(split),
+            values(&|row| Some(row.n as f64)),
+        ];
+        cells.extend(names.iter().map(|name| values(&|row| row.metrics.get(*name).copied())));
+        cells
+    };
+    let mut lines: Vec<Vec<Cell>> = match run.record.seeds.len() {
+        0 | 1 => Vec::new(),
+        _ => run_dir::replicates(rows).into_iter().map(over_seeds).collect(),
+    };
+    lines.extend(rows.iter().take(ROWS).map(line));
     let cut = if rows.len() > ROWS {
         paragraph(&format!("The first {ROWS} of {} rows; results.csv has all.", rows.len()))
     } else {

@@ -9,8 +9,8 @@ use crate::comparison::recordings;
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::Experiment;
-use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Trial, TrialRecord};
-use timbre_runs::tables::{ScoreGrid, ScoredSplit, have_no_songs};
+use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial, TrialRecord};
+use timbre_runs::tables::{self, ScoreGrid, ScoredSplit, cell, have_no_songs};
 
 /// Everything that a report shows.
 pub struct ReportData {
@@ -111,6 +111,26 @@ impl ReportData {
     pub fn split_of<'a>(&self, trial: &'a TrialRecord) -> Option<&'a SplitRecord> {
         let is_shown = |split: &&SplitRecord| split.split == self.split() && !split.clips.is_empty();
         trial.splits.iter().filter(|_| trial.fits(self.decision_rule.task)).find(is_shown)
+    }
+
+    /// Precision, recall and F1 of each class over the seeds of a model, as `0.712 ± 0.013`; empty with one seed.
+    pub fn class_means(&self, trial: &Trial) -> Vec<[String; 3]> {
+        let table = match self.record.seeds.len() {
+            0 | 1 => return Vec::new(),
+            _ => tables::read_csv(&self.path.join(Table::PerClass.file())).unwrap_or_default(),
+        };
+        let has = |row: usize, column: &str, value: &str| table.get(column).is_some_and(|cells| cells[row] == value);
+        let rows = table.get("class").map_or(0, Vec::len);
+        let of_class = |class: &String| {
+            ["precision", "recall", "f1"].map(|score| {
+                let wanted = [("features", &trial.features), ("model", &trial.model), ("class", class)];
+                let own = (0..rows)
+                    .filter(|&row| wanted.iter().all(|(column, value)| has(row, column, value)))
+                    .filter(|&row| has(row, "split", self.split()));
+                cell(&own.filter_map(|row| table.get(score)?[row].parse().ok()).collect::<Vec<f64>>())
+            })
+        };
+        self.classes.names().iter().map(of_class).collect()
     }
 
     /// The scores of a trial on the split that is shown.

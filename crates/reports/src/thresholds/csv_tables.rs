@@ -10,28 +10,33 @@ use super::{DecisionScores, ThresholdSearch, TrialThresholds, best_trial};
 use timbre_evaluation::{metrics::tally::NAMES, threshold_search::Point};
 use timbre_runs::{
     run_dir::{RunDir, ThresholdFile},
-    tables::{frame, keys, write_csv},
+    tables::{frame, keys, mark_leaky, write_csv},
 };
 
 /// Writes all tables except the long one ([`write_long`]).
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let metric = search.metric.name();
     let grid = |unit, found: &TrialThresholds| {
-        dir.write_thresholds(&ThresholdFile::Grid { metric, trial: unit }, |out| write_csv(grid(search, found)?, out))
+        write_table(search, dir, &ThresholdFile::Grid { metric, trial: unit }, grid(search, found)?)
     };
     best_trial(found, search.metric_at()).map_or(Ok(()), |best| grid(None, best))?;
     if found.len() > 1 {
         found.iter().try_for_each(|own| grid(Some(&own.trial), own))?;
     }
     if search.spec.per_class {
-        dir.write_thresholds(&ThresholdFile::PerClass, |out| write_csv(per_class(search, found)?, out))?;
+        write_table(search, dir, &ThresholdFile::PerClass, per_class(search, found)?)?;
     }
     Ok(())
 }
 
 /// Writes the table of every point with every metric.
 pub fn write_long(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
-    dir.write_thresholds(&ThresholdFile::Long, |out| write_csv(long(search, found)?, out))
+    write_table(search, dir, &ThresholdFile::Long, long(search, found)?)
+}
+
+fn write_table(search: &ThresholdSearch, dir: &RunDir, file: &ThresholdFile, frame: DataFrame) -> Result<()> {
+    let frame = if search.is_leaky { mark_leaky(frame)? } else { frame };
+    dir.write_thresholds(file, |out| write_csv(frame, out))
 }
 
 struct Row<'a> {

@@ -37,6 +37,8 @@ pub struct ThresholdSearch<'a> {
     /// The rule of the run itself.
     pub decision_rule: DecisionRule,
     pub classes: &'a Classes,
+    /// Whether the split of the run divided songs.
+    pub is_leaky: bool,
 }
 
 /// The decision metrics, in the order of [`tally::NAMES`].

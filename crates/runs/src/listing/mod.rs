@@ -43,6 +43,8 @@ pub struct Entry {
     data: String,
     clips: usize,
     unusable: usize,
+    /// Whether the split divided songs, so that the scores are too good.
+    pub leaky: bool,
     seeds: usize,
     /// The number of failed trials.
     failed: usize,
@@ -103,6 +105,7 @@ impl Entry {
             data: record.data.name.clone(),
             clips: record.data.clips,
             unusable: record.data.unusable,
+            leaky: record.leaky_split().is_some(),
             seeds: record.seeds.len(),
             failed: record.failures.len(),
             models: reported.len(),
@@ -222,6 +225,7 @@ impl ListedRun {
             "status": self.state.name(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
             "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.models, "seeds": entry.seeds,
             "failed_units": entry.failed, "data": entry.data, "clips": entry.clips, "unusable": entry.unusable,
+            "leaky": entry.leaky,
         })
     }
 }

@@ -30,8 +30,9 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
     let best = entry.best(metric);
     let none = || "–".to_owned();
     let score = best.as_ref().map(|best| {
-        let mark = if entry.is_selected_on_reported_split() { "*" } else { "" };
-        format!("{:.3}{mark}", best.score)
+        let optimistic = if entry.is_selected_on_reported_split() { "*" } else { "" };
+        let leaky = if entry.leaky { "†" } else { "" };
+        format!("{:.3}{optimistic}{leaky}", best.score)
     });
     let interval = best.as_ref().and_then(|best| best.interval);
     let time = entry.seconds.map(|s| seconds(Duration::try_from_secs_f64(s).unwrap_or_default()));

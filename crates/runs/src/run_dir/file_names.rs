@@ -119,6 +119,9 @@ pub enum Table {
     ByLabelsMeans,
     ByTagMeans,
     PerClassMeans,
+    ConfusionMeans,
+    CurvesMeans,
+    EpochsMeans,
     Confusion,
     Hardest,
     Curves,
@@ -134,6 +137,20 @@ pub enum Table {
 }
 
 impl Table {
+    /// The table of its means over the seeds, if it has one.
+    pub fn means(self) -> Option<Table> {
+        Some(match self {
+            Table::ResultsCsv => Table::ResultsMeans,
+            Table::ByLabels => Table::ByLabelsMeans,
+            Table::ByTag => Table::ByTagMeans,
+            Table::PerClass => Table::PerClassMeans,
+            Table::Confusion => Table::ConfusionMeans,
+            Table::Curves => Table::CurvesMeans,
+            Table::Epochs => Table::EpochsMeans,
+            _ => return None,
+        })
+    }
+
     pub fn file(self) -> &'static str {
         match self {
             Table::ResultsCsv => "results.csv",
@@ -147,6 +164,9 @@ impl Table {
             Table::ByLabelsMeans => "by_labels_means.csv",
             Table::ByTagMeans => "by_tag_means.csv",
             Table::PerClassMeans => "per_class_means.csv",
+            Table::ConfusionMeans => "confusion_means.csv",
+            Table::CurvesMeans => "curves_means.csv",
+            Table::EpochsMeans => "epochs_means.csv",
             Table::PerClass => "per_class.csv",
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",
