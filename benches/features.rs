@@ -36,7 +36,7 @@ fn main() {
     for (name, spec) in kinds.chain([large]) {
         let floor = match name {
             // No transform, or others.
-            "raw" | "cqt" | "vqt" | "chroma_cqt" | "kaldi_fbank" => None,
+            "raw" | "cqt" | "vqt" | "chroma_cqt" | "tonnetz_cqt" | "kaldi_fbank" => None,
             "fft" => Some(whole),
             _ => Some(floor),
         };

@@ -54,11 +54,12 @@ PEERS = {
     "cqt": (lambda y: np.abs(librosa.cqt(y, sr=RATE)), None),
     "vqt": (lambda y: np.abs(librosa.vqt(y, sr=RATE)), None),
     "chroma_cqt": (lambda y: F.chroma_cqt(y=y, sr=RATE), None),
+    "tonnetz_cqt": (lambda y: F.tonnetz(y=y, sr=RATE), None),
     "harmonic": (lambda y: np.abs(librosa.stft(librosa.effects.harmonic(y))), None),
     "percussive": (lambda y: np.abs(librosa.stft(librosa.effects.percussive(y))), None),
 }
 # Those of which the mean over time is a feature of a clip.
-SET = [kind for kind in PEERS if kind not in ("fft", "tempo", "tempogram", "cqt", "vqt", "harmonic", "percussive", "beat_frames")]
+SET = [kind for kind in PEERS if kind not in ("fft", "tempo", "tempogram", "cqt", "vqt", "tonnetz_cqt", "harmonic", "percussive", "beat_frames")]
 
 
 def median_of(work, times):

@@ -229,6 +229,7 @@ def new_cases():
     specs += [("beats", {"kind": "beat_frames", **keys}) for keys in BEATS]
     specs += [("beats", {"kind": "beat_frames", "summary": ["mean", "sum", "std"]}), ("silence", {"kind": "beat_frames"})]
     specs += [("mixture", {"kind": "chroma_cqt", "tuning": 0.0}), ("beats", {"kind": "chroma_cqt", "n_octaves": 6, "bins_per_octave": 24, "fmin": 55.0})]
+    specs += [("mixture", {"kind": "tonnetz_cqt", "tuning": 0.0}), ("mixture", {"kind": "tonnetz_cqt"})]
     return specs
 
 
@@ -374,6 +375,8 @@ def new(y, spec, stft):
         tuning = spec.get("tuning", librosa.estimate_tuning(y=y, sr=RATE, bins_per_octave=octave))
         keys = {"n_bins": octave * spec.get("n_octaves", 7), "bins_per_octave": octave, "fmin": first, "tuning": tuning}
         return librosa.feature.chroma_cqt(C=kernels(y, keys, 0.0), sr=RATE, bins_per_octave=octave, fmin=first), "peak"
+    if kind == "tonnetz_cqt":
+        return librosa.feature.tonnetz(chroma=compute(y, {**spec, "kind": "chroma_cqt"})[0], sr=RATE), "absolute"
     if kind == "kaldi_fbank":
         return fbank(y, spec), "db"
     if kind in ("harmonic", "percussive"):

@@ -1,13 +1,14 @@
 //! Pretrained networks for the feature `embedding`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::networks::{Ast, Cnn6, Cnn10, Cnn14, InputShape, Musicnn, MusicnnVgg, Network, NetworkModel, pretrained};
-use timbre_core::seed::Seed;
+use timbre_core::{files::FileStamp, seed::Seed};
 use timbre_inputs::features::embedding::{Embedding, EmbeddingLayer, LoadedNetwork, PretrainedNetwork, set_loader};
 
 /// Makes the feature `embedding` available.
@@ -15,18 +16,27 @@ pub fn register() {
     set_loader(load);
 }
 
-/// The images on which the networks were trained; the number of frames matters for the positions of AST alone.
-fn input_of(network: PretrainedNetwork) -> InputShape {
-    let [height, width] = match network {
-        PretrainedNetwork::Musicnn | PretrainedNetwork::MusicnnVgg => [96, 187],
-        PretrainedNetwork::Cnn6 | PretrainedNetwork::Cnn10 | PretrainedNetwork::Cnn14 => [64, 1001],
-        PretrainedNetwork::Ast => [128, 1024],
+/// The networks in use, by their weights: several features may take layers of one network.
+static IN_USE: Mutex<Vec<(PretrainedNetwork, PathBuf, FileStamp, Weak<Pretrained>)>> = Mutex::new(Vec::new());
+
+fn load(spec: &Embedding) -> Result<Arc<dyn LoadedNetwork>> {
+    let path = PathBuf::from(&spec.weights);
+    let stamp = FileStamp::of(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut in_use = IN_USE.lock().expect("no loading thread panics");
+    in_use.retain(|(.., network)| network.strong_count() > 0);
+    let same = |own: &&(PretrainedNetwork, PathBuf, FileStamp, Weak<Pretrained>)| {
+        (own.0, &own.1, &own.2) == (spec.network, &path, &stamp)
     };
-    InputShape { channels: 1, height, width }
+    if let Some(network) = in_use.iter().find(same).and_then(|(.., network)| network.upgrade()) {
+        return Ok(network);
+    }
+    let network = Arc::new(read(spec.network, &path)?);
+    in_use.push((spec.network, path, stamp, Arc::downgrade(&network)));
+    Ok(network)
 }
 
-fn load(spec: &Embedding) -> Result<Box<dyn LoadedNetwork>> {
-    let model: Box<dyn NetworkModel> = match spec.network {
+fn read(network: PretrainedNetwork, path: &Path) -> Result<Pretrained> {
+    let model: Box<dyn NetworkModel> = match network {
         PretrainedNetwork::Musicnn => Box::new(Musicnn::default()),
         PretrainedNetwork::MusicnnVgg => Box::new(MusicnnVgg::default()),
         PretrainedNetwork::Cnn6 => Box::new(Cnn6::default()),
@@ -34,10 +44,10 @@ fn load(spec: &Embedding) -> Result<Box<dyn LoadedNetwork>> {
         PretrainedNetwork::Cnn14 => Box::new(Cnn14::default()),
         PretrainedNetwork::Ast => Box::new(Ast::default()),
     };
-    let path = Path::new(&spec.weights);
-    let classes = spec.network.values(EmbeddingLayer::Scores);
+    let (classes, [height, width]) = (network.values(EmbeddingLayer::Scores), network.image());
     // All initial weights are replaced, so the seed does not matter.
-    let network = model.kind().build(input_of(spec.network), classes, Seed::new(0), &Device::flex())?;
+    let shape = InputShape { channels: 1, height, width };
+    let network = model.kind().build(shape, classes, Seed::new(0), &Device::flex())?;
     let (network, report) = pretrained::import(path, network)?;
     ensure!(
         report.missing.is_empty(),
@@ -46,7 +56,7 @@ fn load(spec: &Embedding) -> Result<Box<dyn LoadedNetwork>> {
         report.loaded.len() + report.reshaped.len(),
         report.loaded.len() + report.reshaped.len() + report.missing.len()
     );
-    Ok(Box::new(Pretrained(network)))
+    Ok(Pretrained(network))
 }
 
 struct Pretrained(Network);

@@ -15,7 +15,7 @@
 //! The networks themselves are in the crate of the models, which registers [`set_loader`]. They run on the CPU.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
@@ -134,6 +134,17 @@ impl PretrainedNetwork {
         }
     }
 
+    /// The bands and frames of the images on which the network was trained, of which a clip has any number of frames.
+    pub fn image(self) -> [usize; 2] {
+        let FrontEnd { image, patch, .. } = self.front_end();
+        let bands = match image {
+            FeatureSpec::Mel(mel) => mel.n_mels,
+            FeatureSpec::KaldiFbank(fbank) => fbank.num_mel_bins,
+            _ => unreachable!("every front end is a bank of filters"),
+        };
+        [bands, patch.unwrap_or(1001)]
+    }
+
     /// The number of values of a layer.
     pub fn values(self, layer: EmbeddingLayer) -> usize {
         match (layer, self) {
@@ -154,8 +165,8 @@ pub trait LoadedNetwork: Send + Sync {
     fn layer(&self, images: Vec<f32>, shape: [usize; 2], layer: EmbeddingLayer) -> Result<Vec<f32>>;
 }
 
-/// Loads a network with the weights of a spec.
-pub type Loader = fn(&Embedding) -> Result<Box<dyn LoadedNetwork>>;
+/// Loads a network with the weights of a spec, or finds it among those that are in use.
+pub type Loader = fn(&Embedding) -> Result<Arc<dyn LoadedNetwork>>;
 
 static LOADER: OnceLock<Loader> = OnceLock::new();
 
@@ -199,7 +210,7 @@ struct Embedder {
     sample_rate: u32,
     front_end: FrontEnd,
     image: Box<dyn Extractor>,
-    network: Box<dyn LoadedNetwork>,
+    network: Arc<dyn LoadedNetwork>,
     spec: Embedding,
 }
 
@@ -289,7 +300,7 @@ mod tests {
             sample_rate: 16_000,
             image: front_end.image.as_kind().build(16_000).unwrap(),
             front_end,
-            network: Box::new(Sums),
+            network: Arc::new(Sums),
             spec: Embedding { pool, ..Default::default() },
         };
         let samples = (0..samples).map(|n| (n as f32 * 0.3).sin() * if n < 48_000 { 0.5 } else { 0.05 }).collect();

@@ -88,6 +88,7 @@ registry! {
         "cqt" => cqt::Cqt,
         "vqt" => cqt::Vqt,
         "chroma_cqt" => cqt::ChromaCqt,
+        "tonnetz_cqt" => tonnetz::TonnetzCqt,
         "beat_frames" => beat_frames::BeatFrames,
         "harmonic" => harmonic::Harmonic,
         "percussive" => harmonic::Percussive,

@@ -5,10 +5,10 @@
 //! the cache and stay there until a model reads them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -60,7 +60,20 @@ struct Feature {
     recipe: Recipe,
     /// The recipe for windows, if the experiment has windows.
     window_recipe: Option<Recipe>,
-    extractor: Box<dyn Extractor>,
+    spec: FeatureSpec,
+    sample_rate: u32,
+    /// Window functions, filters, transforms, networks: built once, for the first recording that the cache lacks.
+    extractor: OnceLock<Result<Box<dyn Extractor>, String>>,
+}
+
+impl Feature {
+    fn extractor(&self) -> Result<&dyn Extractor> {
+        let build = || self.spec.as_kind().build(self.sample_rate).map_err(|why| format!("{why:#}"));
+        match self.extractor.get_or_init(build) {
+            Ok(extractor) => Ok(extractor.as_ref()),
+            Err(why) => bail!("cannot set up the feature `{}`: {why}", self.name),
+        }
+    }
 }
 
 /// The reason why a recording gives no features or predictions.
@@ -92,8 +105,7 @@ pub struct CacheStats {
 }
 
 impl<'a> Extraction<'a> {
-    /// Prepares the features: window functions, filters and transforms are built here, once. `window` says how
-    /// recordings are cut into windows.
+    /// The features with the recipes under which the cache has them. `window` says how recordings are cut into windows.
     pub fn new<'s>(
         audio: &'a AudioSpec,
         specs: impl IntoIterator<Item = (&'s String, &'s FeatureSpec)>,
@@ -124,9 +136,9 @@ impl<'a> Extraction<'a> {
                     name: name.clone(),
                     recipe: Recipe::new(recipe),
                     window_recipe: windowing.as_ref().map(|w| w.recipe(&stages, &described, kind.version())),
-                    extractor: kind
-                        .build(audio.sample_rate)
-                        .with_context(|| format!("cannot set up the feature `{name}`"))?,
+                    spec: spec.clone(),
+                    sample_rate: audio.sample_rate,
+                    extractor: OnceLock::new(),
                 })
             })
             .collect::<Result<_>>()?;
@@ -249,8 +261,10 @@ impl<'a> Extraction<'a> {
                 Err(why) => Err(why),
                 Ok(recording) => {
                     let recording = windowing.whole(recording);
-                    let features: Vec<(&Recipe, &dyn Extractor)> =
-                        of_windows.iter().map(|&i| (window_recipe(i), self.features[i].extractor.as_ref())).collect();
+                    let features: Vec<(&Recipe, &dyn Extractor)> = of_windows
+                        .iter()
+                        .map(|&i| Ok((window_recipe(i), self.features[i].extractor()?)))
+                        .collect::<Result<_>>()?;
                     let windows = windowing.compute((&input.record.id, content), &recording, &features, cache)?;
                     for (&i, windows) in of_windows.iter().zip(windows) {
                         let windows = windows.map_err(|why| no_feature(window_recipe(i), why));
@@ -275,10 +289,10 @@ impl<'a> Extraction<'a> {
         };
         let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
         for i in of_clip {
-            let Feature { recipe, extractor, .. } = &self.features[i];
-            found.clip[i] = Some(match extractor.extract_finite(&analysis) {
-                Ok(matrix) => Ok(cache.put(content, &recipe.hash, &matrix)?),
-                Err(why) => Err(no_feature(recipe, why)?),
+            let feature = &self.features[i];
+            found.clip[i] = Some(match feature.extractor()?.extract_finite(&analysis) {
+                Ok(matrix) => Ok(cache.put(content, &feature.recipe.hash, &matrix)?),
+                Err(why) => Err(no_feature(&feature.recipe, why)?),
             });
         }
         Ok(Extracted { result: self.complete(found), hits, misses })
