@@ -116,7 +116,7 @@ def together(timbre, paths, folder):
         (label / f"{number}.wav").symlink_to(path.absolute())
     parts = ",\n".join(f'  {{ kind = "{kind}", summary = ["mean"] }}' for kind in SET)
     (folder / "all.toml").write_text(
-        f'[data]\nkind = "folder"\nroot = "set"\n[audio]\nsample_rate = {RATE}\nresampler = "soxr_hq"\n'
+        f'[data]\nkind = "folder"\nroot = "{folder / "set"}"\n[audio]\nsample_rate = {RATE}\nresampler = "soxr_hq"\n'
         f'[features.all]\nkind = "concat"\nof = [\n{parts}\n]\n[models.average]\n'
     )
     command = [timbre, "features", "all.toml", "--jobs", "1", "--quiet"]

@@ -480,3 +480,52 @@ fn a_misspelt_axis_is_a_usage_error() {
     assert!(text(&output.stderr).contains("did you mean `k`?"), "{}", text(&output.stderr));
     assert!(!dir.path("runs").exists());
 }
+
+#[test]
+fn a_large_sweep_over_decisions_judges_its_points_from_one_run() {
+    let dir = TestDir::new();
+    let experiment = "[data]\nuse = \"demo\"\nclips_per_class = 3\ntest_recordings = 12\n[audio]\nsample_rate = 16000\nclip_seconds = 1.0\n\
+                      [split]\nkind = \"official\"\n[features.centroid]\n[features.rms]\n[models.knn]\nk = 3\n\
+                      [evaluate]\ntask = \"multi_label\"\nmode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\nbootstrap = 20\n";
+    let axes = "[grid]\n\"evaluate.cutoff\" = \"0.05..0.95/0.09\"\n\"evaluate.window_fraction\" = \"0.0..0.9/0.09\"\n";
+    fs::write(dir.path("one.toml"), experiment).unwrap();
+    fs::write(dir.path("many.toml"), format!("{experiment}{axes}")).unwrap();
+    let run = ["run", "many.toml", "--device", "cpu"];
+    let said = text(&dir.done(&run).stderr);
+    assert!(said.contains("120 points judged from the predictions of runs/many/"), "{said}");
+    let entries = fs::read_dir(dir.path("runs/many")).unwrap().flatten();
+    assert_eq!(entries.filter(|entry| entry.file_type().unwrap().is_dir()).count(), 1);
+    let table = dir.read("runs/many/grid_results.csv");
+    let cells = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<String>>();
+    let head = cells(table.lines().next().unwrap());
+    assert_eq!(table.lines().count(), 1 + 2 * 121);
+    // A point has the numbers of its run.
+    for number in ["40", "121"] {
+        let point = table.lines().map(cells).find(|row| row[0] == number).unwrap();
+        let set = [format!("evaluate.cutoff={}", point[1]), format!("evaluate.window_fraction={}", point[2])];
+        // Elsewhere, or the sweep would show this run.
+        dir.done(&["run", "one.toml", "--device", "cpu", "--runs", "elsewhere", "--set", &set[0], "--set", &set[1]]);
+        let alone = dir.read("elsewhere/one/latest/results.csv");
+        let names = cells(alone.lines().next().unwrap());
+        for line in alone.lines().skip(1).map(cells).filter(|line| line[0] != "-") {
+            let of_point = table.lines().map(cells).find(|row| row[0] == number && row[4] == line[0]).unwrap();
+            for (name, value) in
+                names.iter().zip(&line).skip(5).filter(|(name, _)| !name.ends_with("_low") && !name.ends_with("_high"))
+            {
+                let at = head.iter().position(|own| own == name).unwrap();
+                assert_eq!(&of_point[at], value, "{name} of point {number}");
+            }
+        }
+    }
+    // Nothing is judged again, unless the run with the predictions is gone.
+    let said = text(&dir.done(&run).stderr);
+    assert!(said.contains("121 points: 121 finished, 0 to run") && !said.contains("judged"), "{said}");
+    assert!(dir.read("runs/many/grid_results.csv") == table);
+    let planned = text(&dir.done(&["plan", "many.toml"]).stdout);
+    assert!(planned.contains("0 of 121 points to run"), "{planned}");
+    let source = fs::canonicalize(dir.path("runs/many/latest")).unwrap();
+    fs::remove_dir_all(source).unwrap();
+    let said = text(&dir.done(&run).stderr);
+    assert!(said.contains("120 points judged"), "{said}");
+    assert!(dir.read("runs/many/grid_results.csv") == table);
+}

@@ -124,7 +124,7 @@ fn sets_are_checked_before_anything_is_computed() {
 fn one_class_per_recording_joins_sets_too_and_weights_reach_the_fit() {
     let dir = TestDir::new();
     two_sets(&dir);
-    experiment(&dir, "", "[split]\ntest = 0.25\n[evaluate]\nby_tag = [\"set\", \"mood\"]\n");
+    experiment(&dir, "", "[split]\ntest = 0.25\n[evaluate]\nby_tag = [\"set\", \"mood\", \"length\"]\n");
     let output = dir.done(&["run", "both.toml", "--device", "cpu", "--set", "seeds=[1,2]"]);
     let said = text(&output.stderr);
     assert!(!said.contains("ignore"), "all weights are 1: {said}");
@@ -150,7 +150,7 @@ fn one_class_per_recording_joins_sets_too_and_weights_reach_the_fit() {
         assert!(dir.read(&format!("runs/both/latest/{report}")).contains(mean), "{report}");
     }
     let moods = cells(&dir.read("runs/both/latest/by_tag.csv"), &["tag", "value", "model"]);
-    for (tag, value) in [("mood", "glad"), ("mood", "sad"), ("set", "one"), ("set", "two")] {
+    for (tag, value) in [("mood", "glad"), ("mood", "sad"), ("set", "one"), ("set", "two"), ("length", "0 to 1 s")] {
         assert!(moods.contains(&[tag, value, "knn"].map(str::to_owned).to_vec()), "{moods:?}");
     }
     // The weight of a set changes the fit of a model that takes it, and the others say that they do not.

@@ -61,7 +61,7 @@ pub struct EvaluateSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchSpec>,
     /// Tags of the recordings, each of which divides the scores: `by_tag.csv` has them for every value of the tag. With several data sets
-    /// the tag `set` is their name. Default: none, and `set` for several data sets.
+    /// the tag `set` is their name; `length` is the length of recordings that have no such tag, in ranges. Default: none, and `set` for several data sets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_tag: Vec<String>,
     /// Bootstrap resamples over songs for the confidence intervals; 0 disables them. Default: 1000.

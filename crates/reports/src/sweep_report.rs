@@ -248,7 +248,8 @@ impl Sweep<'_> {
     }
 
     fn link(&self, point: &PointRecord) -> Cell {
-        let Some(run) = point.run.as_ref().filter(|_| point.status.is_final()) else { return Cell::text("–") };
+        let own = point.run.as_ref().filter(|_| point.status.is_final() && !point.is_judged());
+        let Some(run) = own else { return Cell::text("–") };
         let name = run.file_name().unwrap_or_default().to_string_lossy();
         // The beginning of the signature, as in grid_results.csv; the time before it is of no use here.
         let name = name.rsplit('-').next().unwrap_or_default();

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::run_dir;
+use crate::run_dir::{self, ResultRow};
 use timbre_core::{
     files,
     text::{shell_quoted, toml_key},
@@ -82,6 +82,9 @@ pub struct PointRecord {
     /// Its score, for `timbre watch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<PointScore>,
+    /// The results of a point without a run of its own: they are decided from the predictions of `run`, which is that of another point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<ResultRow>,
 }
 
 /// The headline metric of the best model of a point on one split: the mean over the seeds.
@@ -132,6 +135,11 @@ impl PointStatus {
 }
 
 impl PointRecord {
+    /// Whether `run` is that of another point.
+    pub fn is_judged(&self) -> bool {
+        !self.results.is_empty()
+    }
+
     /// The options that select the values of the point: `--set 'models.knn.k=3'`.
     pub fn set_options(&self) -> String {
         let option = |(key, value): (&String, &Json)| {
@@ -379,6 +387,7 @@ impl SweepDir {
             for point in record.points.iter_mut().filter(|point| point.status.is_final()) {
                 if point.run.as_ref().is_none_or(is_gone) {
                     (point.status, point.run, point.score) = (PointStatus::Waiting, None, None);
+                    point.results.clear();
                 }
             }
             record.ended = Some(run_dir::now());
@@ -418,6 +427,7 @@ mod tests {
             trials: 1,
             seconds: None,
             score: None,
+            results: Vec::new(),
         };
         let record = SweepRecord {
             schema: SCHEMA,

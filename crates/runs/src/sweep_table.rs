@@ -1,5 +1,8 @@
 //! The comparison table of a sweep (`grid_results.csv`): one row per point, model and split.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use anyhow::Result;
 use indexmap::{IndexMap, IndexSet};
 use polars_core::prelude::{Column, DataFrame};
@@ -43,7 +46,11 @@ impl Cell {
 
 /// The models of a run, or its trivial baselines, with their seeds grouped.
 pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
-    let rows = record.results.iter().filter(|row| row.is_baseline() == baselines);
+    cells_of(&record.results, &record.metric, record.leaky_split().is_some(), baselines)
+}
+
+fn cells_of(results: &[ResultRow], metric: &str, leaky: bool, baselines: bool) -> Vec<Cell> {
+    let rows = results.iter().filter(|row| row.is_baseline() == baselines);
     let one = |((features, model, split), rows): ((&str, &str, &str), Vec<&ResultRow>)| {
         let mut metrics: IndexMap<String, Vec<f64>> = IndexMap::new();
         for (name, value) in rows.iter().flat_map(|row| &row.metrics) {
@@ -54,9 +61,9 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
             model: model.to_owned(),
             split: split.to_owned(),
             n: rows[0].n,
-            metric: record.metric.clone(),
+            metric: metric.to_owned(),
             metrics,
-            leaky: record.leaky_split().is_some(),
+            leaky,
         }
     };
     run_dir::replicates(rows).into_iter().map(one).collect()
@@ -65,28 +72,39 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
 /// The headline score of a run: that of its best model on the validation split. Without a validation split, that of its only model
 /// on the test split, and none with several models: the best of them would be selected on the test split.
 pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
-    let cells = cells(record, false);
+    score_of(&record.results, &record.metric, model)
+}
+
+/// [`score`] of results by a headline metric.
+pub fn score_of(results: &[ResultRow], metric: &str, model: Option<&str>) -> Option<PointScore> {
+    let cells = cells_of(results, metric, false, false);
     let on = |split: &str| -> Vec<&Cell> {
         let of_model = |cell: &&Cell| cell.split == split && model.is_none_or(|model| cell.model == model);
         cells.iter().filter(of_model).collect()
     };
     let (validation, test) = (on("validation"), on("test"));
     let shown = if validation.is_empty() && test.len() == 1 { test } else { validation };
-    let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(&record.metric)?))).reduce(|best, other| {
-        let better = if is_loss(&record.metric) { other.1 < best.1 } else { other.1 > best.1 };
+    let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(metric)?))).reduce(|best, other| {
+        let better = if is_loss(metric) { other.1 < best.1 } else { other.1 > best.1 };
         if better { other } else { best }
     });
     let (cell, value) = best?;
     let model = Some(format!("{}.{}", cell.features, cell.model));
-    Some(PointScore { metric: record.metric.clone(), split: cell.split.clone(), value, model })
+    Some(PointScore { metric: metric.to_owned(), split: cell.split.clone(), value, model })
 }
 
 /// The rows of a sweep, from the runs of its points.
 pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
+    // The points without a run of their own name one run.
+    let mut known: HashMap<&Path, Option<RunRecord>> = HashMap::new();
     for point in &grid.points {
-        let record = point.run.as_ref().filter(|_| point.status.is_final()).map(|run| run_dir::read_record(run));
-        let cells = record.and_then(Result::ok).map_or(Vec::new(), |record| cells(&record, false));
+        let run = point.run.as_deref().filter(|_| point.status.is_final());
+        let record = run.and_then(|run| known.entry(run).or_insert_with(|| run_dir::read_record(run).ok()).as_ref());
+        let cells = record.map_or(Vec::new(), |record| match point.is_judged() {
+            true => cells_of(&point.results, &record.metric, record.leaky_split().is_some(), false),
+            false => cells(record, false),
+        });
         if cells.is_empty() {
             rows.push(Row { point, cell: None });
         }

@@ -154,7 +154,10 @@ fn summary(outcome: &SweepOutcome) -> Value {
     };
     let point = |point: &PointRecord| {
         let run = point.run.as_ref().filter(|_| point.status.is_final());
-        let results = run.and_then(|run| run_dir::read_record(run).ok()).map(|run| run.results);
+        let results = match point.is_judged() {
+            true => Some(point.results.clone()),
+            false => run.and_then(|run| run_dir::read_record(run).ok()).map(|run| run.results),
+        };
         json!({
             "point": point.number, "round": point.round, "budget": point.budget, "values": point.values,
             "status": point.status, "run": point.run, "signature": point.signature, "why": point.why,

@@ -42,19 +42,27 @@ pub fn rows_by_tag(
     decision_rule: &DecisionRule,
     trials: &[TrialRecord],
     wanted: &[String],
-    tags: &HashMap<&str, &BTreeMap<String, String>>,
+    tags: &HashMap<&str, BTreeMap<String, String>>,
 ) -> Vec<((String, String), ResultRow)> {
     let mut rows = Vec::new();
     for tag in wanted {
         let value = |clip: &ClipTruth| tags.get(clip.path.as_str()).and_then(|own| own.get(tag));
         let clips = trials.iter().flat_map(|trial| trial.splits.iter().flat_map(|split| &split.clips));
         let values: BTreeSet<&String> = clips.filter_map(value).collect();
+        let mut values: Vec<&String> = values.into_iter().collect();
+        // Numbers in their order, then names.
+        values.sort_by(|a, b| leading_number(a).total_cmp(&leading_number(b)));
         for name in values {
             let own = rows_of_group(experiment, decision_rule, trials, &|clip| value(clip) == Some(name));
             rows.extend(own.into_iter().map(|row| ((tag.clone(), name.clone()), row)));
         }
     }
     rows
+}
+
+/// The number with which a value begins; infinity without one.
+fn leading_number(value: &str) -> f64 {
+    value.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(f64::INFINITY)
 }
 
 fn rows_of_group(
@@ -158,7 +166,7 @@ mod tests {
         let tag = |value: &str| BTreeMap::from([("mood".to_owned(), value.to_owned())]);
         let (sad, glad) = (tag("sad"), tag("glad"));
         // The fifth recording has no tag.
-        let tags = HashMap::from([("0.wav", &sad), ("1.wav", &glad), ("2.wav", &sad), ("3.wav", &glad)]);
+        let tags = HashMap::from([("0.wav", sad.clone()), ("1.wav", glad.clone()), ("2.wav", sad), ("3.wav", glad)]);
         let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
         let rows = rows_by_tag(&experiment(), &decision_rule, &[trial()], &["mood".into(), "key".into()], &tags);
         let of = |value: &str| {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::prepare::PreparedDataset;
+use super::prepare::{LENGTH_TAG, PreparedDataset};
 use super::trials_of;
 use timbre_core::{
     error::{ExitStatus, UserError},
@@ -209,7 +209,7 @@ impl PreparedDataset {
     fn unknown_tags(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
         let known: BTreeSet<&String> = clips.iter().flat_map(|&i| self.set.records[i].tags.keys()).collect();
         let unknown = experiment.evaluate.by_tag.iter().filter(|tag| !known.contains(tag)).map(String::as_str);
-        let unknown: Vec<&str> = unknown.collect();
+        let unknown: Vec<&str> = unknown.filter(|&tag| tag != LENGTH_TAG).collect();
         (!unknown.is_empty()).then(|| {
             format!(
                 "evaluate.by_tag: no recording has the tag {}; the tags are {}",

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use indexmap::{IndexMap, IndexSet};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::inspect::Length;
@@ -26,6 +27,7 @@ use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, 
 use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
+use timbre_signal::audio;
 
 /// The data set of an experiment with the hash of each recording.
 pub struct PreparedDataset {
@@ -188,9 +190,19 @@ impl PreparedDataset {
         self.eligible.iter().map(one).collect()
     }
 
-    /// The tags of the recordings, by their ids.
-    pub fn tags(&self) -> HashMap<&str, &BTreeMap<String, String>> {
-        self.set.records.iter().map(|record| (record.id.as_str(), &record.tags)).collect()
+    /// The tags of the recordings, by their ids; among the `wanted` ones also the length of those without such a tag.
+    pub fn tags(&self, wanted: &[String]) -> HashMap<&str, BTreeMap<String, String>> {
+        let measures = wanted.iter().any(|tag| tag == LENGTH_TAG);
+        let one = |&clip: &usize| {
+            let record = &self.set.records[clip];
+            let mut tags = record.tags.clone();
+            if measures && !tags.contains_key(LENGTH_TAG) {
+                let header = audio::probe_file(&record.path, record.excerpt.as_ref());
+                tags.extend(header.ok().map(|header| (LENGTH_TAG.to_owned(), length_range(header.seconds))));
+            }
+            (record.id.as_str(), tags)
+        };
+        self.eligible.par_iter().map(one).collect()
     }
 
     /// Experiments with an equal key can share one prepared data set.
@@ -410,4 +422,17 @@ fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Re
         }
     }
     hasher.finalize().to_hex().to_string()
+}
+/// The name by which `evaluate.by_tag` divides the scores by the length of the recordings.
+pub const LENGTH_TAG: &str = "length";
+
+/// The range of a length, such as `5 to 10 s`.
+fn length_range(seconds: f64) -> String {
+    const EDGES: [f64; 11] = [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+    // A clip that lacks a sample is as long as it says.
+    let above = EDGES.partition_point(|&edge| edge <= seconds + 1e-3).max(1);
+    match EDGES.get(above) {
+        Some(edge) => format!("{} to {edge} s", EDGES[above - 1]),
+        None => format!("{} s and more", EDGES[above - 1]),
+    }
 }

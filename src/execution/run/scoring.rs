@@ -80,6 +80,18 @@ impl FinishedTrials {
     }
 }
 
+/// The rows of a trial by another rule, from its predictions: without intervals. `truths` are the labels of each subset.
+pub fn judged_rows(decision_rule: &DecisionRule, trial: &TrialRecord, truths: &[Vec<Labels>]) -> Vec<ResultRow> {
+    let row = |(split, truth): (&SplitRecord, &Vec<Labels>)| {
+        let Decisions { decided, scores } = decision_rule.decide_recordings(&split.predictions, split.windows.as_ref());
+        let mut metrics = decision_rule.score(truth, &decided, scores.n_classes).metrics;
+        metrics.extend(metrics::probability_scores(decision_rule.task, truth, &scores));
+        metrics.retain(|_, value| value.is_finite());
+        ResultRow { trial: trial.trial.clone(), split: split.split.clone(), n: split.clips.len(), metrics }
+    };
+    trial.splits.iter().zip(truths).map(row).collect()
+}
+
 /// One row per subset.
 fn rows_of(experiment: &Experiment, decision_rule: &DecisionRule, trial: &TrialRecord) -> Vec<ResultRow> {
     scored(std::slice::from_ref(trial), decision_rule)

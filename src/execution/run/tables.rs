@@ -73,7 +73,7 @@ pub fn write_all(
         _ => &experiment.evaluate.by_tag,
     };
     if !wanted.is_empty() {
-        let rows = by_labels::rows_by_tag(experiment, done.decision_rule(), trials, wanted, &data.tags());
+        let rows = by_labels::rows_by_tag(experiment, done.decision_rule(), trials, wanted, &data.tags(wanted));
         write_csv(dir, experiment, Table::ByTag, tables::by_tag(&rows)?)?;
     }
     let scored = scoring::scored(trials, done.decision_rule());

@@ -5,6 +5,7 @@
 //! process holds the lock of the run folder while it works on a point; another process waits for the lock, and runs the point
 //! itself if the first process dies.
 
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,7 @@ use timbre_core::{
     text::count,
 };
 use timbre_experiment::{AxisValues, ExpandedGrid, HalvingSpec};
-use timbre_runs::run_dir::{self, Busy, RunRecord};
+use timbre_runs::run_dir::{self, Busy, ResultRow, RunRecord, Status};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 use timbre_runs::sweep_table::{self, short_name};
 
@@ -30,6 +31,7 @@ mod point_filter;
 mod queue;
 mod rounds;
 mod halving;
+mod judged;
 mod tpe;
 pub mod features;
 pub mod failures;
@@ -104,6 +106,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
         settings,
         options,
         halving: grid.halving.as_ref(),
+        may_judge: judged::applies(grid),
         started: run_dir::now(),
         failures: FailureLog::default(),
         no_score: Once::new(),
@@ -225,6 +228,8 @@ struct Sweep<'a> {
     settings: &'a Settings,
     options: &'a SweepOptions,
     halving: Option<&'a HalvingSpec>,
+    /// Whether one run may have the predictions of all points.
+    may_judge: bool,
     started: String,
     failures: FailureLog,
     /// Tells once why points have no score.
@@ -243,9 +248,29 @@ enum Attempt {
 
 impl Sweep<'_> {
     fn declare(&self, grid: &ExpandedGrid, earlier: &[PointRecord], current: &[SweepPoint], alone: bool) -> Result<()> {
-        let records = current.iter().map(|point| rounds::initial_record(point, &point.prior_run(self.settings)));
+        let mut records: Vec<PointRecord> =
+            current.iter().map(|point| rounds::initial_record(point, &point.prior_run(self.settings))).collect();
+        if self.may_judge && !self.settings.fresh {
+            self.keep_judged(&mut records);
+        }
         let points = earlier.iter().cloned().chain(records).collect();
         self.sweep_dir.declare(new_record(grid, self.started.clone(), points), alone)
+    }
+
+    /// Takes over the points that an earlier start judged, if the run with their predictions is still there.
+    fn keep_judged(&self, records: &mut [PointRecord]) {
+        let Ok(before) = self.sweep_dir.read() else { return };
+        let judged = before.points.into_iter().filter(PointRecord::is_judged);
+        let judged: HashMap<String, PointRecord> =
+            judged.filter_map(|point| Some((point.signature.clone()?, point))).collect();
+        let there: HashSet<&PathBuf> =
+            judged.values().filter_map(|point| point.run.as_ref()).filter(|run| run_dir::has_record(run)).collect();
+        for record in records.iter_mut().filter(|record| !record.status.is_final()) {
+            let earlier = record.signature.as_ref().and_then(|signature| judged.get(signature));
+            if let Some(earlier) = earlier.filter(|point| point.run.as_ref().is_some_and(|run| there.contains(run))) {
+                *record = PointRecord { number: record.number, name: record.name.clone(), ..earlier.clone() };
+            }
+        }
     }
 
     fn find<'r>(&self, record: &'r SweepRecord, wanted: &SweepPoint) -> Option<&'r PointRecord> {
@@ -286,8 +311,67 @@ impl Sweep<'_> {
         if self.options.fail_fast && !unreadable.is_empty() {
             return Ok(0);
         }
+        if self.may_judge {
+            return self.run_and_judge(points, &readable);
+        }
         features::compute(&self.hopeful(&readable), self.settings)?;
         self.run_points(&readable)
+    }
+
+    /// Runs the first of these points, unless one of the sweep has a run, and judges the others from its predictions. Points whose models
+    /// are others are run, too.
+    fn run_and_judge(&self, all: &[SweepPoint], missing: &[&SweepPoint]) -> Result<usize> {
+        let Some(first) = missing.first() else { return Ok(0) };
+        let own_run = |point: &SweepPoint| match point.existing_run(self.settings) {
+            PriorRun::Finished { run, record } => Some((run, record)),
+            _ => None,
+        };
+        let record = self.sweep_dir.read()?;
+        let has_run = |point: &&SweepPoint| {
+            self.find(&record, point).is_some_and(|known| known.status.is_final() && !known.is_judged())
+        };
+        let mut ran = 0;
+        let source = match all.iter().find(has_run) {
+            Some(point) => point,
+            None => {
+                features::compute(&self.hopeful(&[first]), self.settings)?;
+                ran += self.run_points(&[first])?;
+                first
+            }
+        };
+        let (alike, others): (Vec<&SweepPoint>, Vec<&SweepPoint>) = missing
+            .iter()
+            .filter(|point| point.number != source.number)
+            .partition(|point| judged::share_models(source, point));
+        if !others.is_empty() {
+            features::compute(&self.hopeful(&others), self.settings)?;
+            ran += self.run_points(&others)?;
+        }
+        let Some((run, of_run)) = own_run(source).filter(|_| !alike.is_empty()) else { return Ok(ran) };
+        let clock = Instant::now();
+        let results = judged::results(&alike, &run, &self.settings.stop)?;
+        let status = match of_run.status {
+            Status::TooManyUnusable => PointStatus::TooManyUnusable,
+            _ => PointStatus::Done,
+        };
+        let mut by_name: HashMap<&str, Vec<ResultRow>> =
+            alike.iter().map(|point| point.name.as_str()).zip(results).collect();
+        let judged = by_name.len();
+        self.sweep_dir.change(|record| {
+            for point in &mut record.points {
+                let Some(results) = by_name.remove(point.name.as_str()) else { continue };
+                (point.status, point.run, point.why) = (status, Some(run.clone()), None);
+                point.score = sweep_table::score_of(&results, &of_run.metric, None);
+                point.results = results;
+            }
+        })?;
+        self.settings.printer.message(&format!(
+            "{} judged from the predictions of {} in {}",
+            count(judged, "point"),
+            run.display(),
+            seconds(clock.elapsed())
+        ));
+        Ok(ran + judged)
     }
 
     /// The points for which features are worth computing. Prints the warnings of all, each once.

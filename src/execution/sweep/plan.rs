@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::estimate::{Estimate, Likeness, PastRuns};
 use super::features::{self, Group};
+use super::judged;
 use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
 use crate::execution::run::{self, Settings, inspect::Inspection};
@@ -67,6 +68,8 @@ enum State {
     Failed(PathBuf),
     Started,
     New,
+    /// Decided from the predictions of another point.
+    Judged,
     /// Its data cannot be read, or not be split.
     Unreadable(String),
 }
@@ -95,7 +98,15 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let (later, candidates) = rounds_candidates(grid, &mut loader, known.last(), &past)?;
     let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
     let mut warnings: Vec<String> = Vec::new();
-    let points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
+    let mut points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
+    if judged::applies(grid) {
+        let source = points.iter().position(|point| matches!(point.state, State::Done(_))).unwrap_or(0);
+        for (at, point) in points.iter_mut().enumerate() {
+            if at != source && point.is_missing() && judged::share_models(&known[source].point, &known[at].point) {
+                point.state = State::Judged;
+            }
+        }
+    }
     let planned_sets = known.iter().filter_map(|known| known.point.dataset.as_ref().ok());
     let planned_sets = planned_sets.filter(|(dataset, _)| dataset.planned.is_some());
     let to_generate = planned_sets.map(|(dataset, _)| dataset.set.records.len()).max().unwrap_or(0);
@@ -226,7 +237,7 @@ const RECORD_OVERHEAD: usize = 208;
 
 impl PlannedPoint {
     fn is_missing(&self) -> bool {
-        !matches!(self.state, State::Done(_) | State::Unreadable(_))
+        !matches!(self.state, State::Done(_) | State::Judged | State::Unreadable(_))
     }
 
     fn state(&self) -> String {
@@ -235,6 +246,7 @@ impl PlannedPoint {
             State::Failed(run) => format!("failed, will run again  {}", run.display()),
             State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
+            State::Judged => "from the predictions of another point".to_owned(),
             State::Unreadable(why) => return format!("cannot run: {}", why.lines().next().unwrap_or_default()),
         };
         match self.failures.first() {
@@ -407,6 +419,7 @@ impl Plan {
             State::Failed(_) => "failed",
             State::Started => "begun",
             State::New => "new",
+            State::Judged => "judged",
             State::Unreadable(_) => "unreadable",
         };
         let run = |point: &PlannedPoint| match &point.state {

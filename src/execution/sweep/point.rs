@@ -86,6 +86,7 @@ impl<'a> PointLoader<'a> {
     ) -> Result<Vec<SweepPoint<'d>>> {
         let budgets = grid.halving.as_ref().map(|halving| halving.budgets());
         let mut points: Vec<SweepPoint> = Vec::with_capacity(indices.len());
+        let mut known: HashMap<String, usize> = HashMap::with_capacity(indices.len());
         for &index in indices {
             let declared = &grid.points[index];
             let resolved = &declared.rounds[round - 1];
@@ -95,12 +96,13 @@ impl<'a> PointLoader<'a> {
             };
             let dataset = self.dataset(&resolved.experiment)?.map(with_signature);
             let name = point_name(&declared.values);
-            let duplicate_of = points.iter().find(|other| {
-                other.signature().is_some() && other.signature() == dataset.as_ref().ok().map(|m| m.1.as_str())
-            });
-            if let Some(other) = duplicate_of {
-                self.settings.printer.message(&format!("{name} is the same run as {}: left out", other.name));
-                continue;
+            if let Ok((_, signature)) = &dataset {
+                if let Some(&other) = known.get(signature) {
+                    let other: &SweepPoint = &points[other];
+                    self.settings.printer.message(&format!("{name} is the same run as {}: left out", other.name));
+                    continue;
+                }
+                known.insert(signature.clone(), points.len());
             }
             let budget = budgets.as_ref().map(|budgets| budgets[round - 1]);
             points.push(SweepPoint {
@@ -175,6 +177,7 @@ impl SweepPoint<'_> {
             trials: run::trials_of(self.experiment()).len(),
             seconds: None,
             score: None,
+            results: Vec::new(),
         };
         match prior {
             PriorRun::None | PriorRun::Started => {}
