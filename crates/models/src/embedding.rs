@@ -16,22 +16,24 @@ pub fn register() {
     set_loader(load);
 }
 
-/// The networks in use, by their weights: several features may take layers of one network.
-static IN_USE: Mutex<Vec<(PretrainedNetwork, PathBuf, FileStamp, Weak<Pretrained>)>> = Mutex::new(Vec::new());
+/// A network, and the file of its weights with its stamp.
+type Weights = (PretrainedNetwork, PathBuf, FileStamp);
+
+/// The networks in use: several features may take layers of one network.
+static IN_USE: Mutex<Vec<(Weights, Weak<Pretrained>)>> = Mutex::new(Vec::new());
 
 fn load(spec: &Embedding) -> Result<Arc<dyn LoadedNetwork>> {
     let path = PathBuf::from(&spec.weights);
     let stamp = FileStamp::of(&path).with_context(|| format!("read {}", path.display()))?;
     let mut in_use = IN_USE.lock().expect("no loading thread panics");
-    in_use.retain(|(.., network)| network.strong_count() > 0);
-    let same = |own: &&(PretrainedNetwork, PathBuf, FileStamp, Weak<Pretrained>)| {
-        (own.0, &own.1, &own.2) == (spec.network, &path, &stamp)
-    };
-    if let Some(network) = in_use.iter().find(same).and_then(|(.., network)| network.upgrade()) {
+    in_use.retain(|(_, network)| network.strong_count() > 0);
+    let wanted = (spec.network, path, stamp);
+    let known = in_use.iter().find(|(weights, _)| *weights == wanted).and_then(|(_, network)| network.upgrade());
+    if let Some(network) = known {
         return Ok(network);
     }
-    let network = Arc::new(read(spec.network, &path)?);
-    in_use.push((spec.network, path, stamp, Arc::downgrade(&network)));
+    let network = Arc::new(read(spec.network, &wanted.1)?);
+    in_use.push((wanted, Arc::downgrade(&network)));
     Ok(network)
 }
 
