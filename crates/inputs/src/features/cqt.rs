@@ -22,6 +22,9 @@ use timbre_signal::dsp::{
     window::Window,
 };
 
+/// Increase when the transform gives other numbers.
+pub(super) const VERSION: u32 = 2;
+
 /// Declares the spec of a transform: the keys that both have, with those of its own after `filter_scale`.
 macro_rules! transform_spec {
     ($(#[$meta:meta])* pub struct $Spec:ident {
@@ -111,6 +114,10 @@ macro_rules! transform_spec {
         }
 
         impl Kind for $Spec {
+        fn version(&self) -> u32 {
+            VERSION
+        }
+
             fn faults(&self, sample_rate: u32) -> Vec<Fault> {
                 let mut faults = transform_faults(&self.transform(sample_rate, self.gamma()));
                 faults.extend(self.post().faults());
@@ -304,6 +311,10 @@ impl ChromaCqt {
 }
 
 impl Kind for ChromaCqt {
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let mut faults = transform_faults(&self.transform(sample_rate, self.tuning.unwrap_or(0.5)));
         let n_chroma = (!(1..=96).contains(&self.n_chroma) || !self.bins_per_octave.is_multiple_of(self.n_chroma))

@@ -113,6 +113,10 @@ impl TonnetzCqt {
 }
 
 impl Kind for TonnetzCqt {
+    fn version(&self) -> u32 {
+        self.chroma().version()
+    }
+
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let mut faults = self.chroma().faults(sample_rate);
         faults.extend(self.post().faults());

@@ -3,14 +3,15 @@
 //! Conventions: librosa's `vqt`, of which `cqt` is the case `gamma = 0`, with `norm=1` and `scale=True`: each frequency has a kernel, a windowed
 //! complex sinusoid of Q periods (fewer with `gamma`) whose absolute values sum to one; a value is the magnitude of the sum of kernel times clip,
 //! times the root of the kernel's length. As in librosa, the negative frequencies of a kernel are left out, and the clip is followed by zeros.
-//! Difference: librosa halves the sample rate from octave to octave and leaves out the smallest hundredth of each kernel; here every octave is computed
-//! at the rate of the clip, from transforms of the length of its kernels. docs/features.md says by how much the two differ.
+//! Difference: librosa halves the sample rate from octave to octave with a resampler and leaves out the smallest hundredth of each kernel. Here
+//! low octaves are computed at a lower rate, too, but the clip is brought to it by leaving out the upper part of its spectrum, as far above the octave as its
+//! kernels have nothing left (see [`DISTANCE`]). docs/features.md says by how much the two differ.
 
 use std::f64::consts::TAU;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use crate::dsp::window::Window;
 
@@ -32,6 +33,13 @@ pub struct CqtSpec {
 
 /// Kernel values below this share of the largest are left out.
 const LEAST: f64 = 1e-6;
+/// The least distance of a frequency to half the rate at which it is computed, in bandwidths of its kernel: there the side lobes of a
+/// Hann window are below 1e-6 of its main lobe.
+const DISTANCE: f64 = 60.0;
+/// The least number of periods of a kernel that is computed at a lower rate.
+const LEAST_PERIODS: f64 = 15.0;
+/// Samples of the transform that brings a clip to lower rates. Longer clips are divided.
+const BLOCK: usize = 1 << 18;
 
 impl CqtSpec {
     pub fn frequencies(&self) -> Vec<f64> {
@@ -67,6 +75,25 @@ impl CqtSpec {
         top * (1.0 + 0.5 * width * alpha / self.filter_scale) + 0.5 * gamma
     }
 
+    /// The largest power of two by which the rate can be divided for a kernel. Windows whose side lobes hardly decay have their full rate.
+    fn divisor(&self, hz: f64, length: f64) -> usize {
+        if !matches!(self.window, Window::Hann | Window::Blackman) {
+            return 1;
+        }
+        let bandwidth = f64::from(self.sample_rate) / length;
+        // A kernel that reaches to 0 Hz is cut there, and what is cut depends on the rate.
+        if hz < LEAST_PERIODS * bandwidth {
+            return 1;
+        }
+        let fits = |divisor: &usize| f64::from(self.sample_rate) / (2 * divisor) as f64 >= hz + DISTANCE * bandwidth;
+        let most = 1 << self.hop_length.trailing_zeros().min(16);
+        std::iter::successors(Some(1), |divisor| Some(divisor * 2))
+            .take_while(|&d| d <= most)
+            .filter(fits)
+            .last()
+            .unwrap_or(1)
+    }
+
     /// The number of frames of a clip.
     pub fn frames(&self, samples: usize) -> usize {
         if samples == 0 { 0 } else { 1 + samples / self.hop_length }
@@ -78,10 +105,13 @@ pub struct CqtPlan {
     spec: CqtSpec,
     /// From the longest kernels to the shortest.
     groups: Vec<Group>,
+    planner: Mutex<RealFftPlanner<f64>>,
 }
 
-/// Kernels that share transforms of one length.
+/// Kernels that share a rate and the length of their transforms.
 struct Group {
+    /// By how much the rate of the clip is divided.
+    divisor: usize,
     fft: Arc<dyn RealToComplex<f64>>,
     kernels: Vec<Kernel>,
 }
@@ -100,35 +130,40 @@ impl CqtPlan {
         let mut groups: Vec<Group> = Vec::new();
         for (bin, (hz, length)) in spec.frequencies().into_iter().zip(spec.lengths()).enumerate() {
             // The kernel runs from -ceil(length / 2) to floor(length / 2), which is left out.
-            let before = (length / 2.0).ceil();
-            let count = (before + (length / 2.0).floor()).max(1.0) as usize;
-            let size = count.next_power_of_two().max(2);
-            if groups.last().is_none_or(|group| group.fft.len() != size) {
-                groups.push(Group { fft: planner.plan_fft_forward(size), kernels: Vec::new() });
+            let before = (length / 2.0).ceil() as usize;
+            let count = (before + (length / 2.0).floor() as usize).max(1);
+            let whole = count.next_power_of_two().max(2);
+            let divisor = spec.divisor(hz, length).min(whole / 2);
+            let size = whole / divisor;
+            if groups.last().is_none_or(|group| (group.divisor, group.fft.len()) != (divisor, size)) {
+                groups.push(Group { divisor, fft: planner.plan_fft_forward(size), kernels: Vec::new() });
             }
             let group = groups.last_mut().expect("just added");
             let window = spec.window.periodic(count);
-            let sum: f64 = window.iter().sum();
-            let lead = size / 2 - (before as usize).min(size / 2);
+            let scale = length.sqrt() / window.iter().sum::<f64>() * divisor as f64 / size as f64;
             let (mut real, mut imaginary) = (group.fft.make_input_vec(), group.fft.make_input_vec());
-            for (n, weight) in window.iter().enumerate() {
-                let angle = TAU * hz * (n as f64 - before) / f64::from(spec.sample_rate);
-                let weight = weight / sum * length.sqrt();
-                (real[lead + n], imaginary[lead + n]) = (weight * angle.cos(), weight * angle.sin());
+            for at in 0..size {
+                // The place in the window of this sample, whose distance from the middle is a multiple of the divisor.
+                let from_middle = (at as isize - (size / 2) as isize) * divisor as isize;
+                let Some(weight) = usize::try_from(from_middle + before as isize).ok().and_then(|n| window.get(n))
+                else {
+                    continue;
+                };
+                let angle = TAU * hz * from_middle as f64 / f64::from(spec.sample_rate);
+                (real[at], imaginary[at]) = (weight * scale * angle.cos(), weight * scale * angle.sin());
             }
             let mut parts = [group.fft.make_output_vec(), group.fft.make_output_vec()];
             let [re, im] = &mut parts;
             group.fft.process(&mut real, re).expect("buffers of the plan");
             group.fft.process(&mut imaginary, im).expect("buffers of the plan");
-            let scale = 1.0 / size as f64;
             let values: Vec<Complex<f64>> =
-                re.iter().zip(im.iter()).map(|(re, im)| (re + Complex::<f64>::i() * im).conj() * scale).collect();
+                re.iter().zip(im.iter()).map(|(re, im)| (re + Complex::<f64>::i() * im).conj()).collect();
             let least = LEAST * values.iter().map(|value| value.norm()).fold(0.0, f64::max);
             let first = values.iter().position(|value| value.norm() >= least).unwrap_or(0);
             let last = values.iter().rposition(|value| value.norm() >= least).unwrap_or(0);
             group.kernels.push(Kernel { bin, first, values: values[first..=last].to_vec() });
         }
-        CqtPlan { spec, groups }
+        CqtPlan { spec, groups, planner: Mutex::new(planner) }
     }
 
     pub fn spec(&self) -> &CqtSpec {
@@ -139,16 +174,47 @@ impl CqtPlan {
     pub fn magnitudes(&self, samples: &[f32]) -> (Vec<f32>, usize) {
         let frames = self.spec.frames(samples.len());
         let mut image = vec![0.0f32; self.spec.n_bins * frames];
-        for Group { fft, kernels } in &self.groups {
-            let size = fft.len();
+        let hop = self.spec.hop_length;
+        // The samples before and after a frame that its longest kernel takes.
+        let reach = self.groups.iter().map(|group| group.fft.len() * group.divisor).max().unwrap_or(2);
+        let size = transform_length(samples.len() + reach).min(BLOCK.max(4 * reach));
+        let per_block = ((size - reach) / hop).max(1);
+        for begin in (0..frames).step_by(per_block) {
+            let block = Block {
+                begin,
+                end: frames.min(begin + per_block),
+                from: (begin * hop) as isize - (reach / 2) as isize,
+            };
+            self.block(samples, size, &block, frames, &mut image);
+        }
+        (image, frames)
+    }
+
+    fn block(&self, samples: &[f32], size: usize, block: &Block, frames: usize, image: &mut [f32]) {
+        let inside = |at: isize| usize::try_from(at).ok().and_then(|at| samples.get(at)).map_or(0.0, |&x| f64::from(x));
+        let mut clip: Vec<f64> = (block.from..).take(size).map(inside).collect();
+        let divisors = || self.groups.iter().map(|group| group.divisor);
+        let mut slower: Vec<(usize, Vec<f64>)> = Vec::new();
+        if divisors().any(|divisor| divisor > 1) {
+            let forward = self.planner.lock().expect("no thread panics here").plan_fft_forward(size);
+            let (mut input, mut spectrum) = (clip.clone(), forward.make_output_vec());
+            forward.process(&mut input, &mut spectrum).expect("buffers of the plan");
+            for divisor in divisors().filter(|&divisor| divisor > 1) {
+                if slower.iter().all(|(known, _)| *known != divisor) {
+                    let inverse = self.planner.lock().expect("no thread panics here").plan_fft_inverse(size / divisor);
+                    slower.push((divisor, lower_rate(&spectrum, size, inverse.as_ref())));
+                }
+            }
+        }
+        slower.push((1, std::mem::take(&mut clip)));
+        for Group { divisor, fft, kernels } in &self.groups {
+            let (_, clip) = slower.iter().find(|(known, _)| known == divisor).expect("a clip of each rate");
             let (mut frame, mut spectrum, mut scratch) =
                 (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
-            for t in 0..frames {
-                let start = (t * self.spec.hop_length) as isize - (size / 2) as isize;
-                let inside = |at: isize| usize::try_from(at).ok().filter(|&at| at < samples.len());
-                for (out, at) in frame.iter_mut().zip(start..) {
-                    *out = inside(at).map_or(0.0, |at| f64::from(samples[at]));
-                }
+            for t in block.begin..block.end {
+                let middle = ((t * self.spec.hop_length) as isize - block.from) as usize / divisor;
+                // The block reaches as far as the longest kernel to both sides.
+                frame.copy_from_slice(&clip[middle - fft.len() / 2..middle + fft.len() / 2]);
                 fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).expect("buffers of the plan");
                 for Kernel { bin, first, values } in kernels {
                     let sum: Complex<f64> = values.iter().zip(&spectrum[*first..]).map(|(kernel, z)| kernel * z).sum();
@@ -156,8 +222,31 @@ impl CqtPlan {
                 }
             }
         }
-        (image, frames)
     }
+}
+
+/// A length of at least `least` with a fast transform, that every divisor divides.
+fn transform_length(least: usize) -> usize {
+    let octave = least.next_power_of_two().max(32) / 16;
+    [9, 10, 12, 15, 16].into_iter().map(|part| part * octave).find(|&length| length >= least).unwrap_or(16 * octave)
+}
+
+/// Frames that are computed together, and the sample with which their part of the clip begins.
+struct Block {
+    begin: usize,
+    end: usize,
+    from: isize,
+}
+
+/// The clip at a lower rate: the lower part of its spectrum, transformed back.
+fn lower_rate(spectrum: &[Complex<f64>], size: usize, inverse: &dyn ComplexToReal<f64>) -> Vec<f64> {
+    let mut kept = spectrum[..inverse.len() / 2 + 1].to_vec();
+    // What is exactly at half the rate has no phase there.
+    *kept.last_mut().expect("a spectrum has a first bin") = Complex::default();
+    let mut samples = inverse.make_output_vec();
+    inverse.process(&mut kept, &mut samples).expect("buffers of the plan");
+    samples.iter_mut().for_each(|sample| *sample /= size as f64);
+    samples
 }
 
 /// The lowest C of a piano, librosa's default.
