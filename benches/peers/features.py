@@ -100,14 +100,14 @@ def together(timbre, paths, folder):
     def alone(path):
         y = librosa.load(path, sr=RATE)[0]
         for kind in SET:
-            np.mean(PEERS[kind][0](y), axis=1)
+            np.mean(np.atleast_2d(PEERS[kind][0](y)), axis=1)
 
     def shared(path):
         y = librosa.load(path, sr=RATE)[0]
         S = np.abs(librosa.stft(y))
         for kind in SET:
             peer, of_magnitudes = PEERS[kind]
-            np.mean(of_magnitudes(y, S) if of_magnitudes else peer(y), axis=1)
+            np.mean(np.atleast_2d(of_magnitudes(y, S) if of_magnitudes else peer(y)), axis=1)
 
     (folder / "set").mkdir()
     for number, path in enumerate(paths):

@@ -23,10 +23,12 @@ def main():
     formats = [
         ("cbr.mp3", 22050, ["-c:a", "libmp3lame", "-b:a", "16k"]),
         ("vbr.mp3", 22050, ["-c:a", "libmp3lame", "-q:a", "9", "-write_xing", "0"]),
+        ("xing.mp3", 44100, ["-c:a", "libmp3lame", "-b:a", "32k"]),
         ("vorbis.ogg", 22050, ["-c:a", "libvorbis", "-q:a", "-1"]),
         ("aac.m4a", 22050, ["-c:a", "aac", "-b:a", "16k", "-aac_pns", "0"]),
         ("adts.aac", 22050, ["-c:a", "aac", "-b:a", "16k", "-aac_pns", "0"]),
-        ("opus.opus", 48000, ["-c:a", "libopus", "-b:a", "16k"]),
+        ("opus.opus", 48000, ["-c:a", "libopus", "-b:a", "16k", "-application", "lowdelay"]),
+        ("speech.opus", 48000, ["-c:a", "libopus", "-b:a", "12k", "-application", "voip"]),
         ("pcm.aiff", 2000, ["-c:a", "pcm_s16be"]),
         ("pcm.caf", 2000, ["-c:a", "pcm_s16be"]),
         ("alac.m4a", 2000, ["-c:a", "alac"]),
@@ -36,6 +38,10 @@ def main():
         sf.write("source.wav", music(SECONDS * rate, rate, 1, 1), rate, subtype="DOUBLE")
         ffmpeg("source.wav", name, *options)
     os.remove("source.wav")
+    # Files that were joined have a frame in the middle that is no audio.
+    joined = [open(name, "rb").read() for name in ["vbr.mp3", "cbr.mp3"]]
+    with open("joined.mp3", "wb") as file:
+        file.writelines(joined)
 
 
 if __name__ == "__main__":

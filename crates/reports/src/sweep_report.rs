@@ -248,7 +248,7 @@ impl Sweep<'_> {
     }
 
     fn link(&self, point: &PointRecord) -> Cell {
-        let own = point.run.as_ref().filter(|_| point.status.is_final() && !point.is_judged());
+        let own = point.run.as_ref().filter(|_| point.status.is_final() && !point.judged);
         let Some(run) = own else { return Cell::text("–") };
         let name = run.file_name().unwrap_or_default().to_string_lossy();
         // The beginning of the signature, as in grid_results.csv; the time before it is of no use here.

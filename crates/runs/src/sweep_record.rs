@@ -3,6 +3,7 @@
 //! The runs themselves are the truth. This file lists the runs of the sweep, and each start makes it anew from them. Several
 //! processes may work on one sweep: each change is read, made and written under a lock.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use timbre_core::{
     files,
     text::{shell_quoted, toml_key},
 };
+use timbre_evaluation::metrics::is_loss;
 use timbre_experiment::{AxisValues, HalvingSpec, TpeSpec};
 
 /// Raise it when the file changes its form.
@@ -82,8 +84,11 @@ pub struct PointRecord {
     /// Its score, for `timbre watch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<PointScore>,
-    /// The results of a point without a run of its own: they are decided from the predictions of `run`, which is that of another point.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Whether it has no run of its own: its results are decided from the predictions of `run`, which is that of another point.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub judged: bool,
+    /// The results of a judged point, which are in a file of their own ([`SweepDir::read_with_results`]).
+    #[serde(skip)]
     pub results: Vec<ResultRow>,
 }
 
@@ -135,11 +140,6 @@ impl PointStatus {
 }
 
 impl PointRecord {
-    /// Whether `run` is that of another point.
-    pub fn is_judged(&self) -> bool {
-        !self.results.is_empty()
-    }
-
     /// The options that select the values of the point: `--set 'models.knn.k=3'`.
     pub fn set_options(&self) -> String {
         let option = |(key, value): (&String, &Json)| {
@@ -173,16 +173,18 @@ impl SweepRecord {
         self.points.iter().filter(move |point| Some(point.round) == last)
     }
 
-    /// The point with the highest score on the validation split. None without a validation split (choosing on the test split would
-    /// bias its score) and as long as points are missing.
+    /// The point with the best score on the validation split. None without a validation split (choosing on the test split would
+    /// bias its score), as long as points are missing, and where the points have different metrics.
     pub fn best_on_validation(&self) -> Option<(&PointRecord, &PointScore)> {
         let scored = self.last_round().filter_map(|point| Some((point, point.final_score()?)));
         let scored: Vec<_> = scored.filter(|(_, score)| score.split == "validation").collect();
-        if scored.len() < 2 || self.waiting() > 0 {
+        let metric = &scored.first()?.1.metric;
+        if scored.len() < 2 || self.waiting() > 0 || scored.iter().any(|(_, score)| score.metric != *metric) {
             return None;
         }
+        let is_better = |new: f64, best: f64| if is_loss(metric) { new < best } else { new > best };
         // The first of several.
-        scored.into_iter().reduce(|best, other| if other.1.value > best.1.value { other } else { best })
+        scored.iter().copied().reduce(|best, new| if is_better(new.1.value, best.1.value) { new } else { best })
     }
 
     pub fn count(&self, status: PointStatus) -> usize {
@@ -283,6 +285,42 @@ impl SweepDir {
         let runs = self.runs();
         record.points.iter_mut().filter_map(|point| point.run.as_mut()).for_each(|run| *run = runs.join(&*run));
         Ok(record)
+    }
+
+    /// [`read`](Self::read), with the results of judged points.
+    pub fn read_with_results(&self) -> Result<SweepRecord> {
+        let mut record = self.read()?;
+        if record.points.iter().any(|point| point.judged) {
+            let mut results = self.judged_results();
+            for point in record.points.iter_mut().filter(|point| point.judged) {
+                point.results = point.signature.as_ref().and_then(|own| results.remove(own)).unwrap_or_default();
+            }
+        }
+        Ok(record)
+    }
+
+    /// The results of judged points, by signature.
+    fn judged_results(&self) -> HashMap<String, Vec<ResultRow>> {
+        let text = fs::read_to_string(self.judged_file()).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn judged_file(&self) -> PathBuf {
+        self.0.join("grid_judged.jsonl")
+    }
+
+    /// Adds the results of judged points, by signature, to those that are there.
+    pub fn add_results(&self, new: Vec<(String, Vec<ResultRow>)>) -> Result<()> {
+        let lock = self.lock_file(".grid.lock")?;
+        lock.lock()?;
+        let mut all = self.judged_results();
+        all.extend(new);
+        let record = self.read()?;
+        let current: HashSet<&String> = record.points.iter().filter_map(|point| point.signature.as_ref()).collect();
+        all.retain(|signature, _| current.contains(signature));
+        let mut lines: Vec<String> = all.iter().map(|line| serde_json::to_string(&line)).collect::<Result<_, _>>()?;
+        lines.sort_unstable();
+        files::write_bytes(&self.judged_file(), (lines.join("\n") + "\n").as_bytes())
     }
 
     /// The folder of all runs. The paths in the record are relative to it, so it may be moved.
@@ -387,7 +425,7 @@ impl SweepDir {
             for point in record.points.iter_mut().filter(|point| point.status.is_final()) {
                 if point.run.as_ref().is_none_or(is_gone) {
                     (point.status, point.run, point.score) = (PointStatus::Waiting, None, None);
-                    point.results.clear();
+                    point.judged = false;
                 }
             }
             record.ended = Some(run_dir::now());
@@ -409,12 +447,8 @@ pub fn all(runs: &Path) -> Vec<(String, SweepDir)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_point_whose_run_was_removed_is_waiting() {
-        let runs = tempfile::tempdir().unwrap();
-        let sweep = SweepDir::new(runs.path(), "x");
-        let presence = sweep.enter().unwrap();
-        let point = |number: usize| PointRecord {
+    fn point(number: usize) -> PointRecord {
+        PointRecord {
             number,
             round: 1,
             name: format!("models.knn.k={number}"),
@@ -422,14 +456,18 @@ mod tests {
             budget: None,
             signature: None,
             status: PointStatus::Done,
-            run: Some(runs.path().join(format!("x/{number}"))),
+            run: None,
             why: None,
             trials: 1,
             seconds: None,
             score: None,
+            judged: false,
             results: Vec::new(),
-        };
-        let record = SweepRecord {
+        }
+    }
+
+    fn record(points: Vec<PointRecord>) -> SweepRecord {
+        SweepRecord {
             schema: SCHEMA,
             experiment: "x".into(),
             description: String::new(),
@@ -439,8 +477,33 @@ mod tests {
             axes: Vec::new(),
             halving: None,
             tpe: None,
-            points: vec![point(1), point(2)],
+            points,
+        }
+    }
+
+    #[test]
+    fn the_best_point_has_the_best_score_of_one_metric() {
+        let scored = |metric: &str, values: [f64; 3]| {
+            let score = |value| PointScore { metric: metric.into(), split: "validation".into(), value, model: None };
+            record(
+                (1..=3).zip(values).map(|(n, value)| PointRecord { score: Some(score(value)), ..point(n) }).collect(),
+            )
         };
+        let best = |record: &SweepRecord| record.best_on_validation().map(|(point, _)| point.number);
+        assert_eq!(best(&scored("accuracy", [0.5, 0.7, 0.7])), Some(2));
+        assert_eq!(best(&scored("log_loss", [0.5, 0.4, 0.7])), Some(2), "smaller is better");
+        let mut mixed = scored("accuracy", [0.5, 0.7, 0.6]);
+        mixed.points[2].score.as_mut().unwrap().metric = "f1_macro".into();
+        assert_eq!(best(&mixed), None);
+    }
+
+    #[test]
+    fn a_point_whose_run_was_removed_is_waiting() {
+        let runs = tempfile::tempdir().unwrap();
+        let sweep = SweepDir::new(runs.path(), "x");
+        let presence = sweep.enter().unwrap();
+        let at = |number: usize| PointRecord { run: Some(runs.path().join(format!("x/{number}"))), ..point(number) };
+        let record = record(vec![at(1), at(2)]);
         fs::create_dir_all(runs.path().join("x/1")).unwrap();
         fs::write(runs.path().join("x/1/run.json"), "{}").unwrap();
         sweep.declare(record, true).unwrap();

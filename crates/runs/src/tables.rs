@@ -107,14 +107,11 @@ pub fn by_tag(rows: &[((String, String), ResultRow)]) -> Result<DataFrame> {
     scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), more)
 }
 
-/// Columns of numbers that identify a row.
-const NUMBER_KEYS: [&str; 2] = ["epoch", "value"];
-
 /// The means of a table over its seeds, with `_sd` (sample standard deviation) behind each: one row for rows that differ in the seed
-/// alone. A number that is missing with one seed has no mean, because the mean of the others would refer to other data.
-pub fn means(table: &DataFrame) -> Result<DataFrame> {
-    let is_key =
-        |column: &&Column| *column.dtype() == DataType::String || NUMBER_KEYS.contains(&column.name().as_str());
+/// alone. A number that is missing with one seed has no mean, because the mean of the others would refer to other data. `number_key` is a
+/// column of numbers that identifies a row, too.
+pub fn means(table: &DataFrame, number_key: Option<&str>) -> Result<DataFrame> {
+    let is_key = |column: &&Column| *column.dtype() == DataType::String || Some(column.name().as_str()) == number_key;
     let keys: Vec<&Column> = table.columns().iter().filter(is_key).collect();
     let is_number = |column: &&Column| column.dtype().is_primitive_numeric() && column.name() != "seed";
     let numbers: Vec<&Column> = table.columns().iter().filter(|c| !is_key(c) && is_number(c)).collect();
@@ -141,7 +138,11 @@ pub fn means(table: &DataFrame) -> Result<DataFrame> {
         columns.push(Column::new(column.name().clone(), mean));
         // The ends of an interval have a mean and no spread of their own.
         if replicates::metric_of_interval_bound(column.name()).is_none() {
-            columns.push(Column::new(format!("{}_sd", column.name()).into(), deviation));
+            // A class may have the name of another with `_sd`.
+            let name = format!("{}_sd", column.name());
+            let is_taken = table.column(&name).is_ok();
+            let name = if is_taken { format!("{name} (deviation)") } else { name };
+            columns.push(Column::new(name.into(), deviation));
         }
     }
     frame(groups.len(), columns)
@@ -246,7 +247,8 @@ pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
 
 /// The column of a class: its name, with ` (class)` after it if a key column has this name.
 pub fn class_column(name: &str) -> PlSmallStr {
-    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "truth_unknown", "start", "leaky"];
+    let taken =
+        ["features", "model", "seed", "split", "path", "song", "truth", "truth_unknown", "start", "seeds", "leaky"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
 
@@ -611,13 +613,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn classes_may_be_called_like_the_columns_of_means() {
+        let text = |name: &str, of: &str| Column::new(name.into(), vec![of; 2]);
+        let number = |name: &str, values: [u64; 2]| Column::new(name.into(), values.to_vec());
+        let mut columns =
+            vec![text("features", "mel"), text("model", "knn"), text("split", "test"), text("truth", "a")];
+        columns.extend([number("seed", [1, 2]), number("epoch", [1, 3]), number("a", [2, 4]), number("a_sd", [0, 2])]);
+        let table = frame(2, columns).unwrap();
+        let of_counts = means(&table, None).unwrap();
+        let names: Vec<&str> = of_counts.columns().iter().map(|column| column.name().as_str()).skip(4).collect();
+        assert_eq!(names, ["seeds", "epoch", "epoch_sd", "a", "a_sd (deviation)", "a_sd", "a_sd_sd"]);
+        assert_eq!((of_counts.height(), means(&table, Some("epoch")).unwrap().height()), (1, 2));
+        assert_eq!(class_column("seeds"), "seeds (class)");
+    }
+
+    #[test]
     fn the_means_of_a_table_are_over_the_seeds_alone() {
         let mut rows = vec![row("mel", "knn", 1, 0.5), row("mel", "knn", 2, 0.75), row("raw", "knn", 1, 0.25)];
         rows[0].metrics.insert("accuracy_low".into(), 0.25);
         rows[1].metrics.insert("accuracy_low".into(), 0.5);
         rows[0].metrics.insert("f1".into(), 1.0);
         let mut csv = Vec::new();
-        write_csv(mark_leaky(means(&results(&rows).unwrap()).unwrap()).unwrap(), &mut csv).unwrap();
+        write_csv(mark_leaky(means(&results(&rows).unwrap(), None).unwrap()).unwrap(), &mut csv).unwrap();
         let expected = "features,model,split,seeds,n,n_sd,accuracy,accuracy_sd,accuracy_low,f1,f1_sd,leaky\n\
                         mel,knn,test,2,10.0,0.0,0.625,0.1767766952966369,0.375,,,true\n\
                         raw,knn,test,1,10.0,,0.25,,,,,true\n";

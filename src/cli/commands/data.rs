@@ -12,7 +12,7 @@ use crate::execution::run::prepare::generate;
 use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::audit::{FindingKind, LabelBalance, Published, audit};
-use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, generated};
+use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, PublishedCounts, generated};
 use timbre_inputs::sound_survey;
 use timbre_reports::data_report::{self, Described};
 use timbre_runs::tables::aligned;
@@ -164,11 +164,15 @@ pub(super) fn check(
     let denied = FindingKind::named(deny.iter().map(String::as_str))?;
     let spec = spec(common, name)?;
     let set = load(common, name)?;
-    let kind = spec.as_kind();
+    let (whole, is_whole) = spec.load_published(&settings(common, false).data_dirs())?;
+    let kind_of = |name: Option<&str>| match (&spec, name) {
+        (DataSpec::Several(several), Some(name)) => several.set_named(name).map(DataSpec::as_kind),
+        _ => Some(spec.as_kind()),
+    };
     let published = Published {
-        set: &spec.load_published(&settings(common, false).data_dirs())?,
-        counts: kind.published_counts(),
-        is_no_recording: &|file| kind.is_no_recording(file),
+        set: &whole,
+        counts: if is_whole { spec.as_kind().published_counts() } else { PublishedCounts::default() },
+        is_no_recording: &|set, file| kind_of(set).is_some_and(|kind| kind.is_no_recording(file)),
     };
     let progress = settings(common, false).printer.start("recordings", set.records.len());
     let audit = audit(&set, &published, || progress.step());

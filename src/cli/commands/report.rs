@@ -55,7 +55,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
 
 /// Rewrites the report of a sweep.
 fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
-    let record = sweep.read()?;
+    let record = sweep.read_with_results()?;
     sweep_report::write(sweep, &record, &sweep_table::rows(&record))?;
     let done = format!("{} of {} done", record.finished(), count(record.expected(), "point"));
     print(&match record.best_on_validation() {

@@ -35,7 +35,7 @@ fn write_csv(dir: &RunDir, experiment: &Experiment, table: Table, frame: DataFra
         dir.write_table(table, |out| tables::write_csv(frame, out))
     };
     if let Some(means) = table.means().filter(|_| experiment.seeds.len() > 1) {
-        write(means, tables::means(&frame)?)?;
+        write(means, tables::means(&frame, table.number_key())?)?;
     }
     write(table, frame)
 }

@@ -22,7 +22,7 @@ use timbre_core::{
     text::count,
 };
 use timbre_experiment::{AxisValues, ExpandedGrid, HalvingSpec};
-use timbre_runs::run_dir::{self, Busy, ResultRow, RunRecord, Status};
+use timbre_runs::run_dir::{self, Busy, RunRecord, Status};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 use timbre_runs::sweep_table::{self, short_name};
 
@@ -163,7 +163,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
         };
     };
     let left = sweep_dir.leave(lock).and_then(|()| {
-        let record = sweep_dir.read()?;
+        let record = sweep_dir.read_with_results()?;
         sweep_table::write(&sweep_dir.table(), &record)?;
         Ok(record)
     });
@@ -259,8 +259,8 @@ impl Sweep<'_> {
 
     /// Takes over the points that an earlier start judged, if the run with their predictions is still there.
     fn keep_judged(&self, records: &mut [PointRecord]) {
-        let Ok(before) = self.sweep_dir.read() else { return };
-        let judged = before.points.into_iter().filter(PointRecord::is_judged);
+        let Ok(before) = self.sweep_dir.read_with_results() else { return };
+        let judged = before.points.into_iter().filter(|point| point.judged && !point.results.is_empty());
         let judged: HashMap<String, PointRecord> =
             judged.filter_map(|point| Some((point.signature.clone()?, point))).collect();
         let there: HashSet<&PathBuf> =
@@ -321,28 +321,29 @@ impl Sweep<'_> {
     /// Runs the first of these points, unless one of the sweep has a run, and judges the others from its predictions. Points whose models
     /// are others are run, too.
     fn run_and_judge(&self, all: &[SweepPoint], missing: &[&SweepPoint]) -> Result<usize> {
-        let Some(first) = missing.first() else { return Ok(0) };
         let own_run = |point: &SweepPoint| match point.existing_run(self.settings) {
             PriorRun::Finished { run, record } => Some((run, record)),
             _ => None,
         };
         let record = self.sweep_dir.read()?;
         let has_run = |point: &&SweepPoint| {
-            self.find(&record, point).is_some_and(|known| known.status.is_final() && !known.is_judged())
+            self.find(&record, point).is_some_and(|known| known.status.is_final() && !known.judged)
         };
-        let mut ran = 0;
-        let source = match all.iter().find(has_run) {
-            Some(point) => point,
-            None => {
-                features::compute(&self.hopeful(&[first]), self.settings)?;
-                ran += self.run_points(&[first])?;
-                first
+        let (mut ran, mut left) = (0, missing.to_vec());
+        let mut source = all.iter().find(has_run);
+        // Where the first point fails, the next one is tried.
+        while source.is_none() && !left.is_empty() {
+            let point = left.remove(0);
+            features::compute(&self.hopeful(&[point]), self.settings)?;
+            ran += self.run_points(&[point])?;
+            source = own_run(point).is_some().then_some(point);
+            if source.is_none() && self.options.fail_fast {
+                return Ok(ran);
             }
-        };
-        let (alike, others): (Vec<&SweepPoint>, Vec<&SweepPoint>) = missing
-            .iter()
-            .filter(|point| point.number != source.number)
-            .partition(|point| judged::share_models(source, point));
+        }
+        let Some(source) = source else { return Ok(ran) };
+        let (alike, others): (Vec<&SweepPoint>, Vec<&SweepPoint>) =
+            left.into_iter().partition(|point| judged::share_models(source, point));
         if !others.is_empty() {
             features::compute(&self.hopeful(&others), self.settings)?;
             ran += self.run_points(&others)?;
@@ -354,15 +355,17 @@ impl Sweep<'_> {
             Status::TooManyUnusable => PointStatus::TooManyUnusable,
             _ => PointStatus::Done,
         };
-        let mut by_name: HashMap<&str, Vec<ResultRow>> =
-            alike.iter().map(|point| point.name.as_str()).zip(results).collect();
-        let judged = by_name.len();
+        let scores: HashMap<&str, Option<PointScore>> = (alike.iter().map(|point| point.name.as_str()))
+            .zip(results.iter().map(|results| sweep_table::score_of(results, &of_run.metric, None)))
+            .collect();
+        let judged = scores.len();
+        let signatures = alike.iter().filter_map(|point| point.signature().map(str::to_owned));
+        self.sweep_dir.add_results(signatures.zip(results).collect())?;
         self.sweep_dir.change(|record| {
             for point in &mut record.points {
-                let Some(results) = by_name.remove(point.name.as_str()) else { continue };
-                (point.status, point.run, point.why) = (status, Some(run.clone()), None);
-                point.score = sweep_table::score_of(&results, &of_run.metric, None);
-                point.results = results;
+                let Some(score) = scores.get(point.name.as_str()) else { continue };
+                (point.status, point.run, point.why, point.judged) = (status, Some(run.clone()), None, true);
+                point.score.clone_from(score);
             }
         })?;
         self.settings.printer.message(&format!(

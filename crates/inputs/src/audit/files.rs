@@ -1,12 +1,12 @@
 //! Files on disk that are in no recording, and label files without a recording.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use timbre_signal::audio::Excerpt;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Finding, FindingKind};
+use super::{Finding, FindingKind, IsNoRecording};
 use crate::data::ClipRecord;
 use crate::data::several::SET_TAG;
 use crate::data::walk::{FoundFile, files_below};
@@ -16,12 +16,14 @@ const LABEL_EXTENSIONS: [&str; 4] = ["txt", "jams", "lab", "csv"];
 
 /// Compares the files below the root of the set, or of each of several sets, with its recordings. Audio files that
 /// `is_no_recording` are meant to be in none.
-pub fn unused_and_orphans(records: &[ClipRecord], is_no_recording: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+pub fn unused_and_orphans(records: &[ClipRecord], is_no_recording: IsNoRecording) -> Vec<Finding> {
     let used: HashSet<&Path> = records.iter().map(|record| record.path.as_path()).collect();
     let mut sets: BTreeMap<Option<&str>, Vec<&ClipRecord>> = BTreeMap::new();
     records.iter().for_each(|record| sets.entry(set_of(record)).or_default().push(record));
-    let roots: BTreeSet<PathBuf> = sets.values().filter_map(|records| root(records)).collect();
-    roots.iter().flat_map(|root| below(root, &used, is_no_recording)).collect()
+    let roots: BTreeMap<PathBuf, Option<&str>> =
+        sets.iter().filter_map(|(set, records)| Some((root(records)?, *set))).collect();
+    let below = |(root, set): (&PathBuf, &Option<&str>)| below(root, &used, &|file| is_no_recording(*set, file));
+    roots.iter().flat_map(below).collect()
 }
 
 fn below(root: &Path, used: &HashSet<&Path>, is_no_recording: &dyn Fn(&str) -> bool) -> Vec<Finding> {
@@ -122,7 +124,7 @@ mod tests {
             record("a/caf\u{e9}.wav", "a/cafe\u{301}.wav"),
             record("b/two.flac#t=1,2", "b/two.flac"),
         ];
-        let found: Vec<(FindingKind, String, String)> = unused_and_orphans(&records, &|_| false)
+        let found: Vec<(FindingKind, String, String)> = unused_and_orphans(&records, &|_, _| false)
             .into_iter()
             .map(|finding| (finding.kind, finding.recordings.concat(), finding.detail))
             .collect();
@@ -142,9 +144,9 @@ mod tests {
                 ..record.clone()
             })
             .collect();
-        let all = |records: &[ClipRecord]| unused_and_orphans(records, &|_| false);
+        let all = |records: &[ClipRecord]| unused_and_orphans(records, &|_, _| false);
         assert_eq!(all(&joined), all(&records));
-        assert!(unused_and_orphans(&records, &|file| file == "a/extra.wav").len() + 1 == all(&records).len());
+        assert!(unused_and_orphans(&records, &|_, file| file == "a/extra.wav").len() + 1 == all(&records).len());
         // Without a common root nothing is listed.
         let elsewhere = ClipRecord::new("c.wav", "/nowhere/c.wav", vec![0]);
         assert_eq!(all(&[records[0].clone(), elsewhere]), []);

@@ -68,13 +68,15 @@ struct Read {
     measured: Result<Measured, Unreadable>,
 }
 
+type IsNoRecording<'a> = &'a dyn Fn(Option<&str>, &str) -> bool;
+
 /// What a set is compared with.
 pub struct Published<'a> {
     /// The set as it was published, which may have other classes and more recordings than the one that is checked.
     pub set: &'a DataSet,
     pub counts: PublishedCounts,
-    /// Whether an audio file is meant to be in no recording.
-    pub is_no_recording: &'a dyn Fn(&str) -> bool,
+    /// Whether an audio file is meant to be in no recording, by its set where there are several.
+    pub is_no_recording: IsNoRecording<'a>,
 }
 
 /// Reads every recording of a set and compares them; `step` is called after each.

@@ -91,7 +91,7 @@ fn rows_of_table(set: &mut Entries) -> Result<Vec<Row>> {
 fn rows_of_names(set: &mut Entries) -> Result<Vec<Row>> {
     let files = files_below(&set.root.join("audio"))?;
     let mut rows = Vec::new();
-    for file in files.iter().filter(|file| file.is_audio()) {
+    for file in files.iter().filter(|file| file.is_audio() && file.names.len() == 1) {
         let name = file.names.join("/");
         let (stem, _) = file.stem_and_extension();
         let parts: Vec<&str> = stem.split('-').collect();

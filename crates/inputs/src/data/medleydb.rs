@@ -163,7 +163,10 @@ fn stem_times(
 /// list of them. The raw files of a stem, which are further in, have instruments too.
 fn instruments_of_stems(yaml: &str) -> HashMap<String, Vec<String>> {
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
-    let unquoted = |text: &str| text.trim().trim_matches(['\'', '"']).to_owned();
+    let unquoted = |text: &str| {
+        let text = text.split(" #").next().unwrap_or_default().trim();
+        text.trim_matches(['\'', '"']).to_owned()
+    };
     let (mut stems, mut stem, mut depth, mut in_list) = (None, None::<(usize, String)>, None, false);
     for line in yaml.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
         let (indent, text) = (line.len() - line.trim_start().len(), line.trim());
@@ -188,9 +191,12 @@ fn instruments_of_stems(yaml: &str) -> HashMap<String, Vec<String>> {
         }
         let own = *depth.get_or_insert(indent);
         if let (true, "instrument", Some((_, name))) = (indent == own, key, &stem) {
-            in_list = value.trim().is_empty();
+            in_list = value.split(" #").next().is_some_and(|value| value.trim().is_empty());
             if !in_list {
-                found.entry(name.clone()).or_default().push(unquoted(value));
+                let inner = value.trim().strip_prefix('[').and_then(|value| value.split(']').next());
+                let names: Vec<&str> = inner.map_or_else(|| vec![value], |inner| inner.split(',').collect());
+                let names = names.into_iter().map(unquoted).filter(|name| !name.is_empty());
+                found.entry(name.clone()).or_default().extend(names);
             }
         }
     }
@@ -205,10 +211,11 @@ mod tests {
     fn the_instruments_of_stems_are_found_beside_those_of_raw_files() {
         let yaml = "artist: A\nstems:\n  S01:\n    component: ''\n    filename: A_B_STEM_01.wav\n    instrument: electric bass\n    raw:\n      R01:\n        \
                     filename: A_B_RAW_01_01.wav\n        instrument: tuba\n  S02:\n    instrument:\n    - piano\n    - 'male singer'\n    raw:\n      R01:\n        \
-                    instrument: organ\ntitle: B\ninstrument: harp\n";
+                    instrument: organ\n  S03:\n    instrument: [viola, \"oboe\"]  # two\n  S04:\n    instrument: ''\ntitle: B\ninstrument: harp\n";
         let found = instruments_of_stems(yaml);
         assert_eq!(found["S01"], ["electric bass"]);
         assert_eq!(found["S02"], ["piano", "male singer"]);
-        assert_eq!(found.len(), 2);
+        assert_eq!(found["S03"], ["viola", "oboe"]);
+        assert!(found["S04"].is_empty() && found.len() == 4);
     }
 }

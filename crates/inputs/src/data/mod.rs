@@ -156,11 +156,16 @@ impl DataSpec {
         self.with_labels(self.as_kind().load_planned(dirs), dirs)
     }
 
-    /// The set as it was published: with its own classes, and without keys that leave recordings out.
-    pub fn load_published(&self, dirs: &DataDirs) -> Result<DataSet> {
+    /// The set as it was published: with its own classes, and without keys that leave recordings out. False where only the chosen part is
+    /// on disk: it then is that part.
+    pub fn load_published(&self, dirs: &DataDirs) -> Result<(DataSet, bool)> {
         let kind = self.as_kind();
         let whole = kind.as_published(&kind.folder(dirs, self.kind()));
-        whole.as_ref().unwrap_or(self).as_kind().load(dirs).map_err(unless_missing)
+        if let Some(Ok(set)) = whole.map(|whole| whole.as_kind().load(dirs)) {
+            return Ok((set, true));
+        }
+        let is_whole = kind.as_published(&kind.folder(dirs, self.kind())).is_none();
+        Ok((kind.load(dirs).map_err(unless_missing)?, is_whole))
     }
 
     /// The classes, if they are known before the recordings are scanned.

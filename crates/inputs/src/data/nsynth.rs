@@ -109,7 +109,7 @@ impl DataKind for NSynth {
     }
 
     fn as_published(&self, root: &Path) -> Option<DataSpec> {
-        let is_here = |part: &NSynthPart| root.join(part.folder()).is_dir();
+        let is_here = |part: &NSynthPart| root.join(part.folder()).join("examples.json").is_file();
         let parts = NSynthPart::ALL.into_iter().filter(is_here).collect();
         Some(DataSpec::NSynth(NSynth { parts, ..self.clone() }))
     }

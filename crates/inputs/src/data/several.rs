@@ -104,10 +104,6 @@ impl DataKind for Several {
         faults
     }
 
-    fn is_no_recording(&self, file: &str) -> bool {
-        self.sets.iter().any(|set| set.as_kind().is_no_recording(file))
-    }
-
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         self.join(|set| set.load(dirs))
     }
@@ -121,6 +117,11 @@ impl Several {
     /// Whether sets are chosen for training or testing.
     pub fn has_roles(&self) -> bool {
         !self.train_on.is_empty() || !self.test_on.is_empty()
+    }
+
+    /// A set by its name.
+    pub fn set_named(&self, name: &str) -> Option<&DataSpec> {
+        self.names().iter().position(|own| own == name).map(|at| &self.sets[at])
     }
 
     fn names(&self) -> Vec<String> {

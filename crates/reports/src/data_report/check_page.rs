@@ -90,7 +90,7 @@ mod tests {
             notes: Vec::new(),
         };
         let counts = PublishedCounts { recordings: Some(3), ..PublishedCounts::default() };
-        let published = Published { set: &set, counts, is_no_recording: &|_| false };
+        let published = Published { set: &set, counts, is_no_recording: &|_, _| false };
         let page = check_page(&audit(&set, &published, || ()));
         assert!(!page.contains("<b>.wav") && page.contains("&lt;b&gt;.wav") && page.contains("a&amp;b"));
         assert!(page.contains("2 recordings cannot be used") && page.contains("2 recordings; published are 3"));

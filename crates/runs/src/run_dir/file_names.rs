@@ -137,6 +137,15 @@ pub enum Table {
 }
 
 impl Table {
+    /// The column of numbers that identifies a row beside its texts.
+    pub fn number_key(self) -> Option<&'static str> {
+        match self {
+            Table::Epochs => Some("epoch"),
+            Table::Curves => Some("value"),
+            _ => None,
+        }
+    }
+
     /// The table of its means over the seeds, if it has one.
     pub fn means(self) -> Option<Table> {
         Some(match self {

@@ -18,6 +18,8 @@ use super::wav::{self, Wav, WavCodec};
 
 /// Loudest accepted sample. Beyond it, sums of squares over a frame leave the range of f32, in the filter and in the features.
 const LOUDEST: f32 = 1e12;
+/// The most packets that are decoded to learn how timestamps relate to samples.
+const PACKETS_BEFORE_SEEK: usize = 16;
 /// Frames per call of a WAVE decoder.
 const FRAMES_PER_PACKET: u64 = 4096;
 /// Frames and bytes per step of mixing plain PCM. A frame of 65,535 channels has half a megabyte.
@@ -110,6 +112,14 @@ impl<'a> BlockDecoder<'a> {
     /// `None` the decoder cannot be used any more. Nothing may have been returned before.
     pub fn seek(&mut self, first: usize) -> Result<Option<usize>, Unusable> {
         catch_decoder_panic(|| {
+            for _ in 0..PACKETS_BEFORE_SEEK {
+                if self.ended || !matches!(&self.demuxer, Demuxer::Packets(packets) if !packets.can_seek()) {
+                    break;
+                }
+                let mut first = std::mem::take(&mut self.first);
+                self.step(&mut first)?;
+                self.first = first;
+            }
             let place = match &mut self.demuxer {
                 Demuxer::Plain(plain) => Some(plain.seek(first)),
                 Demuxer::Blocks(_) => Some(0),

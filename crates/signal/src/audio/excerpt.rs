@@ -6,8 +6,9 @@
 //! - What lies before the excerpt is not decoded, except for what a codec remembers: a few packets, 64 frames of MP3, two seconds of
 //!   Opus. MP3 and ADTS have no index: their packets are read from the beginning, and skipped. Matroska counts milliseconds, and
 //!   ADPCM has no place to begin: these are decoded from the beginning.
-//! - The samples of Opus differ from those of the whole by less than 1e-6, because its decoder predicts from all of the past. Noise
-//!   that AAC describes by its level alone (perceptual noise substitution) has other samples of the same level.
+//! - The samples of music in Opus differ from those of the whole by less than 1e-6, because its decoder predicts from all of the past;
+//!   speech is decoded from the beginning. Noise that AAC describes by its level alone (perceptual noise substitution) has other
+//!   samples of the same level.
 //! - An excerpt that reaches beyond the end is what there is of it. Damage outside the excerpt may go unnoticed.
 
 use std::path::Path;

@@ -11,6 +11,7 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_VORBIS,
 };
 use symphonia::core::errors::Error;
+use symphonia::core::formats::well_known::{FORMAT_ID_MP1, FORMAT_ID_MP2, FORMAT_ID_MP3};
 use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, TimeBase, Timestamp};
@@ -41,10 +42,19 @@ pub(super) struct Packets<'a> {
     /// Rate and channels, after the first decoded packet.
     pub shape: Option<(u32, usize)>,
     slack: u64,
-    /// What a timestamp lacks to the number of samples decoded before it.
-    timestamp_offset: Option<i64>,
+    /// From the first packet that was decoded whole.
+    place: Option<Place>,
     /// The packet at which `seek` stopped.
     pending: Option<Packet>,
+}
+
+/// How timestamps and packets relate to samples.
+#[derive(Clone, Copy)]
+struct Place {
+    /// What a timestamp lacks to the number of samples decoded before it.
+    offset: i64,
+    /// The samples of a packet, where all packets have equally many.
+    block: usize,
 }
 
 impl<'a> Packets<'a> {
@@ -58,7 +68,7 @@ impl<'a> Packets<'a> {
         let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, scan.as_ref(), source)?;
         let whole = declared.is_some() || scan.is_some();
         let (decoded, slack, tail) = (0, 0, Vec::new());
-        let (shape, timestamp_offset, pending) = (None, None, None);
+        let (shape, place, pending) = (None, None, None);
         Ok(Packets {
             format,
             chosen,
@@ -73,42 +83,74 @@ impl<'a> Packets<'a> {
             whole,
             shape,
             slack,
-            timestamp_offset,
+            place,
             pending,
         })
+    }
+
+    /// Whether the timestamps can be compared with what was decoded. The first packets of some formats decode to nothing, or to less
+    /// than their length.
+    pub fn can_seek(&self) -> bool {
+        self.place.is_some()
     }
 
     /// Moves to the packet of a sample and returns its first sample; 0 where decoding has to begin at the beginning. `None` if
     /// the place cannot be found. What a codec remembers of the packets before is decoded and dropped.
     pub fn seek(&mut self, first: usize) -> Option<usize> {
-        let track = &self.chosen.track;
-        let remembered = remembered(self.decoder.as_ref());
-        let counts_samples = track.time_base == TimeBase::try_from_recip(self.sample_rate);
-        let (Some(remembered), Some(offset), true) = (remembered, self.timestamp_offset, counts_samples) else {
-            return Some(0);
-        };
+        let (Some(remembered), Some(place)) = (remembered(self.decoder.as_ref()), self.place) else { return Some(0) };
         let first = first + self.delay;
         let Some(from) = first.checked_sub(remembered).filter(|&from| from > self.decoded) else { return Some(0) };
-        let to = SeekTo::Timestamp { ts: Timestamp::new(from as i64 - offset), track_id: track.id };
-        self.format.seek(SeekMode::Accurate, to).ok()?;
+        // MP3 has no index, frames that are no audio, and padding within files that were joined: its packets are counted.
+        let counts = matches!(self.format.format_info().format, FORMAT_ID_MP1 | FORMAT_ID_MP2 | FORMAT_ID_MP3);
+        if !counts {
+            let track = &self.chosen.track;
+            if track.time_base != TimeBase::try_from_recip(self.sample_rate) {
+                return Some(0);
+            }
+            let to = SeekTo::Timestamp { ts: Timestamp::new(from as i64 - place.offset), track_id: track.id };
+            self.format.seek(SeekMode::Accurate, to).ok()?;
+        }
         self.decoder.reset();
+        let mut counted = self.decoded;
         loop {
-            let packet = self.format.next_packet().ok()??;
+            let mut packet = self.format.next_packet().ok()??;
             if packet.track_id != self.chosen.track.id {
                 continue;
             }
-            let start = packet.pts.get() + offset;
-            if start > first as i64 {
+            // Speech has longer memories than music, and silence in it is made of random numbers.
+            let is_speech = |packet: &Packet| packet.data.first().is_some_and(|toc| toc >> 3 < 16);
+            if self.chosen.parameters.codec == CODEC_ID_OPUS && is_speech(&packet) {
                 return None;
             }
-            if start + packet.dur.get() as i64 > first as i64 {
-                self.decoded = usize::try_from(start).ok()?;
+            self.keep_what_follows(&mut packet);
+            let trimmed = (packet.trim_start.get() + packet.trim_end.get()) as usize;
+            let (start, length) = match counts {
+                true => (counted, place.block.checked_sub(trimmed)?),
+                false => (usize::try_from(packet.pts.get() + place.offset).ok()?, packet.dur.get() as usize),
+            };
+            counted = start + length;
+            if start > first {
+                return None;
+            }
+            if counted > first {
+                self.decoded = start;
                 self.run_in = 0;
                 self.pending = Some(packet);
-                return self.decoded.checked_sub(self.delay);
+                return start.checked_sub(self.delay);
             }
-            // Its own samples are not asked for, and the packets before it may be missing.
-            let _ = self.decoder.decode(&packet);
+            if counted > from {
+                // Its own samples are not asked for, and the packets before it may be missing.
+                let _ = self.decoder.decode(&packet);
+            }
+        }
+    }
+
+    /// Behind the padding of an MP3 another may follow; symphonia trims all of it.
+    fn keep_what_follows(&self, packet: &mut Packet) {
+        let padding = u64::from(self.chosen.track.padding.unwrap_or(0));
+        let is_beyond = |all: u64| packet.pts.get() >= (all + padding) as i64;
+        if self.chosen.parameters.codec == CODEC_ID_MP3 && self.declared.is_some_and(is_beyond) {
+            packet.trim_end = Duration::ZERO;
         }
     }
 
@@ -144,11 +186,7 @@ impl<'a> Packets<'a> {
             let found = format!("{missing} samples are missing where a frame was damaged");
             return Err(Unusable::Corrupt { seconds, found });
         }
-        // Behind the padding of an MP3 another may follow; symphonia trims all of it.
-        let padding = u64::from(self.chosen.track.padding.unwrap_or(0));
-        if codec == CODEC_ID_MP3 && self.declared.is_some_and(|all| packet.pts.get() >= (all + padding) as i64) {
-            packet.trim_end = Duration::ZERO;
-        }
+        self.keep_what_follows(&mut packet);
         let buffer = self.decoder.decode(&packet).map_err(|error| corrupt(&error, self.decoded, self.sample_rate))?;
         let here = (buffer.spec().rate(), buffer.num_planes());
         if *self.shape.get_or_insert(here) != here {
@@ -165,9 +203,10 @@ impl<'a> Packets<'a> {
         }
         let new = mono.len() - before;
         self.decoded += new;
-        if new > 0 && self.timestamp_offset.is_none() {
-            let end = packet.pts.get() + (packet.trim_start.get() + packet.dur.get()) as i64;
-            self.timestamp_offset = Some(self.decoded as i64 - end);
+        let is_whole = packet.trim_start == Duration::ZERO && packet.trim_end == Duration::ZERO;
+        if new > 0 && is_whole && self.place.is_none() {
+            let end = packet.pts.get() + packet.dur.get() as i64;
+            self.place = Some(Place { offset: self.decoded as i64 - end, block: new });
         }
         // Writers of AAC and ALAC count whole packets although the last one is shorter. Opus remuxed from WebM into Ogg or MP4
         // is counted in milliseconds.
@@ -205,7 +244,7 @@ fn remembered(decoder: &dyn AudioDecoder) -> Option<usize> {
         // A frame takes up to 511 bytes of frames before it, which hold down to ten each.
         CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3 => Some(64 * 1152),
         CODEC_ID_AAC => Some(4 * 2048),
-        // Predicted from the past, which fades: RFC 7845 asks for 80 ms.
+        // Music is predicted from the past, which fades: RFC 7845 asks for 80 ms.
         CODEC_ID_OPUS => Some(2 * opus::RATE as usize),
         _ => decoder.codec_info().short_name.starts_with("pcm_").then_some(0),
     }
@@ -248,6 +287,7 @@ fn mix<S: Sample + IntoSample<f32>>(buffer: &AudioBuffer<S>, mono: &mut Vec<f32>
 mod tests {
     use std::path::Path;
 
+    use super::super::block_decoder::BlockDecoder;
     use super::*;
 
     #[test]
@@ -255,16 +295,13 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/seek");
         let place = |name: &str, first: usize| {
             let source = ByteSource::open_regular(&folder.join(name)).unwrap();
-            let mut packets = Packets::open(&source, super::super::extension(Path::new(name))).unwrap();
-            let mut mono = Vec::new();
-            while mono.is_empty() {
-                assert!(packets.step(&mut mono).unwrap());
-            }
-            packets.seek(first).unwrap()
+            let mut decoder = BlockDecoder::open(source, super::super::extension(Path::new(name))).unwrap();
+            decoder.seek(first).unwrap().unwrap()
         };
         for (name, rate) in [
             ("cbr.mp3", 22050),
             ("vbr.mp3", 22050),
+            ("xing.mp3", 44100),
             ("vorbis.ogg", 22050),
             ("aac.m4a", 22050),
             ("adts.aac", 22050),
@@ -277,6 +314,8 @@ mod tests {
             let found = place(name, first);
             assert!(found <= first && first - found < 4097, "{name}: {found} for {first}");
         }
+        let speech = ByteSource::open_regular(&folder.join("speech.opus")).unwrap();
+        assert_eq!(BlockDecoder::open(speech, Some("opus")).unwrap().seek(8 * 48000).unwrap(), None);
         // Matroska counts milliseconds, which are not exact enough.
         assert_eq!(place("vorbis.mka", 8 * 22050), 0);
     }

@@ -139,18 +139,16 @@ impl CqtPlan {
                 groups.push(Group { divisor, fft: planner.plan_fft_forward(size), kernels: Vec::new() });
             }
             let group = groups.last_mut().expect("just added");
-            let window = spec.window.periodic(count);
-            let scale = length.sqrt() / window.iter().sum::<f64>() * divisor as f64 / size as f64;
+            let scale = length.sqrt() / spec.window.sum(count) * divisor as f64 / size as f64;
             let (mut real, mut imaginary) = (group.fft.make_input_vec(), group.fft.make_input_vec());
-            for at in 0..size {
-                // The place in the window of this sample, whose distance from the middle is a multiple of the divisor.
-                let from_middle = (at as isize - (size / 2) as isize) * divisor as isize;
-                let Some(weight) = usize::try_from(from_middle + before as isize).ok().and_then(|n| window.get(n))
-                else {
-                    continue;
-                };
-                let angle = TAU * hz * from_middle as f64 / f64::from(spec.sample_rate);
-                (real[at], imaginary[at]) = (weight * scale * angle.cos(), weight * scale * angle.sin());
+            // The samples whose distance from the middle is a multiple of the divisor.
+            let (first, lead) = (before % divisor, (size / 2).saturating_sub(before / divisor));
+            let radians = TAU * hz / f64::from(spec.sample_rate);
+            let turn = Complex::from_polar(1.0, radians * divisor as f64);
+            let mut wave = Complex::from_polar(scale, radians * (first as f64 - before as f64));
+            for (at, weight) in (lead..size).zip(spec.window.periodic_steps(count, first, divisor)) {
+                (real[at], imaginary[at]) = (weight * wave.re, weight * wave.im);
+                wave *= turn;
             }
             let mut parts = [group.fft.make_output_vec(), group.fft.make_output_vec()];
             let [re, im] = &mut parts;

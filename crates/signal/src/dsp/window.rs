@@ -3,6 +3,7 @@
 
 use std::f64::consts::TAU;
 
+use realfft::num_complex::Complex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,26 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Every `step`-th value of the window from `first` on, without the others.
+    pub fn periodic_steps(self, length: usize, first: usize, step: usize) -> impl Iterator<Item = f64> {
+        let [c0, c1, c2] = if length == 1 { [1.0, 0.0, 0.0] } else { self.cosines() };
+        let turn = Complex::from_polar(1.0, TAU * step as f64 / length as f64);
+        let mut z = Complex::from_polar(1.0, TAU * first as f64 / length as f64);
+        (first..length).step_by(step).map(move |_| {
+            // The cosine of the doubled angle is the real part of the square.
+            let value = c0 - c1 * z.re + c2 * (z.re * z.re - z.im * z.im);
+            z *= turn;
+            value
+        })
+    }
+
+    /// The sum of [`periodic`](Self::periodic): the cosines of a whole period cancel.
+    pub fn sum(self, length: usize) -> f64 {
+        if length < 3 { self.periodic(length).iter().sum() } else { self.cosines()[0] * length as f64 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +84,18 @@ mod tests {
             // The cosines of a whole period cancel, in the periodic form only.
             for window in ALL {
                 let sum: f64 = window.periodic(length).iter().sum();
-                prop_assert!((sum - window.cosines()[0] * length as f64).abs() < 1e-9, "{window:?}: {sum}");
+                prop_assert!((sum - window.sum(length)).abs() < 1e-9, "{window:?}: {sum}");
+            }
+        }
+
+        #[test]
+        fn single_values_are_those_of_the_window(length in 1usize..40_000, first in 0usize..64, step in 1usize..64) {
+            for window in ALL {
+                let whole = window.periodic(length);
+                let expected = whole.iter().skip(first).step_by(step);
+                let found: Vec<f64> = window.periodic_steps(length, first, step).collect();
+                prop_assert_eq!(found.len(), expected.len());
+                prop_assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-10));
             }
         }
 
