@@ -37,7 +37,12 @@ def main():
     for name, rate, options in formats:
         sf.write("source.wav", music(SECONDS * rate, rate, 1, 1), rate, subtype="DOUBLE")
         ffmpeg("source.wav", name, *options)
+    # The timestamps of Vorbis are not multiples of the packets of AAC.
+    sf.write("source.wav", music(SECONDS * 44100, 44100, 1, 1), 44100, subtype="DOUBLE")
+    ffmpeg("source.wav", "source.ogg", "-c:a", "libvorbis", "-q:a", "-1")
+    ffmpeg("source.ogg", "jitter.m4a", "-c:a", "aac", "-b:a", "24k", "-aac_pns", "0")
     os.remove("source.wav")
+    os.remove("source.ogg")
     # Files that were joined have a frame in the middle that is no audio.
     joined = [open(name, "rb").read() for name in ["vbr.mp3", "cbr.mp3"]]
     with open("joined.mp3", "wb") as file:

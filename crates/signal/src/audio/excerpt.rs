@@ -4,7 +4,7 @@
 //! - Seconds become samples at the rate of the recording, rounded to the nearest; the samples are those that decoding the whole
 //!   gives, bit for bit, with the exceptions below.
 //! - What lies before the excerpt is not decoded, except for what a codec remembers: a few packets, 64 frames of MP3, two seconds of
-//!   Opus. MP3 and ADTS have no index: their packets are read from the beginning, and skipped. Matroska counts milliseconds, and
+//!   Opus. The packets of MP3, AAC and ALAC are read from the beginning, counted, and skipped. Matroska counts milliseconds, and
 //!   ADPCM has no place to begin: these are decoded from the beginning.
 //! - The samples of music in Opus differ from those of the whole by less than 1e-6, because its decoder predicts from all of the past;
 //!   speech is decoded from the beginning. Noise that AAC describes by its level alone (perceptual noise substitution) has other

@@ -11,7 +11,6 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_VORBIS,
 };
 use symphonia::core::errors::Error;
-use symphonia::core::formats::well_known::{FORMAT_ID_MP1, FORMAT_ID_MP2, FORMAT_ID_MP3};
 use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, TimeBase, Timestamp};
@@ -100,8 +99,13 @@ impl<'a> Packets<'a> {
         let (Some(remembered), Some(place)) = (remembered(self.decoder.as_ref()), self.place) else { return Some(0) };
         let first = first + self.delay;
         let Some(from) = first.checked_sub(remembered).filter(|&from| from > self.decoded) else { return Some(0) };
-        // MP3 has no index, frames that are no audio, and padding within files that were joined: its packets are counted.
-        let counts = matches!(self.format.format_info().format, FORMAT_ID_MP1 | FORMAT_ID_MP2 | FORMAT_ID_MP3);
+        let codec = self.chosen.parameters.codec;
+        if codec == CODEC_ID_OPUS && formats::is_mp4(self.format.as_ref()) {
+            return Some(0);
+        }
+        // MP3 has no index, frames that are no audio, and padding within files that were joined; the timestamps of AAC in MP4 are not always
+        // those of its samples. Their packets have equal lengths, and are counted.
+        let counts = matches!(codec, CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3 | CODEC_ID_AAC | CODEC_ID_ALAC);
         if !counts {
             let track = &self.chosen.track;
             if track.time_base != TimeBase::try_from_recip(self.sample_rate) {
@@ -119,7 +123,7 @@ impl<'a> Packets<'a> {
             }
             // Speech has longer memories than music, and silence in it is made of random numbers.
             let is_speech = |packet: &Packet| packet.data.first().is_some_and(|toc| toc >> 3 < 16);
-            if self.chosen.parameters.codec == CODEC_ID_OPUS && is_speech(&packet) {
+            if codec == CODEC_ID_OPUS && is_speech(&packet) {
                 return None;
             }
             self.keep_what_follows(&mut packet);
@@ -304,6 +308,7 @@ mod tests {
             ("xing.mp3", 44100),
             ("vorbis.ogg", 22050),
             ("aac.m4a", 22050),
+            ("jitter.m4a", 44100),
             ("adts.aac", 22050),
             ("opus.opus", 48000),
             ("pcm.aiff", 2000),
