@@ -308,7 +308,7 @@ mod tests {
             ("xing.mp3", 44100),
             ("vorbis.ogg", 22050),
             ("aac.m4a", 22050),
-            ("jitter.m4a", 44100),
+            ("jitter.m4a", 22050),
             ("adts.aac", 22050),
             ("opus.opus", 48000),
             ("pcm.aiff", 2000),
