@@ -5,7 +5,7 @@
 //! times the root of the kernel's length. As in librosa, the negative frequencies of a kernel are left out, and the clip is followed by zeros.
 //! Difference: librosa halves the sample rate from octave to octave with a resampler and leaves out the smallest hundredth of each kernel. Here
 //! low octaves are computed at a lower rate, too, but the clip is brought to it by leaving out the upper part of its spectrum, as far above the octave as its
-//! kernels have nothing left (see [`DISTANCE`]). docs/features.md says by how much the two differ.
+//! kernels have nothing left (see `DISTANCE`). docs/features.md says by how much the two differ.
 
 use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex};
