@@ -315,3 +315,24 @@ fn an_axis_can_leave_a_table_out() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_network_whose_epoch_is_chosen_by_decisions_is_fitted_again_for_other_decisions_and_a_note_says_so() {
+    let notes = |monitor: &str, grid: &str, set: &[&str]| {
+        let text = format!(
+            "[data]\nuse = \"demo\"\n[audio]\nclip_seconds = 3.0\n[split]\nkind = \"official\"\nvalidation = 0.1\n[features.mel]\n\
+             [models.cnn_small]\nmonitor = \"{monitor}\"\n[evaluate]\ntask = \"multi_label\"\n{grid}"
+        );
+        let project = Project::new(&[("experiments/x.toml", &text)]);
+        let set = set.iter().map(|s| (*s).to_owned()).collect();
+        expand_grid(&timbre_experiment::Request { set, ..project.request("x") }).unwrap().notes.join("\n")
+    };
+    let axis = "[grid]\n\"evaluate.cutoff\" = [0.3, 0.5]\n";
+    let again = "`models.cnn_small`, which is fitted again: `monitor = \"f1_micro\"`";
+    assert!(notes("f1_micro", axis, &[]).contains(again));
+    assert!(notes("f1_micro", "", &["evaluate.cutoff=0.4"]).contains(again));
+    assert_eq!(notes("f1_micro", "[grid]\n\"evaluate.bootstrap\" = [10, 20]\n", &[]), "");
+    for monitor in ["loss", "roc_auc_samples"] {
+        assert_eq!(notes(monitor, axis, &["evaluate.at_most=2"]), "", "{monitor}");
+    }
+}

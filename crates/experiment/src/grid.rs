@@ -10,7 +10,8 @@ use crate::read::merge::{Removal, merge_at};
 use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Table, Value, name_of};
 use crate::resolve::{Merged, Request, ResolvedExperiment};
-use crate::suggest;
+use crate::{Experiment, suggest};
+use timbre_models::ModelSpec;
 
 /// An experiment with the points of its grid, before anything is run.
 #[derive(Clone, Debug)]
@@ -73,7 +74,13 @@ pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     let base = merged.check(tree, "");
     let Some(grid) = grid else {
         let Some(resolved) = base else { return Err(merged.loader.errors.finish()) };
-        let (name, notes) = (merged.name, distinct(merged.loader.notes));
+        let set: Vec<String> = merged.overrides.to_json()["evaluate"]
+            .as_object()
+            .into_iter()
+            .flat_map(|keys| keys.keys().map(|key| format!("evaluate.{key}")))
+            .collect();
+        let notes = merged.loader.notes.into_iter().chain(fits_again(&resolved.experiment, &set));
+        let (name, notes) = (merged.name, distinct(notes.collect()));
         let points = vec![Point { values: IndexMap::new(), rounds: vec![resolved] }];
         return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, tpe: None, notes });
     };
@@ -88,9 +95,29 @@ pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     }
     check_validation_split(&points, &grid, &mut merged.loader.errors)?;
     let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
-    let axes = axes.collect();
+    let axes: Vec<AxisValues> = axes.collect();
     let (tpe, halving) = (grid.spec.tpe(points.len()), grid.spec.halving);
-    Ok(ExpandedGrid { name: merged.name, axes, points, halving, tpe, notes: distinct(merged.loader.notes) })
+    let keys: Vec<String> = axes.iter().map(|axis| axis.key.clone()).collect();
+    let experiment = points.first().and_then(|point| point.rounds.first()).map(|resolved| &resolved.experiment);
+    let again = experiment.and_then(|experiment| fits_again(experiment, &keys));
+    let notes = distinct(merged.loader.notes.into_iter().chain(again).collect());
+    Ok(ExpandedGrid { name: merged.name, axes, points, halving, tpe, notes })
+}
+
+/// A note about networks that are fitted again where these keys change, because decisions choose their best epoch.
+fn fits_again(experiment: &Experiment, keys: &[String]) -> Option<String> {
+    const DECISIONS: [&str; 4] = ["evaluate.cutoff", "evaluate.cutoffs", "evaluate.at_most", "evaluate.at_least_one"];
+    let decides = |key: &&String| DECISIONS.iter().any(|of| *key == of || key.starts_with(&format!("{of}.")));
+    let key = keys.iter().find(decides).filter(|_| experiment.models_from.is_none())?;
+    let monitored = |(name, spec): (&String, &ModelSpec)| {
+        let training = spec.as_kind().as_network()?.training();
+        training.monitors_decisions().then(|| (name.clone(), training.monitor.clone()))
+    };
+    let (name, monitor) = experiment.models.iter().find_map(monitored)?;
+    Some(format!(
+        "another `{key}` is another `models.{name}`, which is fitted again: `monitor = \"{monitor}\"` chooses its epoch by decisions. \
+         With \"loss\" or a metric of probabilities, fitted models are used; `timbre evaluate` uses them in any case"
+    ))
 }
 
 fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError)]) -> Vec<Point> {
