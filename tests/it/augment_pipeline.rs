@@ -157,3 +157,68 @@ fn the_written_files_of_a_clip_are_its_training_examples() {
     );
     assert!(text(&loud.stderr).contains("\"kind\":\"translate\""), "{}", text(&loud.stderr));
 }
+
+/// Two models on fixed copies of the training clips.
+const COPIES: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 8
+test_recordings = 2
+[audio]
+sample_rate = 16000
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+[models.knn]
+[models.cnn_small]
+filters = [8]
+epochs = 2
+[[augment]]
+kind = "pitch_shift"
+semitones = { any = [-1.0, 1.0] }
+copies = 2
+"#;
+
+#[test]
+fn copies_enlarge_the_training_set_of_every_model_and_no_other_subset() {
+    let dir = TestDir::with(&[("net.toml", COPIES)]);
+    let plain = ["--set", "augment.pitch_shift=false", "--runs", "plain"];
+    let planned = text(&dir.done(&["plan", "net.toml", "--device", "cpu"]).stdout);
+    assert!(planned.contains("copy     training clips, for every model: 2 by pitch_shift"), "{planned}");
+    dir.done(&[&["run", "net.toml", "--device", "cpu", "-q"][..], &plain].concat());
+    let clips = 88;
+    let output = dir.done(&["run", "net.toml", "--device", "cpu", "--runs", "copies"]);
+    let record: Value = serde_json::from_str(&dir.read("copies/net/latest/run.json")).unwrap();
+    let train = dir.read("copies/net/latest/recordings.csv").lines().filter(|line| line.contains("training")).count();
+    // The clips are in the cache already; each training clip has two copies.
+    assert_eq!(
+        (&record["cache"]["hits"], &record["cache"]["misses"]),
+        (&clips.into(), &(2 * train).into()),
+        "{}",
+        text(&output.stderr)
+    );
+    // A nearest-neighbour model is its training rows.
+    let model = |runs: &str| dir.bytes(&format!("{runs}/net/latest/models/mel.knn.s1/model.safetensors")).len() as f64;
+    assert!((model("copies") / model("plain") - 3.0).abs() < 0.1, "{} and {}", model("copies"), model("plain"));
+    let evaluated = |runs: &str, column: &str| {
+        let table = dir.read(&format!("{runs}/net/latest/results.csv"));
+        let place = table.lines().next().unwrap().split(',').position(|name| name == column).unwrap();
+        table.lines().skip(1).map(|line| line.split(',').nth(place).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(evaluated("copies", "n"), evaluated("plain", "n"));
+    assert_ne!(dir.bytes("copies/net/latest/predictions.parquet"), dir.bytes("plain/net/latest/predictions.parquet"));
+    // A second run finds every copy.
+    dir.done(&["run", "net.toml", "--device", "cpu", "-q", "--runs", "again", "--fresh"]);
+    for file in ["results.csv", "models/mel.knn.s1/model.safetensors", "models/mel.cnn_small.s1/model.safetensors"] {
+        assert!(
+            dir.bytes(&format!("again/net/latest/{file}")) == dir.bytes(&format!("copies/net/latest/{file}")),
+            "{file}"
+        );
+    }
+}

@@ -89,3 +89,28 @@ weights = [2, 1]
     assert!(!plain.experiment.canonical_json().contains("augment"));
     assert_ne!(plain.experiment.canonical_json(), resolved.experiment.canonical_json());
 }
+
+#[test]
+fn copies_that_cannot_be_made_are_reported() {
+    let text =
+        errors_of("[[augment]]\nkind = \"gain\"\np = 0.5\ncopies = 2\n[[augment]]\nkind = \"time_mask\"\ncopies = 1\n");
+    assert!(
+        text.contains("`p`: a copy is always made") && text.contains("needs other recordings or the image"),
+        "{text}"
+    );
+    let mixed =
+        errors_of("[[augment]]\nkind = \"one_of\"\ncopies = 1\nof = [{ kind = \"gain\" }, { kind = \"mix\" }]\n");
+    assert!(mixed.contains("needs other recordings or the image"), "{mixed}");
+    assert!(errors_of("[[augment]]\nkind = \"gain\"\ncopies = 101\n").contains("copies"));
+    let imported = errors_of(
+        "[features.table]\nkind = \"imported\"\npath = \"t.csv\"\n[[augment]]\nkind = \"gain\"\ncopies = 1\n",
+    );
+    assert!(imported.contains("an imported feature has no rows for the copies"), "{imported}");
+}
+
+#[test]
+fn copies_serve_models_that_are_no_networks() {
+    let classic = format!("{}[[augment]]\nkind = \"gain\"\ncopies = 1\n", BASE.replace("cnn_small", "knn"));
+    let project = Project::new(&[("experiments/e.toml", &classic)]);
+    project.resolve("e").unwrap();
+}

@@ -67,6 +67,7 @@ mod several_sets;
 mod serve_limits;
 mod serve_openapi;
 mod significance_golden;
+mod tags_pipeline;
 mod tensorboard;
 mod thresholds_pipeline;
 mod vocoder_golden;

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::{ExitStatus, again, expand_grid, print, print_data, resolve, settings};
 use crate::cli::args::{ExperimentArgs, GlobalArgs};
 use crate::execution::run::prepare::PreparedDataset;
-use crate::execution::run::trials_of;
+use crate::execution::run::{select::extraction_of, trials_of};
 use crate::execution::sweep;
 use timbre_core::text::{count, thousands};
 use timbre_experiment::{members::ENSEMBLE_FEATURES, shapes};
-use timbre_inputs::{data::MissingData, features::extraction::Extraction};
+use timbre_inputs::{augment::AugmentSpec, data::MissingData};
 use timbre_models::networks::{InputShape, LayerRow};
 use timbre_runs::{run_dir::Trial, tables::aligned};
 
@@ -46,7 +46,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     }
     let experiment = &expanded.points[0].rounds[0].experiment;
     let dataset = PreparedDataset::planned(experiment, &settings)?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let extraction = extraction_of(experiment)?;
     let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
     let units: Vec<Trial> = trials_of(experiment);
     let clips = dataset.expected_clips(experiment).len();
@@ -85,11 +85,14 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
         text += &format!(" (skipping {} without exactly one class)", dataset.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} in the cache): {}\n", list(extraction.names()));
-    if !experiment.augment.is_empty() {
-        text += &format!(
-            "  augment  training clips of networks: {}\n",
-            list(experiment.augment.iter().map(|spec| spec.name()))
-        );
+    let (copied, per_epoch): (Vec<&AugmentSpec>, Vec<_>) =
+        experiment.augment.iter().partition(|spec| spec.as_kind().copies() > 0);
+    if !copied.is_empty() {
+        let counted = copied.iter().map(|spec| format!("{} by {}", spec.as_kind().copies(), spec.name()));
+        text += &format!("  copy     training clips, for every model: {}\n", counted.collect::<Vec<_>>().join(", "));
+    }
+    if !per_epoch.is_empty() {
+        text += &format!("  augment  training clips of networks: {}\n", list(per_epoch.iter().map(|spec| spec.name())));
     }
     let (fused, fitted): (Vec<&Trial>, Vec<&Trial>) = units.iter().partition(|unit| unit.features == ENSEMBLE_FEATURES);
     for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {

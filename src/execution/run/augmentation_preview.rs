@@ -3,13 +3,17 @@
 use anyhow::{Context, Result, anyhow};
 
 use super::prepare::PreparedDataset;
+use super::select::extraction_of;
 use super::trial_data::TrialData;
 use super::{Settings, trials_of};
 use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
 use timbre_inputs::{
-    dataset::examples::{DrawRecord, TrainingExamples},
-    features::extraction::Extraction,
+    augment::Chain,
+    dataset::{
+        examples::{DrawRecord, TrainingExamples},
+        tags::TagValues,
+    },
 };
 use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
@@ -35,12 +39,13 @@ pub fn preview_augmentation(
 ) -> Result<AugmentationPreview> {
     let trial = chosen(experiment, model, seed).map_err(UserError::from_cause)?;
     let dataset = PreparedDataset::new(experiment, settings)?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let extraction = extraction_of(experiment)?;
     let selection = dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     let splits = dataset.split(experiment, &selection.clips, trial.seed)?;
     let (extraction, dataset, selection) = (&extraction, &dataset, &selection);
-    let data = TrialData { experiment, extraction, dataset, trial: &trial, selection };
-    let train = data.clips(&splits.train)?;
+    let tags = TagValues::default();
+    let data = TrialData { experiment, extraction, dataset, trial: &trial, selection, tags };
+    let train = data.with_copies(&splits.train, &data.copies())?;
     let examples = data.training_examples(&train, &splits.train)?.context("the chosen trial generates examples")?;
     let epochs = experiment.models[&trial.model].as_kind().as_network().map_or(0, |network| network.training().epochs);
     let (classes, sample_rate) = (dataset.set.classes.names().to_vec(), experiment.audio.sample_rate);
@@ -51,8 +56,7 @@ fn chosen(experiment: &Experiment, model: Option<&str>, seed: Option<u64>) -> Re
     let generates_examples = |trial: &Trial| {
         let Some(network) = experiment.models[&trial.model].as_kind().as_network() else { return false };
         let training = network.training();
-        let augments =
-            !experiment.augment.is_empty() && training.augment.as_ref().is_none_or(|names| !names.is_empty());
+        let augments = !Chain::select(&experiment.augment, training.augment.as_deref()).is_empty();
         augments || training.crop == TrainingCrop::Random || training.replay.is_some()
     };
     let wanted = |trial: &Trial| model.is_none_or(|m| trial.model == m) && seed.is_none_or(|s| trial.seed == s);

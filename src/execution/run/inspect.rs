@@ -116,7 +116,7 @@ impl PreparedDataset {
             unequal.values().filter(|f| !f.is_certain).map(|f| f.sentence.clone()).collect();
         doubtful.sort();
         warnings.extend(doubtful);
-        Ok(Inspection { warnings, failures: self.failures(experiment, &splits, &unequal) })
+        Ok(Inspection { warnings, failures: self.failures(experiment, &clips, &splits, &unequal) })
     }
 
     /// Prints the warnings that were not printed before for this data set.
@@ -207,16 +207,34 @@ impl PreparedDataset {
 
     /// Tags of `evaluate.by_tag` that no recording has.
     fn unknown_tags(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
+        let tags = experiment.evaluate.by_tag.iter().filter(|tag| *tag != LENGTH_TAG);
+        self.without_recordings("evaluate.by_tag", tags, clips)
+    }
+
+    /// A sentence about the tags of a key that none of these recordings has.
+    fn without_recordings<'a>(
+        &self,
+        key: &str,
+        tags: impl IntoIterator<Item = &'a String>,
+        clips: &[usize],
+    ) -> Option<String> {
         let known: BTreeSet<&String> = clips.iter().flat_map(|&i| self.set.records[i].tags.keys()).collect();
-        let unknown = experiment.evaluate.by_tag.iter().filter(|tag| !known.contains(tag)).map(String::as_str);
-        let unknown: Vec<&str> = unknown.filter(|&tag| tag != LENGTH_TAG).collect();
+        let unknown: Vec<&str> = tags.into_iter().filter(|tag| !known.contains(tag)).map(String::as_str).collect();
         (!unknown.is_empty()).then(|| {
             format!(
-                "evaluate.by_tag: no recording has the tag {}; the tags are {}",
+                "{key}: no recording has the tag {}; the tags are {}",
                 unknown.join(", "),
                 some_of(10, known.iter().map(|tag| tag.as_str()))
             )
         })
+    }
+
+    /// A sentence about tags that a network sees or learns and that no training recording has.
+    fn tags_of_network(&self, model: &str, spec: &ModelSpec, train: &[usize]) -> Option<String> {
+        let training = spec.as_kind().as_network()?.training();
+        let seen = || self.without_recordings(&format!("models.{model}.tags"), &training.tags, train);
+        seen()
+            .or_else(|| self.without_recordings(&format!("models.{model}.auxiliary"), training.auxiliary.keys(), train))
     }
 
     /// A warning about classes without a recording in a subset, which is given for each seed.
@@ -300,6 +318,7 @@ impl PreparedDataset {
     fn failures(
         &self,
         experiment: &Experiment,
+        clips: &[usize],
         splits: &IndexMap<u64, Splits>,
         unequal: &HashMap<&str, UnequalLengths>,
     ) -> Vec<(Trial, String)> {
@@ -308,6 +327,9 @@ impl PreparedDataset {
             let fitted = self.models_from.is_none();
             let small = spec.size_faults(splits[&trial.seed].train.len()).into_iter().next().filter(|_| fitted);
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
+            let train = || splits[&trial.seed].train.iter().map(|&row| clips[row]).collect::<Vec<_>>();
+            let untagged = || self.tags_of_network(&trial.model, &experiment.models[&trial.model], &train());
+            let small = small.or_else(|| untagged().filter(|_| fitted));
             let unequal = || unequal.get(trial.features.as_str()).filter(|found| found.is_certain);
             small.or_else(|| Some(unequal()?.sentence.clone()))
         };

@@ -48,7 +48,7 @@ pub use settings::Settings;
 use prepare::PreparedDataset;
 use reuse::EarlierWork;
 use scoring::FinishedTrials;
-use select::Selection;
+use select::{Selection, extraction_of};
 
 /// The key of `environment` in `run.json` that holds the stage versions of the signature.
 pub const STAGES: &str = "stages";
@@ -82,7 +82,7 @@ pub fn run_prepared(
     let experiment = &resolved.experiment;
     let signature = data.signature(experiment);
     let cache = settings.feature_cache()?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let extraction = extraction_of(experiment)?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_complete(&path, experiment, settings) => {
             let (hits, _) = data.count_cached(experiment, &extraction, &cache)?;
@@ -148,7 +148,7 @@ pub fn features(
     out: Option<(&Path, FeatureFormat)>,
 ) -> Result<(CacheRecord, usize)> {
     let data = PreparedDataset::new(experiment, settings)?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let extraction = extraction_of(experiment)?;
     let selection = data.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     if let Some((folder, format)) = out {
         feature_files::write(folder, format, experiment, &data, &selection, settings)?;

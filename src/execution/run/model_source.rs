@@ -11,7 +11,7 @@ use timbre_core::error::UserError;
 use timbre_core::labels::{Classes, Labels, Task};
 use timbre_core::text::count;
 use timbre_experiment::Experiment;
-use timbre_inputs::data::DataSet;
+use timbre_inputs::{data::DataSet, dataset::tags::TagValues};
 use timbre_models::Classifier;
 use timbre_models::classic::fusion::Fusion;
 use timbre_models::device::Device;
@@ -131,6 +131,11 @@ impl ModelSource {
         let record = self.trial(trial)?;
         let (saved, tensors) = run_dir::read_model(&self.run, &trial.to_string())?;
         Ok((saved.model.restore(tensors, self.record.classes.len(), device)?, record))
+    }
+
+    /// The values of the tags that the network of a trial sees.
+    pub fn tags(&self, trial: &Trial) -> Result<TagValues> {
+        Ok(run_dir::read_model(&self.run, &trial.to_string())?.0.tags)
     }
 
     fn trial(&self, trial: &Trial) -> Result<TrialRecord> {

@@ -16,10 +16,17 @@ use timbre_inputs::features::extraction::{
     CachedWindows, Extraction, ExtractionInput, ExtractionResult, RecordingError,
 };
 use timbre_inputs::{
+    augment::copies::FixedCopy,
     data::{self, ClipRecord},
     features::cache::{CachedMatrix, FeatureCache},
 };
 use timbre_runs::run_dir::CacheRecord;
+
+/// The features that an experiment extracts.
+pub fn extraction_of(experiment: &Experiment) -> Result<Extraction<'_>> {
+    let copies = FixedCopy::all(&experiment.augment)?;
+    Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows(), copies)
+}
 
 /// The recordings that a run uses, with their cached features.
 pub struct Selection {
@@ -29,6 +36,8 @@ pub struct Selection {
     pub features: Vec<Vec<CachedMatrix>>,
     /// `windows[i][f]`: feature `f` of every window of `clips[i]`; empty if the clip is not evaluated in windows.
     pub windows: Vec<Vec<CachedWindows>>,
+    /// The features of the fixed copies of `clips[i]`, copy by copy; empty if no seed trains on the clip.
+    pub copies: Vec<Vec<CachedMatrix>>,
     pub unusable: Vec<(usize, RecordingError)>,
     pub hits: usize,
     pub misses: usize,
@@ -40,27 +49,44 @@ impl Selection {
     }
 }
 
+/// The clips that need more than the features of a clip, as indices into the set.
+#[derive(Default)]
+struct Parts {
+    /// Those that some seed validates or tests on in windows.
+    windows: HashSet<usize>,
+    /// Those that some seed trains on, with their fixed copies.
+    copies: HashSet<usize>,
+}
+
 impl PreparedDataset {
     /// The recordings that the experiment uses if every recording is usable.
     pub fn expected_clips(&self, experiment: &Experiment) -> Vec<usize> {
         self.clips(experiment, |_| true)
     }
 
-    fn input(&self, clip: usize, of_clip: bool, windows: bool) -> ExtractionInput<'_> {
-        ExtractionInput { record: &self.set.records[clip], content: &self.contents[&clip], clip: of_clip, windows }
+    fn input(&self, clip: usize, of_clip: bool, parts: &Parts) -> ExtractionInput<'_> {
+        let (record, content) = (&self.set.records[clip], &self.contents[&clip]);
+        let (windows, copies) = (parts.windows.contains(&clip), parts.copies.contains(&clip));
+        ExtractionInput { record, content, clip: of_clip, windows, copies }
     }
 
-    /// The clips that are evaluated in windows: those that some seed validates or tests on.
-    fn evaluated_in_windows(&self, experiment: &Experiment, clips: &[usize]) -> Result<HashSet<usize>> {
-        let mut evaluated = HashSet::new();
-        if experiment.evaluate.windows().is_none() {
-            return Ok(evaluated);
+    /// The clips that need more than the features of a clip.
+    fn parts(&self, experiment: &Experiment, extraction: &Extraction, clips: &[usize]) -> Result<Parts> {
+        let mut parts = Parts::default();
+        let (has_windows, has_copies) = (experiment.evaluate.windows().is_some(), !extraction.copies().is_empty());
+        if !has_windows && !has_copies {
+            return Ok(parts);
         }
         for &seed in &experiment.seeds {
             let splits = self.split(experiment, clips, seed)?;
-            evaluated.extend(splits.evaluated().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+            if has_windows {
+                parts.windows.extend(splits.evaluated().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+            }
+            if has_copies {
+                parts.copies.extend(splits.train.iter().map(|&row| clips[row]));
+            }
         }
-        Ok(evaluated)
+        Ok(parts)
     }
 
     /// The recordings that pass `usable`, up to `limit_per_class`, as indices into the set.
@@ -84,19 +110,20 @@ impl PreparedDataset {
         cache: &FeatureCache,
     ) -> Result<(usize, usize)> {
         let clips = self.expected_clips(experiment);
-        let evaluated = self.evaluated_in_windows(experiment, &clips)?;
+        let parts = self.parts(experiment, extraction, &clips)?;
         if self.planned.is_some() {
-            return Ok((0, extraction.names().count() * (clips.len() + evaluated.len())));
+            let copied = extraction.copies().len() * parts.copies.len();
+            return Ok((0, extraction.names().count() * (clips.len() + parts.windows.len() + copied)));
         }
-        let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, evaluated.contains(&i))).collect();
+        let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, &parts)).collect();
         Ok(extraction.count_cached(&inputs, cache))
     }
 
     /// Computes the features that the cache lacks and selects the usable recordings.
     ///
     /// The next recording of the class replaces an unusable one, so that the results are those of a set without it. The
-    /// first pass computes the windows of recordings that are evaluated if all are usable, while they are in memory. The
-    /// few recordings that a replacement moves to another subset are read a second time.
+    /// first pass computes the windows of recordings that are evaluated and the copies of those that are trained on if all are usable,
+    /// while they are in memory. The few recordings that a replacement moves to another subset are read a second time.
     pub fn select(
         &self,
         experiment: &Experiment,
@@ -109,19 +136,18 @@ impl PreparedDataset {
         loop {
             let unusable = |i: usize| matches!(outcomes.get(&i), Some(Err(_)));
             let clips = self.clips(experiment, |i| !unusable(i));
-            let evaluated = self.evaluated_in_windows(experiment, &clips)?;
-            let lacks_windows = |i: &usize| {
-                let has =
-                    |outcome: &ExtractionResult| outcome.as_ref().is_ok_and(|computed| !computed.windows.is_empty());
-                evaluated.contains(i) && !outcomes.get(i).is_some_and(has)
+            let parts = self.parts(experiment, extraction, &clips)?;
+            let is_missing = |i: &usize| {
+                let Some(Ok(computed)) = outcomes.get(i) else { return true };
+                let lacks_windows = parts.windows.contains(i) && computed.windows.is_empty();
+                lacks_windows || (parts.copies.contains(i) && computed.copies.is_empty())
             };
-            let is_missing = |i: &usize| !outcomes.contains_key(i) || lacks_windows(i);
             let missing: Vec<usize> = clips.iter().copied().filter(is_missing).collect();
             if missing.is_empty() {
                 return self.selection(clips, outcomes, hits, misses);
             }
             let inputs: Vec<ExtractionInput> =
-                missing.iter().map(|i| self.input(*i, !outcomes.contains_key(i), evaluated.contains(i))).collect();
+                missing.iter().map(|i| self.input(*i, !outcomes.contains_key(i), &parts)).collect();
             let progress = settings.printer.start("features", missing.len());
             let (found, stats) = extraction.run(&inputs, cache, &settings.stop, || progress.step())?;
             progress.finish();
@@ -133,7 +159,9 @@ impl PreparedDataset {
             for (clip, found) in missing.into_iter().zip(found) {
                 match (outcomes.get_mut(&clip), found) {
                     // An earlier pass computed its clip.
-                    (Some(Ok(computed)), Ok(found)) => computed.windows = found.windows,
+                    (Some(Ok(computed)), Ok(found)) => {
+                        (computed.windows, computed.copies) = (found.windows, found.copies);
+                    }
                     (_, found) => drop(outcomes.insert(clip, found)),
                 }
             }
@@ -149,7 +177,12 @@ impl PreparedDataset {
     ) -> Result<Selection> {
         let computed =
             clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a selected clip is usable"));
-        let (features, windows) = computed.map(|computed| (computed.clip, computed.windows)).unzip();
+        let (mut features, mut windows, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+        for computed in computed {
+            features.push(computed.clip);
+            windows.push(computed.windows);
+            copies.push(computed.copies);
+        }
         let mut unusable: Vec<(usize, RecordingError)> =
             outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
         unusable.sort_by_key(|(i, _)| *i);
@@ -165,7 +198,7 @@ impl PreparedDataset {
                 )
             ));
         }
-        Ok(Selection { clips, features, windows, unusable, hits, misses })
+        Ok(Selection { clips, features, windows, copies, unusable, hits, misses })
     }
 
     /// The lines of `unusable.jsonl`.

@@ -21,7 +21,10 @@ use timbre_evaluation::{
     metrics::Metric,
     predictions::{Predictions, WindowPredictions},
 };
-use timbre_inputs::{data::split::Splits, dataset::feature_set::FeatureSet};
+use timbre_inputs::{
+    data::split::Splits,
+    dataset::{feature_set::FeatureSet, tags::TagValues},
+};
 use timbre_models::{Classifier, Epoch, FitContext, RateCurve, SearchResults, TrainingCallback, ValidationCurve};
 use timbre_runs::exports::tensorboard;
 use timbre_runs::run_dir::{
@@ -38,7 +41,11 @@ impl Run<'_> {
         done: &FinishedTrials,
     ) -> Result<TrialRecord> {
         let (experiment, extraction, dataset) = (self.experiment, self.extraction, self.data);
-        let data = TrialData { experiment, extraction, dataset, trial, selection };
+        let mut data = TrialData { experiment, extraction, dataset, trial, selection, tags: TagValues::default() };
+        data.tags = match &self.data.models_from {
+            Some(source) => source.tags(trial)?,
+            None => data.tag_values(&splits.train)?,
+        };
         let fitted = match &self.data.models_from {
             Some(source) => {
                 let (model, record) = source.model(trial, &self.settings.device)?;
@@ -53,7 +60,7 @@ impl Run<'_> {
             subsets.map(|(name, rows)| self.predict(model.as_ref(), name, rows, &data)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
-            self.save(trial, model.as_ref(), search.as_ref())?;
+            self.save(&data, model.as_ref(), search.as_ref())?;
         }
         let finished = TrialRecord {
             trial: trial.clone(),
@@ -95,7 +102,8 @@ impl Run<'_> {
         let clock = Instant::now();
         let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
         Ok(Fitted {
-            trained_on: class_counts(train.labels(), train.n_classes()),
+            // The recordings come first, and their copies after them.
+            trained_on: class_counts(&train.labels()[..splits.train.len()], train.n_classes()),
             search: model.search_results().cloned(),
             notes: model.notes().into_iter().collect(),
             epochs: callback.history.into_inner().expect("no callback panics"),
@@ -169,7 +177,8 @@ impl Run<'_> {
         Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
-    fn save(&self, trial: &Trial, model: &dyn Classifier, search: Option<&SearchResults>) -> Result<()> {
+    fn save(&self, data: &TrialData, model: &dyn Classifier, search: Option<&SearchResults>) -> Result<()> {
+        let trial = data.trial;
         let (feature, spec) = (&self.experiment.features[&trial.features], &self.experiment.models[&trial.model]);
         let record = ModelRecord {
             schema: run_dir::SCHEMA,
@@ -180,6 +189,7 @@ impl Run<'_> {
             chosen: search.map_or_else(IndexMap::new, |search| search.chosen().params.clone()),
             decision_rule: self.decision_rule(),
             window: self.experiment.evaluate.windows(),
+            tags: data.tags.clone(),
             versions: Versions::now(feature, spec, self.experiment.evaluate.task),
         };
         self.dir.write_model(trial, &model.tensors()?, &record)

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use indexmap::IndexMap;
 
 use super::prepare::PreparedDataset;
 use super::select::Selection;
-use timbre_core::{labels::Labels, seed::Seed};
+use timbre_core::{error::UserError, labels::Labels, seed::Seed};
 use timbre_experiment::Experiment;
-use timbre_inputs::augment::Chain;
+use timbre_inputs::augment::{Chain, copies::FixedCopy};
 use timbre_inputs::dataset::examples::{ExampleSpec, Replay, TrainingExamples};
 use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_inputs::dataset::tags::{self, AuxiliaryTargets, TagRows, TagValues};
 use timbre_inputs::features::extraction::Extraction;
-use timbre_models::training::hyperparameters::TrainingCrop;
+use timbre_models::training::hyperparameters::{Training, TrainingCrop};
 use timbre_runs::run_dir::Trial;
 
 pub struct TrialData<'a> {
@@ -23,22 +25,70 @@ pub struct TrialData<'a> {
     pub dataset: &'a PreparedDataset,
     pub trial: &'a Trial,
     pub selection: &'a Selection,
+    /// The values of tags that the network of the trial sees beside the image.
+    pub tags: TagValues,
 }
 
 /// `rows` are indices into `selection.clips`.
 impl TrialData<'_> {
     /// One row per clip.
     pub fn clips(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let column = self.column();
-        let cached = rows.iter().map(|&row| self.selection.features[row][column].clone()).collect();
-        FeatureSet::from_cache(&self.trial.features, cached, self.labels(rows), self.n_classes())
+        Ok(self.with_tags(self.with_copies(rows, &[])?, rows, 0.0))
+    }
+
+    /// The tags of these recordings.
+    fn tags_of(&self, rows: &[usize]) -> Vec<&BTreeMap<String, String>> {
+        let records = &self.dataset.set.records;
+        rows.iter().map(|&row| &records[self.selection.clips[row]].tags).collect()
+    }
+
+    /// The values that the tags which the network of the trial sees have in these recordings.
+    pub fn tag_values(&self, rows: &[usize]) -> Result<TagValues> {
+        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else {
+            return Ok(TagValues::default());
+        };
+        self.ensure_values(tags::values_of(&network.training().tags, &self.tags_of(rows)))
+    }
+
+    fn ensure_values(&self, values: TagValues) -> Result<TagValues> {
+        if let Some((tag, _)) = values.iter().find(|(_, values)| values.is_empty()) {
+            let (model, set) = (&self.trial.model, &self.dataset.set.name);
+            let sentence = format!("models.{model}: no training recording of `{set}` has the tag `{tag}`");
+            bail!(UserError::usage(sentence));
+        }
+        Ok(values)
+    }
+
+    /// The same set with the tags of these recordings, one per row, if the network sees any.
+    fn with_tags(&self, set: FeatureSet, rows: &[usize], dropout: f64) -> FeatureSet {
+        if self.tags.is_empty() {
+            return set;
+        }
+        let sizes = self.tags.values().map(Vec::len).collect();
+        let places = self.tags_of(rows).into_iter().map(|own| tags::places(&self.tags, own)).collect();
+        set.with_tag_rows(TagRows { sizes, places, dropout, seed: Seed::new(self.trial.seed).child("tags") })
+    }
+
+    /// The same set with the values of the tags that the network learns beside the classes.
+    fn with_auxiliary(&self, set: FeatureSet, rows: &[usize], weights: &IndexMap<String, f64>) -> Result<FeatureSet> {
+        if weights.is_empty() {
+            return Ok(set);
+        }
+        let own = self.tags_of(rows);
+        let values = self.ensure_values(tags::values_of(weights.keys(), &own))?;
+        let tags = values.values().map(Vec::len).zip(weights.values().copied()).collect();
+        let rows = own.into_iter().map(|own| tags::places(&values, own)).collect();
+        Ok(set.with_auxiliary(AuxiliaryTargets { tags, rows }))
     }
 
     /// One row per window of these recordings.
     pub fn windows(&self, rows: &[usize]) -> Result<FeatureSet> {
         let column = self.column();
-        let cached = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
-        FeatureSet::from_windows(&self.trial.features, cached, &self.labels(rows), self.n_classes())
+        let cached: Vec<_> = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
+        let repeated = rows.iter().zip(&cached).flat_map(|(&row, own)| std::iter::repeat_n(row, own.starts().len()));
+        let repeated: Vec<usize> = repeated.collect();
+        let set = FeatureSet::from_windows(&self.trial.features, cached, &self.labels(rows), self.n_classes())?;
+        Ok(self.with_tags(set, &repeated, 0.0))
     }
 
     /// The start of each window of these recordings, in seconds.
@@ -81,12 +131,38 @@ impl TrialData<'_> {
     /// The training subset. For a network that crops at random or augments, it generates new examples in each epoch.
     pub fn training_set(&self, rows: &[usize]) -> Result<FeatureSet> {
         let records = &self.dataset.set.records;
-        let weights = rows.iter().map(|&row| records[self.selection.clips[row]].weight).collect();
-        let train = self.clips(rows)?.with_weights(weights).with_groups(self.songs(rows));
-        Ok(match self.training_examples(&train, rows)? {
+        let copies = self.copies();
+        // The recordings, then their first copies, then their second copies.
+        let all = rows.repeat(1 + copies.len());
+        let weights = all.iter().map(|&row| records[self.selection.clips[row]].weight).collect();
+        let train = self.with_copies(rows, &copies)?.with_weights(weights).with_groups(self.songs(&all));
+        let train = match self.training_examples(&train, rows)? {
             Some(examples) => train.with_generator(Arc::new(examples)),
             None => train,
-        })
+        };
+        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else { return Ok(train) };
+        let Training { tag_dropout, auxiliary, .. } = network.training();
+        self.with_auxiliary(self.with_tags(train, &all, *tag_dropout), &all, auxiliary)
+    }
+
+    /// The places of the copies that the model trains on among those of the experiment.
+    pub(super) fn copies(&self) -> Vec<usize> {
+        let chosen = self.experiment.models[&self.trial.model].as_kind().as_network();
+        let chosen = chosen.and_then(|network| network.training().augment.as_ref());
+        let is_chosen = |copy: &FixedCopy| chosen.is_none_or(|names| names.contains(&copy.name));
+        let copies = self.extraction.copies().iter().enumerate();
+        copies.filter(|(_, copy)| is_chosen(copy)).map(|(place, _)| place).collect()
+    }
+
+    /// One row per clip, then one per copy of each clip; without tags.
+    pub(super) fn with_copies(&self, rows: &[usize], copies: &[usize]) -> Result<FeatureSet> {
+        let (column, columns) = (self.column(), self.extraction.names().count());
+        let clips = rows.iter().map(|&row| self.selection.features[row][column].clone());
+        let copied =
+            |&copy: &usize| rows.iter().map(move |&row| self.selection.copies[row][copy * columns + column].clone());
+        let cached = clips.chain(copies.iter().flat_map(copied)).collect();
+        let labels = self.labels(&rows.repeat(1 + copies.len()));
+        FeatureSet::from_cache(&self.trial.features, cached, labels, self.n_classes())
     }
 
     /// The generator of training examples; None for a model that trains on the cached features alone.
@@ -95,7 +171,8 @@ impl TrialData<'_> {
         let training = network.training();
         let chain = Chain::select(&self.experiment.augment, training.augment.as_deref());
         let replay = training.replay.as_ref().map(|path| Replay::read(Path::new(path), self.trial.seed)).transpose()?;
-        let spec = ExampleSpec { random_crop: training.crop == TrainingCrop::Random, chain, replay };
+        let copies = self.copies().into_iter().map(|place| self.extraction.copies()[place].clone()).collect();
+        let spec = ExampleSpec { random_crop: training.crop == TrainingCrop::Random, chain, copies, replay };
         if !spec.random_crop && spec.chain.is_empty() && spec.replay.is_none() {
             return Ok(None);
         }

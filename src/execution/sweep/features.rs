@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::point::SweepPoint;
 use crate::execution::run::Settings;
-use crate::execution::run::prepare::PreparedDataset;
+use crate::execution::run::{prepare::PreparedDataset, select::extraction_of};
 use timbre_core::cancel::Cancelled;
 use timbre_experiment::Experiment;
-use timbre_inputs::features::{FeatureSpec, extraction::Extraction};
+use timbre_inputs::features::FeatureSpec;
 use timbre_runs::run_dir::CacheRecord;
 
 /// Points with equal recordings and audio settings, and all their features.
@@ -24,9 +24,12 @@ pub fn groups<'a>(points: &[&'a SweepPoint]) -> Vec<Group<'a>> {
     for point in points {
         let Ok((dataset, _)) = &point.dataset else { continue };
         let experiment = point.experiment();
-        // The split decides which recordings are evaluated in windows.
-        let windows = experiment.evaluate.windows().map(|spec| json!([spec, experiment.split, experiment.seeds]));
-        let key = json!([dataset.data_hash, experiment.data, experiment.audio, windows]).to_string();
+        // The split decides which recordings are evaluated in windows, and which are trained on with copies.
+        let split = json!([experiment.split, experiment.seeds]);
+        let windows = experiment.evaluate.windows().map(|spec| json!([spec, split]));
+        let makes_copies = experiment.augment.iter().any(|spec| spec.as_kind().copies() > 0);
+        let copies = makes_copies.then(|| json!([experiment.augment, split]));
+        let key = json!([dataset.data_hash, experiment.data, experiment.audio, windows, copies]).to_string();
         let group = groups.entry(key).or_insert_with(|| {
             let experiment = Experiment { features: IndexMap::new(), ..experiment.clone() };
             Group { experiment, dataset }
@@ -65,7 +68,7 @@ pub fn compute(points: &[&SweepPoint], settings: &Settings) -> Result<(CacheReco
 
 fn compute_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let experiment = &group.experiment;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let extraction = extraction_of(experiment)?;
     let selection = group.dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }

@@ -12,10 +12,10 @@ use super::features::{self, Group};
 use super::judged;
 use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
-use crate::execution::run::{self, Settings, inspect::Inspection};
+use crate::execution::run::{self, Settings, inspect::Inspection, select::extraction_of};
 use timbre_core::{error::ExitStatus, progress::seconds, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
-use timbre_inputs::features::{cache::FeatureCache, extraction::Extraction};
+use timbre_inputs::features::cache::FeatureCache;
 use timbre_runs::sweep_table::{cell_text, short_name, short_names};
 use timbre_runs::{sweep_record::SCHEMA, tables::aligned};
 
@@ -218,7 +218,7 @@ fn group_features(group: &Group, cache: &FeatureCache) -> Result<Vec<FeaturePlan
     let mut plans = Vec::new();
     for (name, spec) in &experiment.features {
         let alone = Experiment { features: [(name.clone(), spec.clone())].into(), ..experiment.clone() };
-        let extraction = Extraction::new(&alone.audio, &alone.features, alone.evaluate.windows())?;
+        let extraction = extraction_of(&alone)?;
         let (hits, misses) = match group.dataset.count_cached(&alone, &extraction, cache) {
             Ok(found) => found,
             Err(error) => bail!("cannot look for {name} in the cache: {error:#}"),

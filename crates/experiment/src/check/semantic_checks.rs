@@ -377,10 +377,18 @@ fn augmentation_names(root: &Table, errors: &mut ErrorCollector) {
 fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
+    let (mut copies, mut per_epoch) = (false, false);
     for (node, _) in &all {
-        let Some(spec) = read::<AugmentSpec>(node) else { continue };
+        let Some(spec) = read::<AugmentSpec>(node) else {
+            // What cannot be read may be either.
+            (copies, per_epoch) = (true, true);
+            continue;
+        };
         let item = Entry { key: node.at, node: (*node).clone() };
         report(&item, spec.as_kind().faults(audio.sample_rate), errors);
+        report(&item, copy_faults(&spec), errors);
+        let makes_copies = spec.as_kind().copies() > 0;
+        (copies, per_epoch) = (copies || makes_copies, per_epoch || !makes_copies);
     }
     if all.is_empty() {
         return;
@@ -388,13 +396,50 @@ fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
     let networks = || models.iter().filter(|model| model.as_kind().as_network().is_some());
     // An unreadable model may be a network.
-    if models.len() == tables(root, "models").count() && networks().next().is_none() {
-        let help = "only networks use augmentations: add one to [models], or remove [[augment]]";
+    if per_epoch && !copies && models.len() == tables(root, "models").count() && networks().next().is_none() {
+        let help = "only networks use augmentations that change from epoch to epoch: add a network to [models], or `copies = 1` to \
+                    [[augment]], which makes copies of the training clips for every model";
         errors.add(entry.key, "no model uses these augmentations".into(), help);
+    }
+    if copies {
+        copies_of_imported(root, errors);
+        for model in tables(root, "models") {
+            let Some(replay) = model.node.table().and_then(|table| table.get("replay")) else { continue };
+            let help = "remove `copies` from [[augment]]";
+            errors.add(replay.key, "recorded draws have no copies".into(), help);
+        }
     }
     if audio.clip_seconds.is_none() && networks().next().is_some() {
         let help = "set audio.clip_seconds";
         errors.add(entry.key, "augmentations need a fixed clip length".into(), help);
+    }
+}
+
+/// The reasons why an augmentation cannot make fixed copies, if it should.
+fn copy_faults(spec: &AugmentSpec) -> Vec<Fault> {
+    let kind = spec.as_kind();
+    if kind.copies() == 0 {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    if kind.p() != 1.0 {
+        faults.push(Fault::new("p", "a copy is always made: leave `p` out"));
+    }
+    if !kind.makes_copies() {
+        let why = "a copy is made of the waveform of its own clip: this kind needs other recordings or the image";
+        faults.push(Fault::new("copies", why));
+    }
+    faults
+}
+
+/// An imported table has no rows for copies.
+fn copies_of_imported(root: &Table, errors: &mut ErrorCollector) {
+    for feature in tables(root, "features") {
+        let Some(kind) = feature.node.table().and_then(|table| table.get("kind")) else { continue };
+        if kind.node.text() == Some("imported") {
+            let help = "remove the feature, or `copies` from [[augment]]";
+            errors.add(kind.node.at, "an imported feature has no rows for the copies of [[augment]]".into(), help);
+        }
     }
 }
 

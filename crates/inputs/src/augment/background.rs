@@ -63,6 +63,10 @@ impl Kind for Background {
 }
 
 impl AugmentKind for Background {
+    fn makes_copies(&self) -> bool {
+        false
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>> {
         self.folder.as_deref().map_or(Ok(Vec::new()), recordings_in)
     }

@@ -18,7 +18,7 @@ augment_spec! {
 }
 
 /// More bits exceed the precision of the rounding below and of f32 just below full scale.
-const MAX_BITS: u32 = 22;
+pub const MAX_BITS: u32 = 22;
 
 impl Kind for BitDepth {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{AugmentContext, AugmentSpec, ClipPool, Draw, Image, Waveform};
 use timbre_core::seed::{Seed, uniform};
+use timbre_signal::audio::{AudioSpec, Crop, Recording, resample_range, resampled_len};
 
 /// Raised by hand when the same draws are applied in another order or give other results.
 pub const VERSION: u32 = 1;
@@ -30,10 +31,16 @@ impl AugmentSpec {
 pub struct Chain(Vec<AugmentSpec>);
 
 impl Chain {
-    /// The augmentations of `all` with the names `chosen`, in the order of `all`; all of them if `chosen` is `None`.
+    /// The augmentations of `all` with the names `chosen` that change the clips of each epoch, in the order of `all`; all of them if
+    /// `chosen` is `None`.
     pub fn select(all: &[AugmentSpec], chosen: Option<&[String]>) -> Chain {
         let wanted = |spec: &&AugmentSpec| chosen.is_none_or(|names| names.iter().any(|name| name == spec.name()));
-        Chain(all.iter().filter(wanted).cloned().collect())
+        Chain(all.iter().filter(wanted).filter(|spec| spec.as_kind().copies() == 0).cloned().collect())
+    }
+
+    /// One augmentation.
+    pub fn of(spec: AugmentSpec) -> Chain {
+        Chain(vec![spec])
     }
 
     pub fn is_empty(&self) -> bool {
@@ -87,6 +94,49 @@ pub fn apply_to_waveform(on_waveform: &[Draw], clip: &mut Waveform, samples: usi
         clip.samples.resize(source_samples(&on_waveform[place + 1..], samples), 0.0);
     }
     Ok(())
+}
+
+/// `length` samples of a recording at the sample rate of the experiment. They start at `begin`, or earlier if the recording
+/// would end before them; a recording that is shorter is filled up as `audio.short` says.
+pub fn piece(recording: &Recording, audio: &AudioSpec, begin: usize, length: usize) -> Vec<f32> {
+    let AudioSpec { sample_rate, resampler, short, .. } = *audio;
+    let whole = resampled_len(recording.samples.len(), recording.sample_rate, sample_rate);
+    let begin = begin.min(whole.saturating_sub(length));
+    let range = begin..whole.min(begin + length);
+    let mut samples = resample_range(&recording.samples, recording.sample_rate, sample_rate, resampler, range);
+    short.fill(&mut samples, length);
+    samples
+}
+
+/// The samples of a clip after the waveform draws. It starts at `start`, or where `audio.crop` says; without a length of clips it is
+/// the whole recording.
+pub fn augmented_clip(
+    recording: &Recording,
+    audio: &AudioSpec,
+    start: Option<usize>,
+    on_waveform: &[Draw],
+    targets: &mut [f32],
+    pool: &dyn ClipPool,
+) -> Result<Vec<f32>> {
+    let samples = clip_samples(recording, audio);
+    let start = start.unwrap_or(match audio.crop {
+        Crop::Start => 0,
+        Crop::Centre => recording.max_start(audio) / 2,
+    });
+    let needed = source_samples(on_waveform, samples);
+    // The clip lies in the middle of the piece.
+    let begin = (start + samples / 2).saturating_sub(needed / 2);
+    let piece = piece(recording, audio, if needed == samples { start } else { begin }, needed);
+    let mut clip = Waveform { samples: piece, sample_rate: audio.sample_rate, targets: targets.to_vec() };
+    apply_to_waveform(on_waveform, &mut clip, samples, pool)?;
+    targets.copy_from_slice(&clip.targets);
+    Ok(clip.samples)
+}
+
+/// The length of a clip, or of the recording if clips have no length of their own.
+pub fn clip_samples(recording: &Recording, audio: &AudioSpec) -> usize {
+    let whole = || resampled_len(recording.samples.len(), recording.sample_rate, audio.sample_rate);
+    audio.clip_samples().unwrap_or_else(whole)
 }
 
 /// Applies the image draws.

@@ -131,6 +131,10 @@ impl AugmentKind for Mix {
         Ok(if parts.is_empty() { Vec::new() } else { vec![MixDraw { parts }.into()] })
     }
 
+    fn makes_copies(&self) -> bool {
+        false
+    }
+
     fn needs_tempo_and_key(&self) -> bool {
         self.match_key || self.match_tempo
     }

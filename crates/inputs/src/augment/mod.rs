@@ -27,6 +27,7 @@ use timbre_signal::dsp::key::Key;
 
 mod amount;
 pub mod chain;
+pub mod copies;
 #[cfg(test)]
 mod kind_tests;
 #[macro_use]
@@ -35,6 +36,8 @@ mod spec;
 mod all_pass;
 mod background;
 mod band;
+mod bend;
+mod biquad;
 mod bit_depth;
 mod chorus;
 mod clipping;
@@ -43,24 +46,33 @@ mod compressor;
 mod contrast;
 mod crop;
 mod cutmix;
+mod dc_offset;
+mod dither;
 mod echo;
+mod emphasis;
 mod equalizer;
 mod fade;
+mod flanger;
 mod frequency_warp;
 mod gain;
+mod hilbert;
 mod limiter;
+mod loudness;
 mod mask;
 mod mix;
 mod mixup;
+mod multiband_compressor;
 mod noise;
 mod normalize;
 mod one_of;
+mod overdrive;
 mod pass;
 mod peaking;
 mod phaser;
 mod pitch_shift;
 mod polarity;
 mod random_erasing;
+mod remove_silence;
 mod repeat;
 mod resample_loss;
 mod reverb;
@@ -104,11 +116,14 @@ augmentations! {
     "translate" => translate::Translate, TranslateDraw;
     "pitch_shift" => pitch_shift::PitchShift, PitchShiftDraw;
     "speed" => speed::Speed, SpeedDraw;
+    "bend" => bend::Bend, BendDraw;
     "time_stretch" => time_stretch::TimeStretch, TimeStretchDraw;
     "silence" => silence::Silence, SilenceDraw;
+    "remove_silence" => remove_silence::RemoveSilence, RemoveSilenceDraw;
     "noise" => noise::Noise, NoiseDraw;
     "background" => background::Background, BackgroundDraw;
     "polarity" => polarity::Polarity, PolarityDraw;
+    "dc_offset" => dc_offset::DcOffset, DcOffsetDraw;
     "normalize" => normalize::Normalize, NormalizeDraw;
     "fade" => fade::Fade, FadeDraw;
     "low_pass" => pass::LowPass, LowPassDraw;
@@ -119,18 +134,27 @@ augmentations! {
     "high_shelf" => shelf::HighShelf, HighShelfDraw;
     "peaking" => peaking::Peaking, PeakingDraw;
     "equalizer" => equalizer::Equalizer, EqualizerDraw;
+    "loudness" => loudness::Loudness, LoudnessDraw;
+    "biquad" => biquad::Biquad, BiquadDraw;
+    "pre_emphasis" => emphasis::PreEmphasis, PreEmphasisDraw;
+    "de_emphasis" => emphasis::DeEmphasis, DeEmphasisDraw;
     "all_pass" => all_pass::AllPass, AllPassDraw;
+    "hilbert" => hilbert::Hilbert, HilbertDraw;
     "compressor" => compressor::Compressor, CompressorDraw;
+    "multiband_compressor" => multiband_compressor::MultibandCompressor, MultibandCompressorDraw;
     "limiter" => limiter::Limiter, LimiterDraw;
     "clipping" => clipping::Clipping, ClippingDraw;
     "contrast" => contrast::Contrast, ContrastDraw;
+    "overdrive" => overdrive::Overdrive, OverdriveDraw;
     "reverb" => reverb::Reverb, ReverbDraw;
     "echo" => echo::Echo, EchoDraw;
     "chorus" => chorus::Chorus, ChorusDraw;
+    "flanger" => flanger::Flanger, FlangerDraw;
     "phaser" => phaser::Phaser, PhaserDraw;
     "tremolo" => tremolo::Tremolo, TremoloDraw;
     "resample_loss" => resample_loss::ResampleLoss, ResampleLossDraw;
     "bit_depth" => bit_depth::BitDepth, BitDepthDraw;
+    "dither" => dither::Dither, DitherDraw;
     "codec_loss" => codec_loss::CodecLoss, CodecLossDraw;
     "crop" => crop::Crop, CropDraw;
     "reverse" => reverse::Reverse, ReverseDraw;
@@ -156,6 +180,11 @@ pub trait AugmentKind: Kind + SharedKeys {
     /// Whether its draws may change the waveform. If none of a chain may, nothing is decoded.
     fn changes_waveform(&self) -> bool {
         true
+    }
+
+    /// Whether it can make a fixed copy of a clip: it needs neither other recordings nor the image.
+    fn makes_copies(&self) -> bool {
+        self.changes_waveform()
     }
 
     /// Whether it chooses partners by [`ClipPool::tempo_and_key`].

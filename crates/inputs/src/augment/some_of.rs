@@ -50,6 +50,10 @@ impl AugmentKind for SomeOf {
         self.of.iter().any(|spec| spec.as_kind().changes_waveform())
     }
 
+    fn makes_copies(&self) -> bool {
+        self.of.iter().all(|spec| spec.as_kind().makes_copies())
+    }
+
     fn needs_tempo_and_key(&self) -> bool {
         self.of.iter().any(|spec| spec.as_kind().needs_tempo_and_key())
     }

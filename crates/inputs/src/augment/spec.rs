@@ -1,6 +1,6 @@
 //! `augment_spec!` declares the spec of an augmentation and its draw.
 
-/// Declares the spec of an augmentation, with the shared keys `name` and `p` before its own, and the draw that it makes.
+/// Declares the spec of an augmentation, with the shared keys `name`, `p` and `copies` before its own, and the draw that it makes.
 macro_rules! augment_spec {
     (
         $(#[$meta:meta])* pub struct $Spec:ident { $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)* }
@@ -17,12 +17,17 @@ macro_rules! augment_spec {
             /// Probability that the augmentation happens, 0 to 1. Default: 1.
             #[schemars(range(min = 0.0, max = 1.0))]
             pub p: f64,
+            /// Fixed copies of each training clip that the augmentation makes for every model, in place of new examples for networks in
+            /// each epoch. Default: 0.
+            #[serde(skip_serializing_if = "crate::augment::spec::is_zero")]
+            #[schemars(range(max = 100))]
+            pub copies: usize,
             $($(#[$key_meta])* pub $key: $Type,)*
         }
 
         impl Default for $Spec {
             fn default() -> Self {
-                $Spec { name: None, p: 1.0, $($key: $default,)* }
+                $Spec { name: None, p: 1.0, copies: 0, $($key: $default,)* }
             }
         }
 
@@ -33,6 +38,10 @@ macro_rules! augment_spec {
 
             fn p(&self) -> f64 {
                 self.p
+            }
+
+            fn copies(&self) -> usize {
+                self.copies
             }
         }
 
@@ -47,10 +56,17 @@ macro_rules! augment_spec {
     };
 }
 
+pub fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// The keys that every augmentation has.
 pub trait SharedKeys {
     fn name(&self) -> Option<&str>;
 
     /// Probability that the augmentation happens.
     fn p(&self) -> f64;
+
+    /// The number of fixed copies of each training clip.
+    fn copies(&self) -> usize;
 }

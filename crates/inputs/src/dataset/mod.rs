@@ -3,3 +3,4 @@
 pub mod examples;
 pub mod feature_set;
 mod recordings;
+pub mod tags;

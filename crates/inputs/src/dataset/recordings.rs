@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result};
 use timbre_signal::audio::{self, AudioSpec, Excerpt, Recording};
 
+use crate::augment::chain;
 use crate::features::cache::Hash;
 use crate::features::extraction::decode_unchanged;
 
@@ -120,16 +121,8 @@ impl Recordings {
         audio::resampled_len(recording.samples.len(), recording.sample_rate, self.audio.sample_rate)
     }
 
-    /// `length` samples of a recording at the sample rate of the experiment. They start at `begin`, or earlier if the recording
-    /// would end before them; a recording that is shorter is filled up as `audio.short` says.
+    /// A part of a recording: [`chain::piece`].
     pub fn piece(&self, recording: &Recording, begin: usize, length: usize) -> Vec<f32> {
-        let whole = self.resampled_len(recording);
-        let begin = begin.min(whole.saturating_sub(length));
-        let range = begin..whole.min(begin + length);
-        let AudioSpec { sample_rate, resampler, short, .. } = self.audio;
-        let mut samples =
-            audio::resample_range(&recording.samples, recording.sample_rate, sample_rate, resampler, range);
-        short.fill(&mut samples, length);
-        samples
+        chain::piece(recording, &self.audio, begin, length)
     }
 }

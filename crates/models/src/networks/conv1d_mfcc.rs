@@ -70,13 +70,15 @@ impl NetworkKind for Conv1dMfcc {
     }
 
     fn training_defaults() -> Training {
-        Training { 
-            epochs: 500,
+        Training {
+            epochs: 50,
             optimizer: Optimizer::Adam,
             learning_rate: 1e-5,
             schedule: Schedule::Constant,
             weight_decay: 0.0,
-            patience: Some(10), ..Training::default() }
+            patience: Some(10),
+            ..Training::default()
+        }
     }
 
     fn faults(&self) -> Vec<Fault> {

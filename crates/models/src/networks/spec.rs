@@ -171,7 +171,7 @@ mod tests {
         let changed = &schema["allOf"][1]["properties"];
         assert_eq!(changed["patience"]["default"], 10);
         for (key, default) in
-            [("optimizer", "Default: \"adam\"."), ("patience", "Default: 10."), ("epochs", "Default: 500.")]
+            [("optimizer", "Default: \"adam\"."), ("patience", "Default: 10."), ("epochs", "Default: 50.")]
         {
             let description = changed[key]["description"].as_str().unwrap();
             assert!(description.ends_with(default) && description.matches("Default").count() == 1, "{description}");

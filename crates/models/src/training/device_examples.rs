@@ -154,7 +154,7 @@ mod tests {
             .collect();
         let labels = vec![vec![0]; sources.len()];
         let set = FeatureSet::from_matrices(cached, [32, 20], labels, 1);
-        let cuts = ExampleSpec { random_crop: true, chain: Chain::default(), replay: None };
+        let cuts = ExampleSpec { random_crop: true, chain: Chain::default(), copies: vec![], replay: None };
         let examples =
             TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts, Arc::default()).unwrap();
         let set = set.with_generator(Arc::new(examples));

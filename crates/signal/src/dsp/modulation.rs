@@ -1,4 +1,4 @@
-//! Tremolo, chorus and phaser: slow sine modulation of the gain, of a delay, and of the frequency of all-pass filters.
+//! Tremolo, chorus, flanger and phaser: slow sine modulation of the gain, of a delay, and of the frequency of all-pass filters.
 
 use std::f64::consts::TAU;
 
@@ -40,46 +40,101 @@ pub struct ChorusVoice {
     pub phase: f64,
 }
 
-/// Mixes `(1 - wet)` times the clip and `wet` times the mean of its voices. Before the clip is silence. Between samples the
-/// voices are interpolated by the cubic through four neighbours (Catmull and Rom).
-pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate: u32) {
-    /// Samples over which the delay is a straight line.
-    const STRAIGHT: usize = 64;
-    if voices.is_empty() || samples.is_empty() {
-        return;
+/// Samples over which a delay is a straight line.
+const STRAIGHT: usize = 64;
+
+impl ChorusVoice {
+    /// The delay of the sample `n`, in samples.
+    fn delay_at(&self, n: usize, rate: f64) -> f64 {
+        let depth = self.depth.min(self.delay).min(1.0 / (TAU * self.hz));
+        (self.delay + depth * libm::sin(self.phase + TAU * self.hz * n as f64 / rate)).max(0.0) * rate
     }
+
+    /// Samples that a delay line needs before the first sample.
+    fn reach(&self, rate: f64) -> usize {
+        (2.0 * self.delay * rate).ceil() as usize + 4
+    }
+}
+
+/// Reads a delay line over [`STRAIGHT`] samples, while the delay goes `from` one number of samples `to` another. Between samples it
+/// interpolates by the cubic through four neighbours (Catmull and Rom).
+struct Reader {
+    /// The first sample of the line that is read.
+    origin: usize,
+    /// The reading position relative to the sample after `origin`, and its step: small numbers, resolved by f32.
+    offset: f32,
+    pace: f32,
+}
+
+impl Reader {
+    /// `now` is the place in the line of the first sample without delay.
+    fn new(now: usize, from: f64, to: f64) -> Reader {
+        let start = now as f64 - from;
+        let below = start.floor();
+        Reader {
+            origin: below as usize - 1,
+            offset: (start - below) as f32,
+            pace: (1.0 - (to - from) / STRAIGHT as f64) as f32,
+        }
+    }
+
+    /// The delayed sample `n`; `around` is the line from `origin` on.
+    #[inline(always)]
+    fn read(&self, around: &[f32], n: usize) -> f32 {
+        let place = self.offset + self.pace * n as f32;
+        let whole = place as i32;
+        let t = place - whole as f32;
+        let whole = whole as usize;
+        let [a, b, c, d] = [around[whole], around[whole + 1], around[whole + 2], around[whole + 3]];
+        b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
+    }
+}
+
+/// Mixes `(1 - wet)` times the clip and `wet` times the mean of its voices. Before the clip is silence.
+pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate: u32) {
     let rate = f64::from(sample_rate);
-    let longest = voices.iter().map(|voice| 2.0 * voice.delay * rate).fold(0.0, f64::max).ceil() as usize + 4;
+    let Some(longest) = voices.iter().map(|voice| voice.reach(rate)).max().filter(|_| !samples.is_empty()) else {
+        return;
+    };
     // Room at the end for the line that extends beyond the last sample.
     let mut dry = vec![0.0f32; longest + samples.len() + 4];
     dry[longest..longest + samples.len()].copy_from_slice(samples);
     crate::dsp::level::scale(samples, (1.0 - wet) as f32);
     let share = (wet / voices.len() as f64) as f32;
     for voice in voices {
-        let depth = voice.depth.min(voice.delay).min(1.0 / (TAU * voice.hz));
-        let delay = |n: usize| {
-            (voice.delay + depth * libm::sin(voice.phase + TAU * voice.hz * n as f64 / rate)).max(0.0) * rate
-        };
-        let mut from = delay(0);
+        let mut from = voice.delay_at(0, rate);
         for (index, block) in samples.chunks_mut(STRAIGHT).enumerate() {
             let first = index * STRAIGHT;
-            let to = delay(first + STRAIGHT);
-            // The reading position of the voice, relative to the whole sample below the first one: small numbers, resolved by f32.
-            let start = longest as f64 + first as f64 - from;
-            let origin = start.floor();
-            let (offset, pace) = ((start - origin) as f32, (1.0 - (to - from) / STRAIGHT as f64) as f32);
-            let around = &dry[origin as usize - 1..];
+            let to = voice.delay_at(first + STRAIGHT, rate);
+            let reader = Reader::new(longest + first, from, to);
+            let around = &dry[reader.origin..];
             for (n, sample) in block.iter_mut().enumerate() {
-                let place = offset + pace * n as f32;
-                let whole = place as i32;
-                let t = place - whole as f32;
-                let whole = whole as usize;
-                let [a, b, c, d] = [around[whole], around[whole + 1], around[whole + 2], around[whole + 3]];
-                let value = b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)));
-                *sample += share * value;
+                *sample += share * reader.read(around, n);
             }
             from = to;
         }
+    }
+}
+
+/// Mixes `(1 - wet)` times the clip and `wet` times a delay line, into which go the clip and `feedback` times what comes out of it.
+/// Before the clip is silence. The delay is at least three samples, which the interpolation needs.
+pub fn flanger(samples: &mut [f32], voice: &ChorusVoice, feedback: f64, wet: f64, sample_rate: u32) {
+    const LEAST: f64 = 3.0;
+    let rate = f64::from(sample_rate);
+    let longest = voice.reach(rate).max(LEAST as usize + 4);
+    let mut line = vec![0.0f32; longest + samples.len() + 4];
+    let (dry, wet, feedback) = ((1.0 - wet) as f32, wet as f32, feedback as f32);
+    let mut from = voice.delay_at(0, rate).max(LEAST);
+    for (index, block) in samples.chunks_mut(STRAIGHT).enumerate() {
+        let now = longest + index * STRAIGHT;
+        let to = voice.delay_at((index + 1) * STRAIGHT, rate).max(LEAST);
+        let reader = Reader::new(now, from, to);
+        for (n, sample) in block.iter_mut().enumerate() {
+            let delayed = reader.read(&line[reader.origin..], n);
+            line[now + n] = *sample + feedback * delayed;
+            *sample = dry * *sample + wet * delayed;
+        }
+        from = to;
     }
 }
 
@@ -146,6 +201,44 @@ mod tests {
             let mut output = samples;
             chorus(&mut output, &[ChorusVoice { delay, depth, hz, phase }; 2], 0.5, 8000);
             prop_assert!(output.iter().all(|x| x.abs() < 1.5));
+        }
+
+        #[test]
+        fn without_feedback_a_flanger_is_a_chorus_of_one_voice(
+            samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.001f64..0.05, hz in 0.01f64..50.0, phase in 0.0f64..TAU
+        ) {
+            // Never shorter than four samples.
+            let voice = ChorusVoice { delay, depth: 0.5 * delay, hz, phase };
+            let (mut one, mut other) = (samples.clone(), samples);
+            flanger(&mut one, &voice, 0.0, 0.4, 8000);
+            chorus(&mut other, &[voice], 0.4, 8000);
+            prop_assert_eq!(one, other);
+        }
+
+        #[test]
+        fn a_flanger_stays_finite_at_any_delay(
+            samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.0f64..0.01, depth in 0.0f64..0.01, hz in 0.0f64..50.0,
+            phase in 0.0f64..TAU, feedback in -0.95f64..0.95
+        ) {
+            let mut output = samples;
+            flanger(&mut output, &ChorusVoice { delay, depth, hz, phase }, feedback, 1.0, 8000);
+            prop_assert!(output.iter().all(|x| x.abs() < 30.0));
+        }
+    }
+
+    #[test]
+    fn a_flanger_repeats_a_click_with_the_feedback() {
+        let mut samples = vec![0.0f32; 40];
+        samples[2] = 1.0;
+        flanger(&mut samples, &ChorusVoice { delay: 0.01, depth: 0.0, hz: 1.0, phase: 0.0 }, -0.5, 0.5, 1000);
+        for (n, &sample) in samples.iter().enumerate() {
+            let expected = match n {
+                2 | 12 => 0.5,
+                22 => -0.25,
+                32 => 0.125,
+                _ => 0.0,
+            };
+            assert!((sample - expected).abs() < 1e-6, "{n}: {sample}");
         }
     }
 

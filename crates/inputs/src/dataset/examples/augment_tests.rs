@@ -10,10 +10,12 @@ use tempfile::TempDir;
 use super::tests::{audio, cached, mel, raw, recordings};
 use super::*;
 use crate::augment::ClipPool;
+use timbre_signal::audio::Crop;
 
 fn spec_of(random_crop: bool, augment: Value) -> ExampleSpec {
     let specs: Vec<_> = serde_json::from_value(augment).unwrap();
-    ExampleSpec { random_crop, chain: Chain::select(&specs, None), replay: None }
+    let copies = FixedCopy::all(&specs).unwrap();
+    ExampleSpec { random_crop, chain: Chain::select(&specs, None), copies, replay: None }
 }
 
 /// Waveform and image draws, with and without partners, always and sometimes.
@@ -44,10 +46,11 @@ impl Set {
         let audio = audio(5000, Crop::Centre);
         let sources: Vec<ExampleSource> = rows.iter().map(|&row| self.sources[row].clone()).collect();
         let plain = cached(&sources, &audio, feature);
+        let repeated = 1 + spec.copies.len();
         let mut values = Vec::new();
         plain.read_rows(0..plain.len(), &mut values).unwrap();
-        let labels = rows.iter().map(|&row| vec![row % 2]).collect();
-        let set = FeatureSet::from_matrices(values, plain.shape(), labels, 2);
+        let labels = rows.repeat(repeated).into_iter().map(|row| vec![row % 2]).collect();
+        let set = FeatureSet::from_matrices(values.repeat(repeated), plain.shape(), labels, 2);
         TrainingExamples::new(&set, sources, &audio, feature, Seed::new(seed), spec, Arc::default()).unwrap()
     }
 }
@@ -179,7 +182,7 @@ fn replayed_draws_give_the_same_bits() {
         (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))).map(|(row, epoch)| line(row, epoch)).collect();
     fs::write(&path, lines.join("\n")).unwrap();
     let replay = Replay::read(&path, 1).unwrap();
-    let again = ExampleSpec { random_crop: false, chain: Chain::default(), replay: Some(replay) };
+    let again = ExampleSpec { random_crop: false, chain: Chain::default(), copies: Vec::new(), replay: Some(replay) };
     // Another seed, and no augmentations.
     let again = set.examples(&mel(), &ALL, 99, again);
     for (row, epoch) in (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))) {
@@ -267,4 +270,41 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn augmentations_change_a_copy_after_the_draws_that_made_it() {
+    let set = Set::new();
+    let half = json!({ "kind": "gain", "name": "half", "db": -6.020_599_913, "copies": 1 });
+    let louder = json!({ "kind": "gain", "db": 20.0 });
+    let examples = set.examples(&raw(), &ALL, 1, spec_of(false, json!([half, louder])));
+    assert_eq!((examples.len(), examples.cached.len()), (4, 8));
+    let values = |row: usize| {
+        let mut out = vec![0.0; examples.cached.dims()];
+        examples.example(row, 0, &mut out, &mut [0.0, 0.0]).unwrap();
+        out
+    };
+    for row in ALL {
+        let (own, copy) = (values(row), values(row + 4));
+        let plain = timbre_signal::audio::load_file(&set.sources[row].path, None, &audio(5000, Crop::Centre)).unwrap();
+        for ((own, copy), plain) in own.iter().zip(&copy).zip(&plain.samples) {
+            assert!((own - 10.0 * plain).abs() < 1e-4 && (copy - 5.0 * plain).abs() < 1e-4, "{own}, {copy}, {plain}");
+        }
+    }
+    assert!(examples.waveforms().is_none(), "a device makes no copies");
+}
+
+#[test]
+fn a_copy_is_cut_elsewhere_than_its_recording() {
+    let set = Set::new();
+    let copy = json!([{ "kind": "polarity", "copies": 1 }]);
+    let examples = set.examples(&raw(), &ALL, 1, spec_of(true, copy));
+    let first = |row: usize, epoch: usize| {
+        let mut out = vec![0.0; examples.cached.dims()];
+        examples.example(row, epoch, &mut out, &mut [0.0, 0.0]).unwrap();
+        out[0]
+    };
+    let pairs: Vec<(f32, f32)> = (0..8).map(|epoch| (first(3, epoch), first(7, epoch))).collect();
+    assert!(pairs.iter().all(|(own, copy)| *own > 0.0 && *copy < 0.0), "{pairs:?}");
+    assert!(pairs.iter().any(|(own, copy)| own != &-copy), "{pairs:?}");
 }

@@ -7,7 +7,7 @@ use crate::augment::{Backgrounds, ClipInfo, ClipPool, TempoAndKey};
 
 impl ClipPool for TrainingExamples {
     fn len(&self) -> usize {
-        self.cached.len()
+        self.recordings.len()
     }
 
     fn info(&self, row: usize) -> ClipInfo<'_> {

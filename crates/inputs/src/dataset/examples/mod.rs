@@ -19,10 +19,11 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use timbre_core::seed::{Seed, uniform_below};
-use timbre_signal::audio::{AudioSpec, Clip, Crop, Recording};
+use timbre_signal::audio::{AudioSpec, Clip, Recording};
 
 use super::recordings::Recordings;
-use crate::augment::{AugmentContext, Backgrounds, Chain, Draw, Image, TempoAndKey, Waveform, chain};
+use crate::augment::copies::FixedCopy;
+use crate::augment::{AugmentContext, Backgrounds, Chain, Draw, Image, TempoAndKey, chain};
 use crate::dataset::feature_set::{ExampleGenerator, FeatureSet, WaveformSource};
 use crate::features::cache::Hash;
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
@@ -44,6 +45,8 @@ pub struct ExampleSpec {
     /// Whether to cut at a different position in each epoch instead of where `audio.crop` says.
     pub random_crop: bool,
     pub chain: Chain,
+    /// The fixed copies of every recording; the chain changes them too.
+    pub copies: Vec<FixedCopy>,
     /// Recorded draws that replace those of the chain.
     pub replay: Option<Replay>,
 }
@@ -55,7 +58,8 @@ pub struct ExampleCaches {
     tempo_and_key: Mutex<HashMap<(Hash, u32), TempoAndKey>>,
 }
 
-/// The training set of a network, cut and augmented differently in each epoch.
+/// The training set of a network, cut and augmented differently in each epoch. The rows of the recordings come first, then those of
+/// their first copies, then those of their second copies.
 pub struct TrainingExamples {
     cached: FeatureSet,
     recordings: Recordings,
@@ -97,9 +101,10 @@ impl TrainingExamples {
     ) -> Result<TrainingExamples> {
         ensure!(!cached.has_generator(), "make training examples: the set generates its examples already");
         ensure!(
-            sources.len() == cached.len(),
-            "make training examples: {} recordings do not match {} rows",
+            sources.len() * (1 + spec.copies.len()) == cached.len(),
+            "make training examples: {} recordings with {} copies each do not match {} rows",
             sources.len(),
+            spec.copies.len(),
             cached.len()
         );
         ensure!(
@@ -120,12 +125,13 @@ impl TrainingExamples {
         Ok(TrainingExamples { cached, recordings, rows, feature, extractor, seed, spec, caches, tempo_and_key })
     }
 
+    /// The number of recordings.
     pub fn len(&self) -> usize {
-        self.cached.len()
+        self.recordings.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.cached.is_empty()
+        self.len() == 0
     }
 
     /// The row of a recording.
@@ -134,7 +140,7 @@ impl TrainingExamples {
     }
 
     pub fn id(&self, row: usize) -> &str {
-        &self.recordings.source(row).id
+        &self.recordings.source(row % self.len()).id
     }
 
     fn audio(&self) -> &AudioSpec {
@@ -145,9 +151,22 @@ impl TrainingExamples {
         self.audio().clip_samples().expect("training examples have a length")
     }
 
+    /// The random stream of a row in an epoch.
+    fn address(&self, stage: &str, row: usize, epoch: usize) -> Seed {
+        let address = self.seed.child(stage).child(epoch).child(self.id(row));
+        if row < self.len() { address } else { address.child(row / self.len()) }
+    }
+
+    /// The draws that make the copy of a row.
+    fn fixed_draws(&self, row: usize) -> Result<Vec<Draw>> {
+        let Some(copy) = (row / self.len()).checked_sub(1) else { return Ok(Vec::new()) };
+        let content = &self.recordings.source(row % self.len()).content;
+        self.spec.copies[copy].draws(content, self.audio().sample_rate, self.samples())
+    }
+
     /// The random start of the clip of `row` in an epoch, from 0 to `max_start`.
     fn random_start(&self, row: usize, epoch: usize, max_start: usize) -> usize {
-        let address = self.seed.child("crop").child(epoch).child(self.id(row));
+        let address = self.address("crop", row, epoch);
         uniform_below(&mut address.rng(), max_start as u64 + 1) as usize
     }
 
@@ -165,10 +184,11 @@ impl TrainingExamples {
             Some(replay) => replay.record(epoch, self.id(row))?.draws.clone(),
             None if self.spec.chain.is_empty() => return Ok(Vec::new()),
             None => {
-                let address = self.seed.child("augment").child(epoch).child(self.id(row));
-                let sample_rate = self.audio().sample_rate;
-                let context = AugmentContext { sample_rate, samples: self.samples(), row, pool: self };
-                self.spec.chain.draw(address, &context).with_context(|| format!("augment {}", self.id(row)))?
+                let (sample_rate, row_of_recording) = (self.audio().sample_rate, row % self.len());
+                let context =
+                    AugmentContext { sample_rate, samples: self.samples(), row: row_of_recording, pool: self };
+                let drawn = self.spec.chain.draw(self.address("augment", row, epoch), &context);
+                drawn.with_context(|| format!("augment {}", self.id(row)))?
             }
         };
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -191,19 +211,7 @@ impl TrainingExamples {
         on_waveform: &[Draw],
         targets: &mut [f32],
     ) -> Result<Vec<f32>> {
-        let samples = self.samples();
-        let start = start.unwrap_or(match self.audio().crop {
-            Crop::Start => 0,
-            Crop::Centre => recording.max_start(self.audio()) / 2,
-        });
-        let needed = chain::source_samples(on_waveform, samples);
-        // The clip lies in the middle of the piece.
-        let begin = (start + samples / 2).saturating_sub(needed / 2);
-        let piece = self.recordings.piece(recording, if needed == samples { start } else { begin }, needed);
-        let mut clip = Waveform { samples: piece, sample_rate: self.audio().sample_rate, targets: targets.to_vec() };
-        chain::apply_to_waveform(on_waveform, &mut clip, samples, self)?;
-        targets.copy_from_slice(&clip.targets);
-        Ok(clip.samples)
+        chain::augmented_clip(recording, self.audio(), start, on_waveform, targets, self)
     }
 
     /// Writes the feature of a clip to `out`, and returns the samples.
@@ -259,14 +267,15 @@ impl ExampleGenerator for TrainingExamples {
         let draws = self.draws(row, epoch)?;
         let (on_waveform, on_image) = chain::split_by_stage(&draws);
         let is_cached = on_waveform.is_empty() && !self.may_be_cut();
-        let recording = if is_cached { None } else { self.recordings.find(row)? };
+        let recording = if is_cached { None } else { self.recordings.find(row % self.len())? };
         let start = match &recording {
             Some(recording) => self.start_of(row, epoch, recording)?,
             None => None,
         };
         match recording {
             Some(recording) if start.is_some() || !on_waveform.is_empty() => {
-                let samples = self.augmented_waveform(&recording, start, on_waveform, targets)?;
+                let on_waveform = [&self.fixed_draws(row)?, on_waveform].concat();
+                let samples = self.augmented_waveform(&recording, start, &on_waveform, targets)?;
                 self.extract(samples, out)?;
             }
             _ => self.cached.read_row(row, out)?,
@@ -276,7 +285,8 @@ impl ExampleGenerator for TrainingExamples {
 
     fn waveforms(&self) -> Option<&dyn WaveformSource> {
         // A device can cut, and nothing else.
-        let only_cut = self.spec.random_crop && self.spec.replay.is_none() && self.spec.chain.is_empty();
+        let is_unchanged = self.spec.chain.is_empty() && self.spec.copies.is_empty();
+        let only_cut = self.spec.random_crop && self.spec.replay.is_none() && is_unchanged;
         only_cut.then_some(self)
     }
 }

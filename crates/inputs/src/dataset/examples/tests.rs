@@ -20,7 +20,7 @@ pub fn audio(sample_rate: u32, crop: Crop) -> AudioSpec {
 
 /// Random crops and no augmentations.
 fn random_crops() -> ExampleSpec {
-    ExampleSpec { random_crop: true, chain: Chain::default(), replay: None }
+    ExampleSpec { random_crop: true, chain: Chain::default(), copies: Vec::new(), replay: None }
 }
 
 pub fn raw() -> FeatureSpec {

@@ -8,17 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde_json::json;
 
+use crate::augment::{
+    chain,
+    copies::{FixedCopy, NoClips},
+};
 use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec, Place};
 use timbre_core::cancel::Cancelled;
 use timbre_signal::{
-    audio::{self, AudioSpec},
+    audio::{self, AudioSpec, Clip, Recording},
     windows::WindowSpec,
 };
 
@@ -44,6 +48,8 @@ pub struct ExtractionInput<'a> {
     pub clip: bool,
     /// Whether to extract the features of its windows, if the experiment has windows.
     pub windows: bool,
+    /// Whether to extract the features of its fixed copies, if the experiment has any.
+    pub copies: bool,
 }
 
 /// The features of one experiment, ready to be extracted.
@@ -53,6 +59,7 @@ pub struct Extraction<'a> {
     decoding: Recipe,
     features: Vec<Feature>,
     windowing: Option<Windowing>,
+    copies: Vec<FixedCopy>,
 }
 
 struct Feature {
@@ -60,6 +67,8 @@ struct Feature {
     recipe: Recipe,
     /// The recipe for windows, if the experiment has windows.
     window_recipe: Option<Recipe>,
+    /// The recipes for the fixed copies.
+    copy_recipes: Vec<Recipe>,
     spec: FeatureSpec,
     sample_rate: u32,
     /// Window functions, filters, transforms, networks: built once, for the first recording that the cache lacks.
@@ -88,6 +97,8 @@ pub struct RecordingError {
 pub struct ExtractedFeatures {
     pub clip: Vec<CachedMatrix>,
     pub windows: Vec<CachedWindows>,
+    /// Those of the first fixed copy, then those of the second.
+    pub copies: Vec<CachedMatrix>,
 }
 
 /// The features of one recording, or the reason why it has none.
@@ -96,7 +107,7 @@ pub type ExtractionResult = Result<ExtractedFeatures, RecordingError>;
 /// Hits and misses of the feature cache.
 #[derive(Debug, Default)]
 pub struct CacheStats {
-    /// (recording, feature) pairs found in the cache; the windows of a recording count as a separate pair.
+    /// (recording, feature) pairs found in the cache; the windows of a recording and each of its copies count as separate pairs.
     pub hits: usize,
     /// Pairs that were computed.
     pub misses: usize,
@@ -105,11 +116,13 @@ pub struct CacheStats {
 }
 
 impl<'a> Extraction<'a> {
-    /// The features with the recipes under which the cache has them. `window` says how recordings are cut into windows.
+    /// The features with the recipes under which the cache has them. `window` says how recordings are cut into windows, `copies` which
+    /// copies of the training clips have features.
     pub fn new<'s>(
         audio: &'a AudioSpec,
         specs: impl IntoIterator<Item = (&'s String, &'s FeatureSpec)>,
         window: Option<WindowSpec>,
+        copies: Vec<FixedCopy>,
     ) -> Result<Self> {
         let stages = json!({ "decoding": audio::VERSION, "cache": VERSION });
         let decoding = json!({ "audio": audio, "decoding": audio::VERSION, "cache": VERSION });
@@ -132,7 +145,13 @@ impl<'a> Extraction<'a> {
                 }
                 recipe["feature"] = described.clone();
                 recipe["extraction"] = json!(kind.version());
+                let of_copy = |copy: &FixedCopy| {
+                    let mut recipe = recipe.clone();
+                    recipe["copy"] = copy.recipe();
+                    Recipe::new(recipe)
+                };
                 Ok(Feature {
+                    copy_recipes: copies.iter().map(of_copy).collect(),
                     name: name.clone(),
                     recipe: Recipe::new(recipe),
                     window_recipe: windowing.as_ref().map(|w| w.recipe(&stages, &described, kind.version())),
@@ -142,7 +161,7 @@ impl<'a> Extraction<'a> {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Extraction { audio, decoding: Recipe::new(decoding), features, windowing })
+        Ok(Extraction { audio, decoding: Recipe::new(decoding), features, windowing, copies })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -175,7 +194,9 @@ impl<'a> Extraction<'a> {
     ) -> Result<(Vec<ExtractionResult>, CacheStats)> {
         let of_windows = self.features.iter().filter_map(|f| f.window_recipe.as_ref());
         let of_windows = of_windows.chain(self.windowing.as_ref().map(|w| &w.length));
-        let mut recipes = self.features.iter().map(|f| &f.recipe).chain([&self.decoding]).chain(of_windows);
+        let of_copies = self.features.iter().flat_map(|f| &f.copy_recipes);
+        let of_clips = self.features.iter().map(|f| &f.recipe);
+        let mut recipes = of_clips.chain([&self.decoding]).chain(of_windows).chain(of_copies);
         recipes.try_for_each(|recipe| cache.save_recipe(recipe))?;
         let (hits, misses) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reasons = Mutex::new(BTreeMap::new());
@@ -207,13 +228,16 @@ impl<'a> Extraction<'a> {
 
     /// The requested features of a recording that the cache has. `intact` reads and verifies them.
     fn cached(&self, input: &ExtractionInput, content: &Hash, cache: &FeatureCache, intact: bool) -> CachedFeatures {
-        let of_clip = |feature: &Feature| match cache.get(content, &feature.recipe.hash)? {
+        let matrix = |recipe: &Recipe| match cache.get(content, &recipe.hash)? {
             CacheEntry::Matrix(stored) => (!intact || stored.is_intact()).then(|| Ok(stored.clone())),
             CacheEntry::Unusable { sentence, .. } => Some(Err(sentence.clone())),
         };
         let mut found = CachedFeatures::default();
         if input.clip {
-            found.clip = self.features.iter().map(of_clip).collect();
+            found.clip = self.features.iter().map(|feature| matrix(&feature.recipe)).collect();
+        }
+        if input.copies {
+            found.copies = self.copy_entries().map(|(copy, i)| matrix(&self.features[i].copy_recipes[copy])).collect();
         }
         if let Some(windowing) = self.windowing.as_ref().filter(|_| input.windows) {
             let starts = windowing.starts(content, cache);
@@ -229,13 +253,24 @@ impl<'a> Extraction<'a> {
         found
     }
 
+    /// Every copy with every feature, as indices, in the order of [`ExtractedFeatures::copies`].
+    fn copy_entries(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.copies.len()).flat_map(|copy| (0..self.features.len()).map(move |feature| (copy, feature)))
+    }
+
+    /// The fixed copies of each training clip.
+    pub fn copies(&self) -> &[FixedCopy] {
+        &self.copies
+    }
+
     fn extract(&self, input: &ExtractionInput, cache: &FeatureCache) -> Result<Extracted> {
         let content = match input.content {
             Ok(content) => content,
             Err(Unreadable { code, sentence }) => return Ok(Extracted::none(0, code, sentence)),
         };
         if let Some(CacheEntry::Unusable { code, sentence }) = cache.get(content, &self.decoding.hash) {
-            let wanted = usize::from(input.clip) + usize::from(input.windows && self.windowing.is_some());
+            let copies = if input.copies { self.copies.len() } else { 0 };
+            let wanted = usize::from(input.clip) + usize::from(input.windows && self.windowing.is_some()) + copies;
             return Ok(Extracted::none(wanted * self.features.len(), code, sentence));
         }
         let mut found = self.cached(input, content, cache, true);
@@ -243,10 +278,16 @@ impl<'a> Extraction<'a> {
         if found.misses() == 0 {
             return Ok(Extracted { result: self.complete(found), hits, misses: Vec::new() });
         }
-        let (of_clip, of_windows) = (missing(&found.clip), missing(&found.windows));
+        let (of_clip, of_windows, of_copies) = (missing(&found.clip), missing(&found.windows), missing(&found.copies));
         let window_recipe = |i: usize| self.features[i].window_recipe.as_ref().expect("there are windows");
         let missed = of_clip.iter().map(|&i| &self.features[i].recipe);
         let missed = missed.chain(of_windows.iter().map(|&i| window_recipe(i)));
+        let entries: Vec<(usize, usize)> = self.copy_entries().collect();
+        let copy_recipe = |entry: usize| {
+            let (copy, feature) = entries[entry];
+            &self.features[feature].copy_recipes[copy]
+        };
+        let missed = missed.chain(of_copies.iter().map(|&entry| copy_recipe(entry)));
         let misses = missed.map(|recipe| cache.explain_miss(content, recipe)).collect();
         let (path, excerpt) = (&input.record.path, input.record.excerpt.as_ref());
         // One unusual recording must not end the run: what cannot be computed is remembered, and the rest is computed.
@@ -255,11 +296,30 @@ impl<'a> Extraction<'a> {
             cache.put_unusable(content, &recipe.hash, NO_FEATURE, &sentence)?;
             Ok(sentence)
         };
-        let clip = match self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
-            None => clip_unchanged(path, excerpt, content, self.audio)?,
-            Some(windowing) => match decode_unchanged(path, excerpt, content, self.audio)? {
+        let put = |feature: &Feature, recipe: &Recipe, analysis: &ClipAnalysis| {
+            Ok::<_, anyhow::Error>(match feature.extractor()?.extract_finite(analysis) {
+                Ok(matrix) => Ok(cache.put(content, &recipe.hash, &matrix)?),
+                Err(why) => Err(no_feature(recipe, why)?),
+            })
+        };
+        let clip = 'clip: {
+            if of_windows.is_empty() && of_copies.is_empty() {
+                break 'clip clip_unchanged(path, excerpt, content, self.audio)?;
+            }
+            match decode_unchanged(path, excerpt, content, self.audio)? {
                 Err(why) => Err(why),
                 Ok(recording) => {
+                    for copy in of_copies.chunk_by(|&a, &b| entries[a].0 == entries[b].0) {
+                        let clip = self.copied_clip(&self.copies[entries[copy[0]].0], content, &recording)?;
+                        let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
+                        for &entry in copy {
+                            let feature = &self.features[entries[entry].1];
+                            found.copies[entry] = Some(put(feature, copy_recipe(entry), &analysis)?);
+                        }
+                    }
+                    let Some(windowing) = self.windowing.as_ref().filter(|_| !of_windows.is_empty()) else {
+                        break 'clip Ok(recording.into_clip(self.audio));
+                    };
                     let recording = windowing.whole(recording);
                     let features: Vec<(&Recipe, &dyn Extractor)> = of_windows
                         .iter()
@@ -275,7 +335,7 @@ impl<'a> Extraction<'a> {
                     }
                     Ok(recording.into_clip(self.audio))
                 }
-            },
+            }
         };
         let clip = match clip {
             Ok(clip) => clip,
@@ -290,12 +350,19 @@ impl<'a> Extraction<'a> {
         let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
         for i in of_clip {
             let feature = &self.features[i];
-            found.clip[i] = Some(match feature.extractor()?.extract_finite(&analysis) {
-                Ok(matrix) => Ok(cache.put(content, &feature.recipe.hash, &matrix)?),
-                Err(why) => Err(no_feature(&feature.recipe, why)?),
-            });
+            found.clip[i] = Some(put(feature, &feature.recipe, &analysis)?);
         }
         Ok(Extracted { result: self.complete(found), hits, misses })
+    }
+
+    /// The clip of a recording after the draws of a copy.
+    fn copied_clip(&self, copy: &FixedCopy, content: &Hash, recording: &Recording) -> Result<Clip> {
+        let samples = chain::clip_samples(recording, self.audio);
+        let sample_rate = self.audio.sample_rate;
+        let draws = copy.draws(content, sample_rate, samples)?;
+        let samples = chain::augmented_clip(recording, self.audio, None, &draws, &mut [], &NoClips::default())
+            .with_context(|| format!("make a copy of a clip with the augmentation `{}`", copy.name))?;
+        Ok(Clip { samples, sample_rate })
     }
 
     /// The features of a recording of which none is missing, or the first that cannot be computed: every model of a run is
@@ -307,9 +374,14 @@ impl<'a> Extraction<'a> {
         };
         let clip = found.clip.into_iter().flatten().zip(&self.features);
         let windows = found.windows.into_iter().flatten().zip(&self.features);
+        let features_of_copies = self.copy_entries().map(|(_, feature)| &self.features[feature]);
+        let copies = found.copies.into_iter().flatten().zip(features_of_copies);
         Ok(ExtractedFeatures {
             clip: clip.map(|(found, feature)| found.map_err(|why| named(feature, why))).collect::<Result<_, _>>()?,
             windows: windows
+                .map(|(found, feature)| found.map_err(|why| named(feature, why)))
+                .collect::<Result<_, _>>()?,
+            copies: copies
                 .map(|(found, feature)| found.map_err(|why| named(feature, why)))
                 .collect::<Result<_, _>>()?,
         })
@@ -321,15 +393,16 @@ impl<'a> Extraction<'a> {
 struct CachedFeatures {
     clip: Vec<Option<Result<CachedMatrix, String>>>,
     windows: Vec<Option<Result<CachedWindows, String>>>,
+    copies: Vec<Option<Result<CachedMatrix, String>>>,
 }
 
 impl CachedFeatures {
     fn misses(&self) -> usize {
-        missing(&self.clip).len() + missing(&self.windows).len()
+        missing(&self.clip).len() + missing(&self.windows).len() + missing(&self.copies).len()
     }
 
     fn hits(&self) -> usize {
-        self.clip.len() + self.windows.len() - self.misses()
+        self.clip.len() + self.windows.len() + self.copies.len() - self.misses()
     }
 }
 
