@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 use timbre_core::labels::Labels;
 
+use super::tags::{AuxiliaryTargets, Examples, TagRows, WithTagRows};
 use crate::features::FeatureSpec;
 use crate::features::cache::CachedMatrix;
 use crate::features::extraction::CachedWindows;
@@ -69,6 +70,9 @@ pub struct FeatureSet {
     groups: Option<Arc<Vec<usize>>>,
     source: Arc<dyn RowSource>,
     generator: Option<Arc<dyn ExampleGenerator>>,
+    auxiliary: Option<Arc<AuxiliaryTargets>>,
+    /// Rows for tags below each image.
+    tag_rows: usize,
 }
 
 struct InMemory {
@@ -165,6 +169,8 @@ impl FeatureSet {
             groups: None,
             source: source.into(),
             generator: None,
+            auxiliary: None,
+            tag_rows: 0,
         }
     }
 
@@ -190,14 +196,16 @@ impl FeatureSet {
         let weights = self.weights().map(|weights| Arc::new(rows.iter().map(|&row| weights[row]).collect()));
         let groups = self.groups().map(|groups| Arc::new(rows.iter().map(|&row| groups[row]).collect()));
         let source = Subset { rows, of: Arc::clone(&self.source) };
-        FeatureSet { weights, groups, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
+        let tag_rows = self.tag_rows;
+        FeatureSet { weights, groups, tag_rows, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
     }
 
     /// The same rows with other matrices in memory, one after the other.
     pub fn with_matrices(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
         let dims = shape[0] * shape[1];
         assert_eq!(values.len(), dims * self.len(), "one matrix per row");
-        FeatureSet { shape, source: Arc::new(InMemory { dims, values }), generator: None, ..self.clone() }
+        let source = Arc::new(InMemory { dims, values });
+        FeatureSet { shape, source, generator: None, tag_rows: 0, ..self.clone() }
     }
 
     /// The same set in which rows count by their weights. Equal weights of 1 are none.
@@ -226,6 +234,46 @@ impl FeatureSet {
     /// The same set with a generator for the examples of each epoch.
     pub fn with_generator(self, generator: Arc<dyn ExampleGenerator>) -> Self {
         FeatureSet { generator: Some(generator), ..self }
+    }
+
+    /// The same set with the tags of its rows below each image, for networks.
+    pub fn with_tag_rows(self, tags: TagRows) -> Self {
+        assert_eq!(tags.places.len(), self.len(), "the tags of each row");
+        let ([rows, width], image, tags) = (self.shape, self.dims(), Arc::new(tags));
+        let tag_rows = tags.count();
+        let shape = [rows + tag_rows, width];
+        let examples = match (&self.generator, tags.dropout > 0.0) {
+            (Some(generator), _) => Some(Examples::Generated(Arc::clone(generator))),
+            (None, true) => Some(Examples::Stored(Arc::clone(&self.source))),
+            (None, false) => None,
+        };
+        let generator = examples.map(|examples| {
+            let of = Arc::new(examples);
+            Arc::new(WithTagRows { of, tags: Arc::clone(&tags), image, width }) as Arc<dyn ExampleGenerator>
+        });
+        let source = Arc::new(WithTagRows { of: Arc::clone(&self.source), tags, image, width });
+        FeatureSet { shape, source, generator, tag_rows, ..self }
+    }
+
+    /// The number of rows for tags below each image.
+    pub fn tag_rows(&self) -> usize {
+        self.tag_rows
+    }
+
+    /// The same set with targets beside its classes, which networks learn too.
+    pub fn with_auxiliary(self, targets: AuxiliaryTargets) -> Self {
+        assert_eq!(targets.rows.len(), self.len(), "the targets of each row");
+        FeatureSet { auxiliary: Some(Arc::new(targets)), ..self }
+    }
+
+    /// The targets beside the classes.
+    pub fn auxiliary(&self) -> Option<&AuxiliaryTargets> {
+        self.auxiliary.as_deref()
+    }
+
+    /// The number of targets of a row: one for each class, and those beside them.
+    pub fn n_outputs(&self) -> usize {
+        self.n_classes + self.auxiliary.as_ref().map_or(0, |targets| targets.len())
     }
 
     /// The number of rows.
@@ -291,9 +339,13 @@ impl FeatureSet {
         self.source.read(row, 0..self.dims(), out)
     }
 
-    /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others.
+    /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others; then the targets beside the classes.
     pub fn write_targets(&self, row: usize, targets: &mut [f32]) {
+        let (targets, beside) = targets.split_at_mut(self.n_classes);
         targets.fill(0.0);
+        if let Some(auxiliary) = &self.auxiliary {
+            auxiliary.write(row, beside);
+        }
         self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
         self.labels[row].unknown().iter().for_each(|&class| targets[class] = f32::NAN);
     }

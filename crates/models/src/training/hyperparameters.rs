@@ -3,10 +3,12 @@
 //! They stand in the table of the model itself (`models.resnet18.learning_rate`), so that each of them can be an axis of a
 //! sweep. [`NetworkSpec`](crate::networks::NetworkSpec) reads them there.
 
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Task, registry::Fault};
+use timbre_evaluation::metrics::is_of_probabilities;
 
 use super::early_stopping::LOSS;
 
@@ -207,6 +209,20 @@ pub struct Training {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub augment: Option<Vec<String>>,
+    /// Tags of the recordings that the network sees beside the image: a row of ones below it for the value of each tag, and a row of zeros
+    /// for each other value. A recording without a tag has zeros. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub tags: Vec<String>,
+    /// With `tags`: the probability that a training clip has none of them in an epoch, so that the network learns to do without.
+    /// Default: 0.
+    #[serde(skip_serializing_if = "crate::training::hyperparameters::is_zero")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tag_dropout: f64,
+    /// Tags of the recordings that the network learns to predict beside the classes, with the weight of their cross-entropy relative to
+    /// the loss of the classes. They shape the network and are not part of its answer. Default: none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub auxiliary: IndexMap<String, f64>,
     /// A file of recorded augmentation draws (`timbre data augment`) that are replayed instead of drawing new ones. Default:
     /// new draws.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,6 +288,9 @@ impl Default for Training {
             sampling: Sampling::Shuffle,
             crop: TrainingCrop::Fixed,
             augment: None,
+            tags: Vec::new(),
+            tag_dropout: 0.0,
+            auxiliary: IndexMap::new(),
             replay: None,
             normalize: Normalize::Global,
             ema: None,
@@ -304,10 +323,15 @@ fn state_defaults(schema: &mut Schema) {
     }
 }
 
+pub(crate) fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
 impl Training {
     /// Whether decisions, and with them the thresholds, choose the best epoch.
     pub fn monitors_decisions(&self) -> bool {
-        self.monitor != LOSS
+        let is_of_probabilities = |task| is_of_probabilities(task, &self.monitor);
+        self.monitor != LOSS && ![Task::SingleLabel, Task::MultiLabel].into_iter().any(is_of_probabilities)
     }
 
     /// The faults of the keys, for a network with this number of parameter groups.
@@ -329,6 +353,13 @@ impl Training {
             "pos_weight",
             "cross-entropy has no positive weights: write `loss = \"bce\"` or \"focal\", or remove this key",
         );
+        require(
+            self.auxiliary.values().all(|&weight| weight >= 0.0 && weight.is_finite()),
+            "auxiliary",
+            "the weights must not be negative",
+        );
+        require((0.0..=1.0).contains(&self.tag_dropout), "tag_dropout", "must be between 0 and 1");
+        require(self.tag_dropout == 0.0 || !self.tags.is_empty(), "tag_dropout", "is for `tags`, which is not set");
         require((0.0..=20.0).contains(&self.focal_gamma), "focal_gamma", "must be between 0 and 20");
         require(positive(self.learning_rate), "learning_rate", "must be above zero");
         require((0.0..1.0).contains(&self.momentum), "momentum", "must be at least 0 and below 1");

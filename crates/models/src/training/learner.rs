@@ -92,7 +92,8 @@ impl<'a> Learner<'a> {
     ) -> Result<Tensor<1>> {
         let _guard = self.seed_device(seed);
         let dropout = DropoutMasks::new(seed);
-        let targets = self.setup.objective.smoothed(batch.targets);
+        let columns = batch.targets.len() / batch.rows.len().max(1);
+        let targets = self.setup.objective.smoothed(batch.targets, columns);
         let loss = self.setup.objective.loss(
             self.network().forward(batch.images, Some(&dropout)),
             targets,

@@ -37,6 +37,8 @@ pub struct Objective {
     gamma: f64,
     output: OutputActivation,
     n_classes: usize,
+    /// The number of values of each tag that is learnt beside the classes, and the weight of its loss.
+    auxiliary: Vec<(usize, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,28 +82,31 @@ impl Objective {
             }
         };
         let (smoothing, gamma) = (training.label_smoothing, training.focal_gamma);
-        Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes })
+        let auxiliary = train.auxiliary().map_or_else(Vec::new, |targets| targets.tags.clone());
+        Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes, auxiliary })
     }
 
     pub fn output(&self) -> OutputActivation {
         self.output
     }
 
-    /// The smoothed targets of the clips of a set from its labels, row-major, a column per class.
+    /// The smoothed targets of the clips of a set from its labels, row-major, a column per class and per target beside the classes.
     pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
-        let mut present = vec![0.0; set.len() * self.n_classes];
-        let rows = present.chunks_exact_mut(self.n_classes.max(1)).enumerate();
+        let mut present = vec![0.0; set.len() * set.n_outputs()];
+        let rows = present.chunks_exact_mut(set.n_outputs().max(1)).enumerate();
         rows.for_each(|(row, targets)| set.write_targets(row, targets));
-        self.smoothed(present)
+        self.smoothed(present, set.n_outputs())
     }
 
-    /// Applies label smoothing to targets (the presence of each class in each clip), row-major.
-    pub fn smoothed(&self, mut present: Vec<f32>) -> Vec<f32> {
+    /// Applies label smoothing to targets (the presence of each class in each clip), row-major, `columns` per clip. Those beside the
+    /// classes stay as they are.
+    pub fn smoothed(&self, mut present: Vec<f32>, columns: usize) -> Vec<f32> {
         let spread = match self.kind {
             Kind::CrossEntropy => self.smoothing / self.n_classes as f64,
             Kind::Bce | Kind::Focal => self.smoothing / 2.0,
         };
-        for targets in present.chunks_exact_mut(self.n_classes.max(1)) {
+        for targets in present.chunks_exact_mut(columns.max(1)) {
+            let targets = &mut targets[..self.n_classes];
             let whole = match self.kind {
                 Kind::CrossEntropy => targets.iter().map(|&target| f64::from(target)).sum(),
                 Kind::Bce | Kind::Focal => 1.0,
@@ -113,9 +118,28 @@ impl Objective {
         present
     }
 
-    /// The mean loss of a batch, as a tensor with one value. `targets`: row-major, a column per class; NaN is an unknown class.
-    /// `weights`: how much each clip counts; None: all the same.
-    pub fn loss(&self, logits: Tensor<2>, mut targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
+    /// The mean loss of a batch, as a tensor with one value. `targets`: row-major, a column per class; NaN is an unknown class. If
+    /// columns for tags follow, their cross-entropy is added. `weights`: how much each clip counts; None: all the same.
+    pub fn loss(&self, logits: Tensor<2>, targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
+        let [clips, outputs] = logits.dims();
+        if outputs == self.n_classes {
+            return self.loss_of_classes(logits, targets, weights);
+        }
+        let columns = targets.len() / clips.max(1);
+        let part = |first: usize, count: usize| -> Vec<f32> {
+            targets.chunks_exact(columns.max(1)).flat_map(|row| &row[first..first + count]).copied().collect()
+        };
+        let of = |first: usize, count: usize| logits.clone().slice([0..clips, first..first + count]);
+        let mut loss = self.loss_of_classes(of(0, self.n_classes), part(0, self.n_classes), weights);
+        let mut first = self.n_classes;
+        for &(count, weight) in self.auxiliary.iter().filter(|_| columns > self.n_classes) {
+            loss = loss + cross_entropy(of(first, count), part(first, count), weights).mul_scalar(weight);
+            first += count;
+        }
+        loss
+    }
+
+    fn loss_of_classes(&self, logits: Tensor<2>, mut targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
         let ([clips, classes], device) = (logits.dims(), logits.device());
         let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [clips, classes]), &device);
         // How much each pair of clip and class counts, if not all the same.
@@ -165,6 +189,23 @@ impl Objective {
     }
 }
 
+/// The mean cross-entropy over the clips that have a target.
+fn cross_entropy(logits: Tensor<2>, mut targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
+    let ([clips, values], device) = (logits.dims(), logits.device());
+    let mut whole = 0.0;
+    for (clip, target) in targets.chunks_exact_mut(values.max(1)).enumerate() {
+        let weight = weights.map_or(1.0, |weights| weights[clip]);
+        if target[0].is_nan() {
+            target.fill(0.0);
+        } else {
+            whole += f64::from(weight);
+            target.iter_mut().for_each(|value| *value *= weight);
+        }
+    }
+    let targets = Tensor::<2>::from_data(TensorData::new(targets, [clips, values]), &device);
+    (targets * log_softmax(logits, 1)).sum().mul_scalar(if whole > 0.0 { -1.0 / whole } else { 0.0 })
+}
+
 impl OutputActivation {
     /// The number that is saved with a model.
     pub fn code(self) -> f32 {
@@ -206,6 +247,7 @@ mod tests {
     use serde_json::Value;
 
     use timbre_core::labels::Labels;
+    use timbre_inputs::dataset::tags::AuxiliaryTargets;
 
     use super::*;
     use crate::training::test_fit::{golden, numbers};
@@ -262,7 +304,7 @@ mod tests {
         let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
         let smoothed = |loss, label_smoothing, present: [f32; 4]| {
             let training = Training { loss, label_smoothing, ..Training::default() };
-            Objective::new(&training, Task::SingleLabel, &set).unwrap().smoothed(present.to_vec())
+            Objective::new(&training, Task::SingleLabel, &set).unwrap().smoothed(present.to_vec(), 4)
         };
         assert_eq!(smoothed(Loss::CrossEntropy, 0.0, [1.0, 1.0, 0.0, 0.0]), [0.5, 0.5, 0.0, 0.0]);
         assert_eq!(smoothed(Loss::CrossEntropy, 0.0, [0.75, 0.0, 0.25, 0.0]), [0.75, 0.0, 0.25, 0.0]);
@@ -366,6 +408,32 @@ mod tests {
             let sums = (0..3).map(|at| all[at + 3] + all[at + 6]);
             let expected: Vec<f32> = all[..3].iter().copied().chain(sums).collect();
             assert!(own.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{own:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_loss_of_tags_is_added_with_its_weight_and_an_unknown_tag_has_none() {
+        let plain = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 2);
+        let rows = vec![vec![Some(2)], vec![None]];
+        let set = plain.clone().with_auxiliary(AuxiliaryTargets { tags: vec![(3, 0.25)], rows });
+        let of = |set: &FeatureSet, logits: &[f32]| {
+            let objective = Objective::new(&Training::default(), Task::SingleLabel, set).unwrap();
+            let device = Device::flex().autodiff();
+            let sizes = [2, logits.len() / 2];
+            let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), sizes), &device).require_grad();
+            let loss = objective.loss(logits.clone(), objective.targets(set), None);
+            let gradient = logits.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
+            (loss.into_scalar::<f32>(), gradient)
+        };
+        let (classes, own) = of(&plain, &[1.0, 0.0, 0.5, 2.0]);
+        let (both, gradient) = of(&set, &[1.0, 0.0, 0.3, -0.2, 0.7, 0.5, 2.0, 9.0, 8.0, 7.0]);
+        let exps = [0.3f32, -0.2, 0.7].map(f32::exp);
+        let share = exps[2] / exps.iter().sum::<f32>();
+        assert!((both - classes + 0.25 * share.ln()).abs() < 1e-6, "{both} and {classes}");
+        assert!((gradient[4] - 0.25 * (share - 1.0)).abs() < 1e-6, "{gradient:?}");
+        assert_eq!(gradient[7..], [0.0; 3], "the tag of the second clip is unknown");
+        for (found, expected) in [gradient[0], gradient[1], gradient[5], gradient[6]].iter().zip(own) {
+            assert!((found - expected).abs() < 1e-6);
         }
     }
 }

@@ -27,19 +27,19 @@ impl NonfiniteBatch<'_> {
     /// mixing) with a column per class, and epoch, batch and rows as texts.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let [height, width] = self.set.shape();
-        let n_classes = self.set.n_classes();
+        let n_outputs = self.set.n_outputs();
         let mut inputs = vec![0.0; self.rows.len() * self.set.dims()];
-        let mut labels = vec![0.0; self.rows.len() * n_classes];
+        let mut labels = vec![0.0; self.rows.len() * n_outputs];
         for (place, &row) in self.rows.iter().enumerate() {
             let image = &mut inputs[place * self.set.dims()..][..self.set.dims()];
-            let targets = &mut labels[place * n_classes..][..n_classes];
+            let targets = &mut labels[place * n_outputs..][..n_outputs];
             let read = self.set.read_example(row, self.epoch, image, targets);
             read.context("read the clips of the batch again")?;
             self.normalization.apply(image);
         }
         let tensors = [
             Tensor::new("inputs", vec![self.rows.len(), 1, height, width], inputs),
-            Tensor::new("labels", vec![self.rows.len(), n_classes], labels),
+            Tensor::new("labels", vec![self.rows.len(), n_outputs], labels),
         ];
         let texts = [
             ("epoch", (self.epoch + 1).to_string()),

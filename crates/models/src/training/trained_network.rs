@@ -15,13 +15,22 @@ use crate::networks::{InputShape, Network, NetworkModel, state_dict};
 use crate::tensor::{Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
-use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
+use timbre_inputs::dataset::{
+    feature_set::{BLOCK_BYTES, FeatureSet},
+    tags::TagRows,
+};
 
 /// Batches that the data loader prefetches.
 pub const PREFETCH: usize = 2;
 
 /// The tensor that states how logits become probabilities.
 const OUTPUT: &str = "output.probabilities";
+
+/// The number of outputs beside the classes, if there are any.
+const AUXILIARY: &str = "output.auxiliary";
+
+/// The number of rows for tags below the image, if there are any.
+const TAG_ROWS: &str = "input.tag_rows";
 
 /// A trained network with everything that it needs to predict.
 pub struct TrainedNetwork {
@@ -30,6 +39,10 @@ pub struct TrainedNetwork {
     pub shape: InputShape,
     pub output: OutputActivation,
     pub n_classes: usize,
+    /// Outputs that it learnt beside the classes.
+    pub auxiliary: usize,
+    /// Rows for tags below the image.
+    pub tag_rows: usize,
     pub batch_size: usize,
     pub device: BurnDevice,
     pub notes: Vec<(String, String)>,
@@ -47,8 +60,11 @@ impl TrainedNetwork {
         let output = take_tensor(&mut tensors, OUTPUT)?;
         let output = output.first().and_then(|&number| OutputActivation::from_code(number));
         let output = output.with_context(|| format!("`{OUTPUT}` does not name a known output activation"))?;
+        let auxiliary = take_count(&mut tensors, AUXILIARY)?;
+        let tag_rows = take_count(&mut tensors, TAG_ROWS)?;
+        let outputs = n_classes + auxiliary;
         // The network allocates what its description asks for. If it is only a little more, the missing tensor is named below.
-        let layers = model.kind().layers(shape, n_classes)?;
+        let layers = model.kind().layers(shape, outputs)?;
         let wanted: u64 = layers.iter().map(|row| row.parameters + row.statistics).sum();
         let given: u64 = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
         ensure!(
@@ -56,15 +72,45 @@ impl TrainedNetwork {
             "the network has {wanted} numbers and the file {given}: it belongs to another network"
         );
         // All initial weights are replaced, so the seed does not matter.
-        let network = model.kind().build(shape, n_classes, Seed::new(0), &device.burn())?;
+        let network = model.kind().build(shape, outputs, Seed::new(0), &device.burn())?;
         let network = state_dict::load(network, &tensors)?.valid();
         let (batch_size, device) = (model.training().batch_size, device.burn());
-        Ok(TrainedNetwork { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
+        let notes = Vec::new();
+        Ok(TrainedNetwork {
+            network,
+            normalization,
+            shape,
+            output,
+            n_classes,
+            auxiliary,
+            tag_rows,
+            batch_size,
+            device,
+            notes,
+        })
     }
+}
+
+/// A number of outputs or inputs; 0 if the file has no such tensor.
+fn take_count(tensors: &mut Vec<Tensor>, name: &str) -> Result<usize> {
+    if !tensors.iter().any(|tensor| tensor.name == name) {
+        return Ok(0);
+    }
+    let number = take_tensor(tensors, name)?.first().copied().unwrap_or_default();
+    ensure!((0.0..=65_536.0).contains(&number) && number.fract() == 0.0, "`{name}` is {number}, which is not a count");
+    Ok(number as usize)
 }
 
 impl Classifier for TrainedNetwork {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
+        let without_tags;
+        let lacks_tags = self.tag_rows > 0 && set.shape() == [self.shape.height - self.tag_rows, self.shape.width];
+        let set = if lacks_tags {
+            without_tags = set.clone().with_tag_rows(TagRows::unknown(self.tag_rows, set.len()));
+            &without_tags
+        } else {
+            set
+        };
         ensure!(
             inputs::shape_of(set) == self.shape,
             "predict: the features are {:?}, the network was trained on {} × {}; compute them with the same settings",
@@ -73,7 +119,7 @@ impl Classifier for TrainedNetwork {
             self.shape.width
         );
         let logits = logits(&self.network, set, &self.normalization, self.batch_size, &self.device, &mut || Ok(()))?;
-        Ok(probabilities(&logits, self.n_classes, self.output))
+        Ok(probabilities(&logits, self.n_classes + self.auxiliary, self.n_classes, self.output))
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
@@ -81,6 +127,9 @@ impl Classifier for TrainedNetwork {
         tensors.push(inputs::shape_tensor(self.shape));
         tensors.extend(self.normalization.tensors());
         tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.code()]));
+        let counts = [(AUXILIARY, self.auxiliary), (TAG_ROWS, self.tag_rows)];
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        tensors.extend(counts.map(|(name, count)| Tensor::new(name, vec![1], vec![count as f32])));
         Ok(tensors)
     }
 
@@ -115,7 +164,8 @@ pub fn logits(
     })
 }
 
-pub fn probabilities(logits: &[f32], n_classes: usize, output: OutputActivation) -> Predictions {
-    let rows = logits.chunks_exact(n_classes.max(1)).flat_map(|row| output.probabilities(row));
+/// The probabilities of the classes, which are the first of the outputs.
+pub fn probabilities(logits: &[f32], outputs: usize, n_classes: usize, output: OutputActivation) -> Predictions {
+    let rows = logits.chunks_exact(outputs.max(1)).flat_map(|row| output.probabilities(&row[..n_classes]));
     Predictions { n_classes, probabilities: rows.collect() }
 }

@@ -44,7 +44,7 @@ pub fn train(model: &dyn NetworkModel, train: &FeatureSet, context: &FitContext)
     let normalization = Normalization::fit(training.normalize, train)?;
     let batches = BatchSource::new(train, normalization, training.batch_size, context.device)?;
     let network =
-        kind.build(shape, train.n_classes(), context.seed.child("weights"), &context.device.burn().autodiff())?;
+        kind.build(shape, train.n_outputs(), context.seed.child("weights"), &context.device.burn().autodiff())?;
     let (parameters, _) = state_dict::counts(&network);
     let setup = TrainingSetup { kind, objective: &objective, device: context.device };
     let clips = whole_batches(train.len(), training.batch_size);
@@ -152,6 +152,8 @@ impl TrainingRun<'_> {
             shape: inputs::shape_of(self.train),
             output: self.setup.objective.output(),
             n_classes: self.train.n_classes(),
+            auxiliary: self.train.n_outputs() - self.train.n_classes(),
+            tag_rows: self.train.tag_rows(),
             batch_size: self.training.batch_size,
             device: self.context.device.burn(),
             notes: notes.into_pairs(),
@@ -298,7 +300,8 @@ impl TrainingRun<'_> {
             )?;
             // A number that is not finite would be meaningless in a table, and JSON cannot hold it.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
-            let predictions = trained_network::probabilities(&logits, set.n_classes(), self.setup.objective.output());
+            let (outputs, output) = (self.train.n_outputs(), self.setup.objective.output());
+            let predictions = trained_network::probabilities(&logits, outputs, set.n_classes(), output);
             metrics = self.context.decision_rule.scores(set.labels(), &predictions).metrics;
             metrics.retain(|_, value| value.is_finite());
         }
@@ -327,7 +330,7 @@ impl TrainingRun<'_> {
     /// The loss over all clips of a set.
     fn loss_of(&self, set: &FeatureSet, logits: &[f32]) -> f64 {
         let cpu = burn::tensor::Device::flex();
-        let sizes = [set.len(), set.n_classes()];
+        let sizes = [set.len(), self.train.n_outputs()];
         let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), sizes), &cpu);
         scalar(self.setup.objective.loss(logits, self.setup.objective.targets(set), None))
     }

@@ -16,7 +16,7 @@ use timbre_core::{
     labels::{Classes, Task},
 };
 use timbre_evaluation::{aggregation, metrics::DecisionRule};
-use timbre_inputs::features::FeatureSpec;
+use timbre_inputs::{dataset::tags::TagValues, features::FeatureSpec};
 use timbre_models::{
     ModelKind, ModelSpec, Tensor,
     classic::ensemble::{Ensemble, Fuse},
@@ -46,6 +46,9 @@ pub struct ModelRecord {
     /// The windows that were evaluated; None if clips were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
+    /// The values of the tags that the network sees beside the image.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tags: TagValues,
     pub versions: Versions,
 }
 
