@@ -1,10 +1,10 @@
-"""Writes the page of the augmentation study from the folder of its run:
+"""Writes the page of the augmentation study from the folder of its sweep:
 
-    python3 docs/augment_study.py runs/augment_study/latest > docs/augment_study.md     (needs pyarrow)
+    python3 docs/augment_study.py runs/augment_study > docs/augment_study.md     (needs pyarrow)
 
-Every model is compared with the model `none` on the same recordings with the same seeds. The interval of the difference comes
-from a bootstrap over songs and seeds together (2000 resamples, 95 %): it covers other recordings and other trainings. With
-three seeds the part of the trainings is coarse, and the page says so.
+Every point is compared with the one without augmentations, on the same recordings with the same seeds. The interval of the
+difference comes from a bootstrap over songs and seeds together (2000 resamples, 95 %): it covers other recordings and other
+trainings. With three seeds the part of the trainings is coarse, and the page says so.
 """
 
 import json
@@ -15,10 +15,16 @@ import sys
 import pyarrow.parquet
 
 RESAMPLES = 2000
+AXIS = "models.cnn_small.augment"
+
+
+def point_name(augmentations):
+    """The name of a point in the table: its only augmentation, `none` or `all`."""
+    return "none" if not augmentations else augmentations[0] if len(augmentations) == 1 else "all"
 
 
 def right_by_seed_and_song(run):
-    """model -> seed -> song -> (correct recordings, recordings)"""
+    """seed -> song -> (correct recordings, recordings), of a run of one model"""
     table = pyarrow.parquet.read_table(run / "predictions.parquet")
     known = ["features", "model", "seed", "split", "path", "song", "truth"]
     classes = [name for name in table.column_names if name not in known]
@@ -28,7 +34,7 @@ def right_by_seed_and_song(run):
         if rows["split"][n] != "test":
             continue
         predicted = max(classes, key=lambda name: rows[name][n])
-        songs = scores.setdefault(rows["model"][n], {}).setdefault(rows["seed"][n], {})
+        songs = scores.setdefault(rows["seed"][n], {})
         right, all_ = songs.get(rows["song"][n], (0, 0))
         songs[rows["song"][n]] = (right + (predicted == rows["truth"][n]), all_ + 1)
     return scores
@@ -57,15 +63,44 @@ def interval(model, plain):
 
 
 def main(folder):
-    run = pathlib.Path(folder)
-    record = json.loads((run / "run.json").read_text())
-    scores = right_by_seed_and_song(run)
+    sweep = pathlib.Path(folder)
+    record = json.loads((sweep / "grid.json").read_text(encoding="utf-8"))
+    done = [point for point in record["points"] if point["status"] == "done"]
+    runs = {point_name(point["values"][AXIS]): sweep.parent / point["run"] for point in done}
+    scores = {name: right_by_seed_and_song(run) for name, run in runs.items()}
     plain = scores.pop("none")
+    environments = [json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"] for run in runs.values()]
+    commits = sorted({environment["commit"][:7] for environment in environments if environment["commit"]})
+    seeds = sorted(plain)
+    songs = sorted(plain[seeds[0]])
+    size = {song: plain[seeds[0]][song][1] for song in songs}
+    difference = {seed: {song: model[seed][song][0] - plain[seed][song][0] for song in songs} for seed in seeds}
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = rng.choices(songs, k=len(songs))
+        recordings = sum(size[song] for song in drawn)
+        chosen = rng.choices(seeds, k=len(seeds))
+        means.append(sum(difference[seed][song] for seed in chosen for song in drawn) / (recordings * len(chosen)))
+    means.sort()
+    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
+
+
+def main(folder):
+    sweep = pathlib.Path(folder)
+    record = json.loads((sweep / "grid.json").read_text(encoding="utf-8"))
+    done = [point for point in record["points"] if point["status"] == "done"]
+    runs = {point_name(point["values"][AXIS]): sweep.parent / point["run"] for point in done}
+    scores = {name: right_by_seed_and_song(run) for name, run in runs.items()}
+    plain = scores.pop("none")
+    commits = {(json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"]["commit"] or "")[:7] for run in runs.values()} - {""}
     seeds = sorted(plain)
     recordings = sum(n for _, n in plain[seeds[0]].values())
     print("# Does augmentation help?\n")
-    print(f"`experiments/{record['experiment']}.toml`, run {record['signature'][:8]}: one small network, trained with each augmentation alone, with all and")
+    written_at = f" at commit {', '.join(commits)}" if commits else ""
+    print(f"`experiments/{record['experiment']}.toml`, {record['ended'][:10]}{written_at}: one small network, trained with each augmentation alone, with all and")
     print(f"with none, {len(seeds)} seeds each; accuracy on {recordings} test recordings that differ from all training clips. Chance is 0.091.")
+    if len(done) < len(record["points"]):
+        print(f"{len(record['points']) - len(done)} of {len(record['points'])} points are missing.")
     print("Written by `docs/augment_study.py`; [Augmentations](augmentations.md#does-it-help) says how to run it.\n")
     of_seeds = [accuracy({seed: plain[seed]}) for seed in seeds]
     print(f"Without augmentations: {accuracy(plain):.3f} (by seed {', '.join(f'{value:.3f}' for value in of_seeds)}).\n")
