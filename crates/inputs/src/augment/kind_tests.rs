@@ -68,6 +68,17 @@ fn applied(spec: &AugmentSpec, samples: &[f32], seed: u64) -> Vec<f32> {
 }
 
 #[test]
+fn the_study_measures_every_kind_that_has_an_effect_of_its_own() {
+    let study = include_str!("../../../../experiments/augment_study.toml");
+    for kind in AugmentSpec::KINDS.iter().filter(|kind| !["one_of", "some_of", "biquad"].contains(kind)) {
+        assert!(study.contains(&format!("{{ kind = \"{kind}\", p = 0.5 }}")), "{kind} is not declared");
+        assert!(study.contains(&format!("[\"{kind}\"],")), "no network is trained with {kind} alone");
+        let with_all = study.rsplit_once("    [\n").unwrap().1;
+        assert!(with_all.contains(&format!("\"{kind}\",")), "{kind} is not among all");
+    }
+}
+
+#[test]
 fn the_defaults_of_every_kind_are_valid_and_its_draws_are_read_as_written() {
     let pool = empty_pool();
     for spec in every_spec() {
