@@ -35,6 +35,15 @@ fn invalid_ranges_are_reported_at_their_position() {
 }
 
 #[test]
+fn an_augmentation_that_happens_in_no_epoch_is_an_error() {
+    let faults = |keys: &str| errors_of(&format!("epochs = 5\n[[augment]]\nkind = \"gain\"\n{keys}\n"));
+    assert!(faults("from_epoch = 6").contains("no network trains for so long: the longest has 5 epochs"));
+    assert!(faults("from_epoch = 3\nuntil_epoch = 2").contains("it ends before epoch 3, in which it begins"));
+    assert!(faults("until_epoch = 0").contains("`until_epoch`"));
+    assert!(faults("from_epoch = 2\ncopies = 2").contains("copies are the same in all epochs"));
+}
+
+#[test]
 fn duplicate_and_unknown_names_are_reported() {
     let text = errors_of(
         "augment = [\"nose\"]\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n",

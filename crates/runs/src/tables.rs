@@ -59,6 +59,19 @@ impl<'a> ScoredSplit<'a> {
         wrong.into_iter().map(|(_, clip)| clip).collect()
     }
 
+    /// The norm of the gradient of the cross-entropy of a clip with respect to the outputs of the model, the distance between
+    /// probabilities and truth (EL2N of Paul et al. 2021): 0 for a certain and right prediction, √2 for a certain and wrong one
+    /// with one label.
+    pub fn gradient(&self, clip: usize) -> f32 {
+        let truth = &self.split.clips[clip].truth;
+        // Softmax has one distribution over all classes, sigmoids have one output for each.
+        let share = if self.scores.confusion.is_empty() { 1.0 } else { 1.0 / truth.len().max(1) as f32 };
+        let row = self.split.predictions.row(clip).iter().enumerate();
+        let known = row.filter(|(class, _)| truth.is_known(*class));
+        let target = |class: &usize| if truth.contains(class) { share } else { 0.0 };
+        known.map(|(class, p)| (p - target(&class)).powi(2)).sum::<f32>().sqrt()
+    }
+
     /// The mean predicted probability of these classes; None without classes.
     pub fn mean_probability(&self, clip: usize, labels: &[usize]) -> Option<f32> {
         let row = self.split.predictions.row(clip);
@@ -381,7 +394,7 @@ fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataF
 const HARDEST: usize = 25;
 
 /// [`ScoredSplit::hardest`]. `p_truth` is the mean probability of the true classes, `p_decided` that of the decided classes; empty
-/// without classes.
+/// without classes. `gradient` is [`ScoredSplit::gradient`].
 pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let rows: Vec<(&ScoredSplit, usize)> =
         scored.iter().flat_map(|one| one.hardest().into_iter().take(HARDEST).map(move |clip| (one, clip))).collect();
@@ -399,6 +412,7 @@ pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     };
     columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth.to_vec())));
     columns.push(Column::new("p_decided".into(), given(&|r| r.0.decided[r.1].clone())));
+    columns.push(Column::new("gradient".into(), rows.iter().map(|r| r.0.gradient(r.1)).collect::<Vec<_>>()));
     frame(rows.len(), columns)
 }
 
@@ -568,6 +582,23 @@ pub(crate) mod tests {
         write_csv(predictions_of(&trial, &classes), &mut csv).unwrap();
         let expected = "features,model,seed,split,path,song,truth,song (class),truth (class)\nmel,knn,1,test,a,s,truth,0.25,0.75\n";
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_gradient_of_a_clip_is_the_distance_between_probabilities_and_truth() {
+        let trial = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let gradient = |truth: Labels, probabilities: Vec<f32>, rule: &DecisionRule| {
+            let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth };
+            let predictions = timbre_evaluation::predictions::Predictions { n_classes: 3, probabilities };
+            let split =
+                SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
+            ScoredSplit::new(&trial, &split, rule).gradient(0)
+        };
+        let one = DecisionRule::default();
+        assert_eq!(gradient(vec![1].into(), vec![0.0, 1.0, 0.0], &one), 0.0);
+        assert_eq!(gradient(vec![1].into(), vec![1.0, 0.0, 0.0], &one), 2.0f32.sqrt());
+        let several = DecisionRule { task: timbre_core::labels::Task::MultiLabel, ..one };
+        assert_eq!(gradient(vec![0, 2].into(), vec![1.0, 0.5, 1.0], &several), 0.5);
     }
 
     fn predictions_of(trial: &TrialRecord, classes: &Classes) -> DataFrame {

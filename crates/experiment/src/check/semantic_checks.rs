@@ -387,6 +387,7 @@ fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
         let item = Entry { key: node.at, node: (*node).clone() };
         report(&item, spec.as_kind().faults(audio.sample_rate), errors);
         report(&item, copy_faults(&spec), errors);
+        report(&item, epoch_faults(&spec, root), errors);
         let makes_copies = spec.as_kind().copies() > 0;
         (copies, per_epoch) = (copies || makes_copies, per_epoch || !makes_copies);
     }
@@ -425,9 +426,33 @@ fn copy_faults(spec: &AugmentSpec) -> Vec<Fault> {
     if kind.p() != 1.0 {
         faults.push(Fault::new("p", "a copy is always made: leave `p` out"));
     }
+    if kind.epochs() != (None, None) {
+        faults
+            .push(Fault::new("copies", "copies are the same in all epochs: leave `from_epoch` and `until_epoch` out"));
+    }
     if !kind.makes_copies() {
         let why = "a copy is made of the waveform of its own clip: this kind needs other recordings or the image";
         faults.push(Fault::new("copies", why));
+    }
+    faults
+}
+
+/// The reasons why an augmentation happens in no epoch.
+fn epoch_faults(spec: &AugmentSpec, root: &Table) -> Vec<Fault> {
+    let (from, until) = spec.as_kind().epochs();
+    let first = from.unwrap_or(1);
+    let mut faults = Vec::new();
+    let zero = "epochs are counted from 1";
+    faults.extend((from == Some(0)).then(|| Fault::new("from_epoch", zero)));
+    faults.extend((until == Some(0)).then(|| Fault::new("until_epoch", zero)));
+    if faults.is_empty() && until.is_some_and(|until| until < first) {
+        faults.push(Fault::new("until_epoch", &format!("it ends before epoch {first}, in which it begins")));
+    }
+    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
+    let epochs = models.iter().filter_map(|model| Some(model.as_kind().as_network()?.training().epochs)).max();
+    if let Some(epochs) = epochs.filter(|&epochs| epochs < first) {
+        faults
+            .push(Fault::new("from_epoch", &format!("no network trains for so long: the longest has {epochs} epochs")));
     }
     faults
 }

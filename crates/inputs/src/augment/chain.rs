@@ -19,6 +19,12 @@ impl AugmentSpec {
         self.as_kind().name().unwrap_or(self.kind())
     }
 
+    /// Whether the augmentation may happen in an epoch, counted from 0.
+    fn happens_in(&self, epoch: usize) -> bool {
+        let (from, until) = self.as_kind().epochs();
+        from.is_none_or(|from| epoch + 1 >= from) && until.is_none_or(|until| epoch < until)
+    }
+
     /// Draws whether the augmentation happens, then its parameters.
     pub(super) fn draw_with_probability(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let kind = self.as_kind();
@@ -56,11 +62,11 @@ impl Chain {
         self.0.iter().any(|spec| spec.as_kind().needs_tempo_and_key())
     }
 
-    /// Draws what happens to the clip of `context` from the random stream `address` (seed, epoch and clip): waveform
-    /// draws first, those that change the length before all others, then image draws.
-    pub fn draw(&self, address: Seed, context: &AugmentContext) -> Result<Vec<Draw>> {
+    /// Draws what happens in an epoch, counted from 0, to the clip of `context` from the random stream `address` (seed, epoch and
+    /// clip): waveform draws first, those that change the length before all others, then image draws.
+    pub fn draw(&self, address: Seed, epoch: usize, context: &AugmentContext) -> Result<Vec<Draw>> {
         let mut draws = Vec::new();
-        for spec in &self.0 {
+        for spec in self.0.iter().filter(|spec| spec.happens_in(epoch)) {
             let drawn = spec.draw_with_probability(context, &mut address.child(spec.name()).rng());
             draws.extend(drawn.with_context(|| format!("draw the augmentation `{}`", spec.name()))?);
         }
@@ -160,7 +166,7 @@ mod tests {
 
     fn drawn(chain: &Chain, seed: u64) -> Vec<Draw> {
         let pool = five_clips();
-        chain.draw(Seed::new(seed), &context(&pool, 0)).unwrap()
+        chain.draw(Seed::new(seed), 0, &context(&pool, 0)).unwrap()
     }
 
     fn three() -> Vec<AugmentSpec> {
@@ -193,6 +199,26 @@ mod tests {
     }
 
     #[test]
+    fn an_augmentation_happens_from_its_first_to_its_last_epoch() {
+        let chain = Chain::select(
+            &specs(json!([
+                { "kind": "gain", "from_epoch": 3 }, { "kind": "polarity", "until_epoch": 2 },
+                { "kind": "time_mask", "from_epoch": 2, "until_epoch": 2 },
+            ])),
+            None,
+        );
+        let pool = five_clips();
+        let kinds = |epoch: usize| -> Vec<&'static str> {
+            let draws = chain.draw(Seed::new(1), epoch, &context(&pool, 0)).unwrap();
+            draws.iter().map(Draw::kind).collect()
+        };
+        assert_eq!(
+            [0, 1, 2, 9].map(kinds),
+            [vec!["polarity"], vec!["polarity", "time_mask"], vec!["gain"], vec!["gain"]]
+        );
+    }
+
+    #[test]
     fn waveform_draws_come_before_image_draws() {
         let draws = drawn(&Chain::select(&three(), Some(&["time_mask".into(), "soft".into()])), 1);
         let (on_waveform, on_image) = split_by_stage(&draws);
@@ -211,8 +237,8 @@ mod tests {
         let pool = five_clips();
         let context = AugmentContext { sample_rate: 8000, samples: 8000, row: 0, pool: &pool };
         for seed in 0..20 {
-            let draws = before.draw(Seed::new(seed), &context).unwrap();
-            assert_eq!(draws, after.draw(Seed::new(seed), &context).unwrap());
+            let draws = before.draw(Seed::new(seed), 0, &context).unwrap();
+            assert_eq!(draws, after.draw(Seed::new(seed), 0, &context).unwrap());
             let kinds: Vec<&str> = draws.iter().map(Draw::kind).collect();
             assert_eq!(kinds, ["time_stretch", "crop", "silence", "time_mask"]);
             let (on_waveform, _) = split_by_stage(&draws);

@@ -50,7 +50,7 @@ impl FixedCopy {
     /// The draws for the clip of a recording: the same in every experiment.
     pub fn draws(&self, content: &Hash, sample_rate: u32, samples: usize) -> Result<Vec<Draw>> {
         let address = Seed::new(0).child("copies").child(self.number).child(hex(content));
-        self.chain.draw(address, &AugmentContext { sample_rate, samples, row: 0, pool: &NoClips::default() })
+        self.chain.draw(address, 0, &AugmentContext { sample_rate, samples, row: 0, pool: &NoClips::default() })
     }
 }
 

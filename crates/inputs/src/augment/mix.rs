@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mixup::row_of;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, TempoAndKey, Waveform};
-use timbre_core::seed::uniform_below;
+use timbre_core::{labels::Labels, seed::uniform_below};
 use timbre_signal::dsp::level;
 
 augment_spec! {
@@ -156,16 +156,20 @@ impl Effect for MixDraw {
             let gain = Some(gain as f32).filter(|gain| gain.is_finite()).unwrap_or(1.0);
             let later = clip.samples.iter_mut().skip(part.offset);
             later.zip(&samples).for_each(|(sample, added)| *sample += gain * added);
-            let labels = pool.info(row).labels;
-            labels.iter().for_each(|&label| clip.targets[label] = 1.0);
-            // What is present in one of the clips is present in the mixture; otherwise an unknown class stays unknown.
-            for &label in labels.unknown() {
-                if clip.targets[label] != 1.0 {
-                    clip.targets[label] = f32::NAN;
-                }
-            }
+            add_labels(&mut clip.targets, pool.info(row).labels);
         }
         Ok(())
+    }
+}
+
+/// Gives a clip the labels of another clip that it contains.
+pub(super) fn add_labels(targets: &mut [f32], labels: &Labels) {
+    labels.iter().for_each(|&label| targets[label] = 1.0);
+    // What is present in one of the clips is present in both together; otherwise an unknown class stays unknown.
+    for &label in labels.unknown() {
+        if targets[label] != 1.0 {
+            targets[label] = f32::NAN;
+        }
     }
 }
 

@@ -43,6 +43,7 @@ mod chorus;
 mod clipping;
 mod codec_loss;
 mod compressor;
+mod concatenate;
 mod contrast;
 mod crop;
 mod cutmix;
@@ -160,6 +161,7 @@ augmentations! {
     "reverse" => reverse::Reverse, ReverseDraw;
     "repeat" => repeat::Repeat, RepeatDraw;
     "mix" => mix::Mix, MixDraw;
+    "concatenate" => concatenate::Concatenate, ConcatenateDraw;
     "time_mask" => mask::TimeMask, TimeMaskDraw;
     "frequency_mask" => mask::FrequencyMask, FrequencyMaskDraw;
     "frequency_warp" => frequency_warp::FrequencyWarp, FrequencyWarpDraw;

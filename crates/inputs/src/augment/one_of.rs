@@ -80,9 +80,12 @@ pub(super) fn faults_of(of: &[AugmentSpec], sample_rate: u32) -> Vec<Fault> {
         return vec![Fault::new("of", "there is nothing to choose from: write `of = [{ kind = \"gain\" }, …]`")];
     }
     let of_member = |(place, spec): (usize, &AugmentSpec)| {
-        let faults = spec.as_kind().faults(sample_rate).into_iter();
+        let mut faults = spec.as_kind().faults(sample_rate);
+        let (kind, outer) = (spec.as_kind(), "write it beside `of`, for all");
+        faults.extend((kind.copies() > 0).then(|| Fault::new("copies", outer)));
+        faults.extend((kind.epochs() != (None, None)).then(|| Fault::new("from_epoch", outer)));
         let describe = |Fault { key, sentence }| format!("number {}, {}: `{key}`: {sentence}", place + 1, spec.kind());
-        faults.map(|fault| Fault::new("of", describe(fault))).collect::<Vec<_>>()
+        faults.into_iter().map(|fault| Fault::new("of", describe(fault))).collect::<Vec<_>>()
     };
     of.iter().enumerate().flat_map(of_member).collect()
 }
@@ -130,5 +133,6 @@ mod tests {
         assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain", "db": [3, 1] }] }))), ["of"]);
         assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain" }], "weights": [1, 2] }))), ["weights"]);
         assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain" }], "weights": [0] }))), ["weights"]);
+        assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain", "copies": 2, "until_epoch": 3 }] }))), ["of", "of"]);
     }
 }

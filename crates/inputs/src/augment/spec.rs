@@ -1,6 +1,6 @@
 //! `augment_spec!` declares the spec of an augmentation and its draw.
 
-/// Declares the spec of an augmentation, with the shared keys `name`, `p` and `copies` before its own, and the draw that it makes.
+/// Declares the spec of an augmentation, with the keys that all share before its own, and the draw that it makes.
 macro_rules! augment_spec {
     (
         $(#[$meta:meta])* pub struct $Spec:ident { $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)* }
@@ -22,12 +22,20 @@ macro_rules! augment_spec {
             #[serde(skip_serializing_if = "crate::augment::spec::is_zero")]
             #[schemars(range(max = 100))]
             pub copies: usize,
+            /// The first epoch in which the augmentation happens, counted from 1. Default: the first.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(range(min = 1))]
+            pub from_epoch: Option<usize>,
+            /// The last epoch in which the augmentation happens. Default: the last.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(range(min = 1))]
+            pub until_epoch: Option<usize>,
             $($(#[$key_meta])* pub $key: $Type,)*
         }
 
         impl Default for $Spec {
             fn default() -> Self {
-                $Spec { name: None, p: 1.0, copies: 0, $($key: $default,)* }
+                $Spec { name: None, p: 1.0, copies: 0, from_epoch: None, until_epoch: None, $($key: $default,)* }
             }
         }
 
@@ -42,6 +50,10 @@ macro_rules! augment_spec {
 
             fn copies(&self) -> usize {
                 self.copies
+            }
+
+            fn epochs(&self) -> (Option<usize>, Option<usize>) {
+                (self.from_epoch, self.until_epoch)
             }
         }
 
@@ -69,4 +81,7 @@ pub trait SharedKeys {
 
     /// The number of fixed copies of each training clip.
     fn copies(&self) -> usize;
+
+    /// The first and the last epoch in which the augmentation happens, counted from 1.
+    fn epochs(&self) -> (Option<usize>, Option<usize>);
 }

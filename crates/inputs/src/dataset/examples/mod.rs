@@ -187,7 +187,7 @@ impl TrainingExamples {
                 let (sample_rate, row_of_recording) = (self.audio().sample_rate, row % self.len());
                 let context =
                     AugmentContext { sample_rate, samples: self.samples(), row: row_of_recording, pool: self };
-                let drawn = self.spec.chain.draw(self.address("augment", row, epoch), &context);
+                let drawn = self.spec.chain.draw(self.address("augment", row, epoch), epoch, &context);
                 drawn.with_context(|| format!("augment {}", self.id(row)))?
             }
         };
