@@ -70,17 +70,17 @@ def main():
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--passes", type=int, default=7)
     parser.add_argument("--like", type=Path)
-    asked = parser.parse_args()
-    pattern = json.loads(asked.like.read_text()) if asked.like else made_up()
+    options = parser.parse_args()
+    pattern = json.loads(options.like.read_text()) if options.like else made_up()
     with tempfile.TemporaryDirectory(prefix="timbre-listing-") as folder:
         root = Path(folder) / "runs"
-        make(root, asked.runs, pattern)
+        make(root, options.runs, pattern)
         size = sum(f.stat().st_size for f in root.glob("*/*/run.json"))
-        print(f"{asked.runs} runs, {size / 1e6:.0f} MB of run.json")
+        print(f"{options.runs} runs, {size / 1e6:.0f} MB of run.json")
         # The index does not keep a record that was written just now: see FileStamp::settled.
         time.sleep(2.5)
         index = root / ".runs.index"
-        runs = [asked.timbre, "runs", "--runs", str(root), "-q"]
+        runs = [options.timbre, "runs", "--runs", str(root), "-q"]
         a_run = next(root.glob("grid_07/*/run.json"))
 
         def touch():
@@ -93,7 +93,7 @@ def main():
                  ("one run just changed", runs, touch)]
         lines = None
         for name, command, before in cases:
-            took, worked, output = timed(command, asked.passes, before)
+            took, worked, output = timed(command, options.passes, before)
             print(f"{name:22} median {statistics.median(took):6.3f} s   {min(took):.3f} to {max(took):.3f}"
                   f"   processor {statistics.median(worked):.3f} s")
             if command is runs:

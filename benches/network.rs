@@ -2,7 +2,7 @@
 //!
 //! It measures clips per second of an epoch of the program's training loop (Adam, batches of 16 images of 256 × 156 in memory)
 //! and of prediction. The limit `floor` is the multiply-adds of the layer table at the speed of a matrix product. With the
-//! argument `asked` it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers each with a line of
+//! argument `serve` it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers each with a line of
 //! JSON, for `benches/peers/network.py`, which alternates with another program.
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
@@ -34,7 +34,7 @@ fn main() {
         "kind": "resnet18", "epochs": 2, "batch_size": 16, "optimizer": "adam", "weight_decay": 0.0, "restore_best": false,
     }))
     .expect("the keys of a ResNet18");
-    if std::env::args().any(|argument| argument == "asked") {
+    if std::env::args().any(|argument| argument == "serve") {
         for line in std::io::stdin().lock().lines() {
             let word = line.expect("a word on standard input");
             println!("{}", measure(&word, &spec, &set));

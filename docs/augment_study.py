@@ -111,8 +111,8 @@ def main(folder):
         values = [accuracy({seed: model[seed]}) for seed in seeds]
         rows.append((accuracy(model) - accuracy(plain), name, accuracy(model), values, low, high))
     for difference, name, value, values, low, high in sorted(rows, reverse=True):
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
-        print(f"| `{name}` | {value:.3f} | {min(values):.3f} to {max(values):.3f} | {difference:+.3f} | {low:+.3f} to {high:+.3f} | {verdict} |")
+        conclusion = "better" if low > 0 else "worse" if high < 0 else "not significant"
+        print(f"| `{name}` | {value:.3f} | {min(values):.3f} to {max(values):.3f} | {difference:+.3f} | {low:+.3f} to {high:+.3f} | {conclusion} |")
     better = [row[1] for row in rows if row[4] > 0]
     worse = [row[1] for row in rows if row[5] < 0]
     print(f"\nSignificantly better than without: {len(better)} of {len(rows)}; worse: {len(worse)}; not significant: {len(rows) - len(better) - len(worse)}.")

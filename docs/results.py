@@ -221,7 +221,7 @@ def size(name, run, shapes):
     for record in fits(run):
         unit, notes = record["unit"], record.get("notes", {})
         if "epochs" in notes:
-            networks.setdefault(f"{unit['features']}.{unit['model']}", []).append(int(notes["epochs"]))
+            networks.setdefault(f"{trial['features']}.{trial['model']}", []).append(int(notes["epochs"]))
     groups = {}
     for network, epochs in networks.items():
         groups.setdefault((span(epochs), shapes.get(network)), []).append(network)
@@ -284,19 +284,19 @@ def thresholds(run):
     """The chosen point of a threshold search, its scores and its optimism, one line for each trial."""
     search = read(run / "thresholds.json")
     metric, lines = search["metric"], []
-    for unit in search["units"]:
-        splits = {split["split"]: split for split in unit["splits"]}
-        luck, fraction = unit.get("luck"), unit.get("window_fraction")
-        point = f"threshold {unit['cutoff']:g}" + (f" and window fraction {fraction:g}" if fraction is not None else "")
+    for trial in search["units"]:
+        splits = {split["split"]: split for split in trial["splits"]}
+        bias, fraction = trial.get("luck"), trial.get("window_fraction")
+        point = f"threshold {trial['cutoff']:g}" + (f" and window fraction {fraction:g}" if fraction is not None else "")
         text = (
-            f"Search over {unit['points']} points on the {search['tuned_on']} split ({unit['recordings']} recordings of {unit['songs']} songs, "
-            f"{unit['of_several_windows']} with several windows): {point}, {metric} {unit['score']:.3f} there"
+            f"Search over {trial['points']} points on the {search['tuned_on']} split ({trial['recordings']} recordings of {trial['songs']} songs, "
+            f"{trial['of_several_windows']} with several windows): {point}, {metric} {trial['score']:.3f} there"
         )
         if "test" in splits:
             text += f" and {splits['test']['chosen'][metric]:.3f} on the test split, where the thresholds of the file score {splits['test']['as_run'][metric]:.3f}"
-        if luck:
-            text += f". The optimism of the choice is {luck['optimism']:.3f}"
-        seed = f"Seed {unit['seed']}: " if len(search["units"]) > 1 else ""
+        if bias:
+            text += f". The optimism of the choice is {bias['optimism']:.3f}"
+        seed = f"Seed {trial['seed']}: " if len(search["units"]) > 1 else ""
         lines.append(f"{seed}{text}.")
     return lines
 

@@ -61,7 +61,7 @@ def main():
     arguments.add_argument("--repetitions", type=int, default=7)
     a = arguments.parse_args()
     torch.set_num_threads(a.threads)
-    command = ["cargo", "bench", "--quiet", "--bench", "network", "--", "asked"]
+    command = ["cargo", "bench", "--quiet", "--bench", "network", "--", "serve"]
     own = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                            env={**os.environ, "RAYON_NUM_THREADS": str(a.threads)})
 

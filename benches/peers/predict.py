@@ -116,7 +116,7 @@ def features(path, n_mels, threads):
 
 
 def peer(what, path, threads, pipe):
-    """One hearing, in a process of its own, so that its processor time can be told; the clock runs within it."""
+    """One prediction in a process of its own, so that its CPU time can be measured; the clock runs within it."""
     import librosa
     import torch
     torch.set_num_threads(threads)

@@ -36,8 +36,8 @@ def moving(frequency, cycles):
         t = np.arange(n) / RATE * rate
         out = np.zeros(n)
         for h in range(1, 13):
-            heard = h * frequency(t) * pitch < NYQUIST
-            out += np.where(heard, 0.2 / h * np.sin(2 * np.pi * h * cycles(t) * pitch / rate + h), 0)
+            below_nyquist = h * frequency(t) * pitch < NYQUIST
+            out += np.where(below_nyquist, 0.2 / h * np.sin(2 * np.pi * h * cycles(t) * pitch / rate + h), 0)
         return out
 
     return make

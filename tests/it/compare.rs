@@ -258,13 +258,13 @@ fn runs_without_common_clips_or_with_different_classes_are_shown_but_not_paired(
 fn rename_paths(run: &std::path::Path, rename: impl Fn(&str) -> String) {
     fs::remove_file(run.join("predictions.parquet")).unwrap();
     for entry in fs::read_dir(run.join("units")).unwrap().flatten() {
-        let mut unit: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
-        for split in unit["splits"].as_array_mut().unwrap() {
+        let mut trial: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
+        for split in trial["splits"].as_array_mut().unwrap() {
             for clip in split["clips"].as_array_mut().unwrap() {
                 clip["path"] = rename(clip["path"].as_str().unwrap()).into();
             }
         }
-        fs::write(entry.path(), unit.to_string()).unwrap();
+        fs::write(entry.path(), trial.to_string()).unwrap();
     }
 }
 

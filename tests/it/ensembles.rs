@@ -242,10 +242,10 @@ fn a_saved_ensemble_predicts_the_same_as_the_run_for_every_test_recording() {
             split_record["clips"].as_array().unwrap().iter().zip(probabilities(&trial, "test").chunks_exact(11))
         {
             let Some(file) = file_of(&recordings, clip["path"].as_str().unwrap()) else { continue };
-            let heard = predictor.predict_file(&file).unwrap();
+            let predicted = predictor.predict_file(&file).unwrap();
             count += 1;
             let row: Vec<f32> = row.iter().map(|&p| p as f32).collect();
-            assert_eq!(heard.probabilities, row, "{model} on {}", clip["path"]);
+            assert_eq!(predicted.probabilities, row, "{model} on {}", clip["path"]);
         }
         assert!(count >= 6, "{model}: {count} recordings");
     }
@@ -297,10 +297,10 @@ fn windows_are_fused_one_by_one_and_predicted_again_to_the_bit() {
         let (probabilities, predictor) = (split_record.windows.unwrap(), predictor.unwrap());
         for (recording, clip) in split_record.clips.iter().enumerate() {
             let Some(file) = file_of(&recordings, &clip.path) else { continue };
-            let heard = predictor.predict_file(&file).unwrap();
+            let predicted = predictor.predict_file(&file).unwrap();
             let rows: Vec<f32> = probabilities.rows_of(recording).flatten().copied().collect();
-            assert_eq!(heard.windows.unwrap().probabilities, rows, "{model} on {}", clip.path);
-            assert_eq!(heard.probabilities, split_record.predictions.row(recording), "{model} on {}", clip.path);
+            assert_eq!(predicted.windows.unwrap().probabilities, rows, "{model} on {}", clip.path);
+            assert_eq!(predicted.probabilities, split_record.predictions.row(recording), "{model} on {}", clip.path);
         }
     }
 }

@@ -88,15 +88,15 @@ fn a_run_becomes_an_mlflow_run_with_nested_trials() {
     let named = |name: &str| {
         runs.iter().find(|run| fs::read_to_string(run.join("tags/mlflow.runName")).unwrap().contains(name)).unwrap()
     };
-    let unit = named("mel.cnn_small.s2");
-    let lines = fs::read_to_string(unit.join("metrics/epochs/train_loss")).unwrap();
+    let trial = named("mel.cnn_small.s2");
+    let lines = fs::read_to_string(trial.join("metrics/epochs/train_loss")).unwrap();
     let steps: Vec<&str> = lines.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(steps, ["1", "2", "3"]);
-    assert_eq!(fs::read_to_string(unit.join("params/models.cnn_small.epochs")).unwrap(), "3");
-    assert!(unit.join("artifacts/network/epochs.svg").is_file() && !unit.join("artifacts/model").exists());
+    assert_eq!(fs::read_to_string(trial.join("params/models.cnn_small.epochs")).unwrap(), "3");
+    assert!(trial.join("artifacts/network/epochs.svg").is_file() && !trial.join("artifacts/model").exists());
     let whole = named("Z-");
     assert_eq!(
-        fs::read_to_string(unit.join("tags/mlflow.parentRunId")).unwrap(),
+        fs::read_to_string(trial.join("tags/mlflow.parentRunId")).unwrap(),
         whole.file_name().unwrap().to_str().unwrap()
     );
     assert_eq!(fs::read_to_string(whole.join("params/models.cnn_small.epochs")).unwrap(), "3");
@@ -104,7 +104,7 @@ fn a_run_becomes_an_mlflow_run_with_nested_trials() {
     // A second export with the models replaces the first.
     dir.done(&["export", "mlflow", "ml store", "small/latest", "--models"]);
     assert_eq!(runs_in(&dir.path("ml store")), runs);
-    assert!(unit.join("artifacts/model/model.safetensors").is_file());
+    assert!(trial.join("artifacts/model/model.safetensors").is_file());
 }
 
 #[test]
@@ -139,14 +139,14 @@ print(json.dumps({
     };
     let of_files = ask("file", dir.path("store").to_str().unwrap());
     assert_eq!(of_files.as_object().unwrap().len(), 5);
-    let unit = &of_files["mel.cnn_small.s1"];
-    assert_eq!((&unit["status"], unit["losses"].as_array().unwrap().len()), (&"FINISHED".into(), 3));
+    let trial = &of_files["mel.cnn_small.s1"];
+    assert_eq!((&trial["status"], trial["losses"].as_array().unwrap().len()), (&"FINISHED".into(), 3));
     let record: Value = serde_json::from_slice(&dir.bytes("runs/small/latest/run.json")).unwrap();
     let rows = record["results"].as_array().unwrap();
     let row =
         rows.iter().find(|row| row["model"] == "cnn_small" && row["seed"] == 1 && row["split"] == "test").unwrap();
     for (name, value) in row["metrics"].as_object().unwrap() {
-        assert_eq!(unit["metrics"][format!("test/{name}")], *value, "{name}");
+        assert_eq!(trial["metrics"][format!("test/{name}")], *value, "{name}");
     }
     let (_, whole) = of_files.as_object().unwrap().iter().find(|(name, _)| name.contains("Z-")).unwrap();
     assert_eq!(whole["tags"]["mlflow.note.content"], "čelo & \"harp\": two seeds");

@@ -1,4 +1,4 @@
-//! Fits that are used by other runs: what judges a model fits nothing again.
+//! Fits that are used by other runs: a run that only scores a model fits nothing again.
 
 use serde_json::Value;
 
@@ -44,13 +44,13 @@ fn evaluation_keys_fit_nothing_again_and_give_the_results_of_a_fit() {
     assert!(from_others(&first).is_empty());
     let windows: &[&str] = &["--set", "evaluate.mode=windows", "--set", "evaluate.window_fraction=0.4"];
     for keys in [&["--set", "evaluate.cutoff=0.3"], windows] {
-        let (printed, judged) = run(&dir, keys);
+        let (printed, scored) = run(&dir, keys);
         assert!(printed.contains("fitted in the same way"), "{printed}");
-        assert_eq!(from_others(&judged), ["mel.logistic.s1", "mel.cnn_small.s1"]);
+        assert_eq!(from_others(&scored), ["mel.logistic.s1", "mel.cnn_small.s1"]);
         let (_, fitted) = run(&dir, &[keys, &["--fresh"]].concat());
         assert!(from_others(&fitted).is_empty());
-        assert_eq!(results(&judged), results(&fitted));
-        assert_ne!(results(&judged), results(&first));
+        assert_eq!(results(&scored), results(&fitted));
+        assert_ne!(results(&scored), results(&first));
     }
 }
 

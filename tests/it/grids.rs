@@ -482,7 +482,7 @@ fn a_misspelt_axis_is_a_usage_error() {
 }
 
 #[test]
-fn a_large_sweep_over_decisions_judges_its_points_from_one_run() {
+fn a_large_sweep_over_decisions_scores_its_points_from_one_run() {
     let dir = TestDir::new();
     let experiment = "[data]\nuse = \"demo\"\nclips_per_class = 3\ntest_recordings = 12\n[audio]\nsample_rate = 16000\nclip_seconds = 1.0\n\
                       [split]\nkind = \"official\"\n[features.centroid]\n[features.rms]\n[models.knn]\nk = 3\n\
@@ -492,7 +492,7 @@ fn a_large_sweep_over_decisions_judges_its_points_from_one_run() {
     fs::write(dir.path("many.toml"), format!("{experiment}{axes}")).unwrap();
     let run = ["run", "many.toml", "--device", "cpu"];
     let said = text(&dir.done(&run).stderr);
-    assert!(said.contains("120 points judged from the predictions of runs/many/"), "{said}");
+    assert!(said.contains("120 points scored from the predictions of runs/many/"), "{said}");
     let entries = fs::read_dir(dir.path("runs/many")).unwrap().flatten();
     assert_eq!(entries.filter(|entry| entry.file_type().unwrap().is_dir()).count(), 1);
     let table = dir.read("runs/many/grid_results.csv");
@@ -517,15 +517,15 @@ fn a_large_sweep_over_decisions_judges_its_points_from_one_run() {
             }
         }
     }
-    // Nothing is judged again, unless the run with the predictions is gone.
+    // Nothing is scored again, unless the run with the predictions is gone.
     let said = text(&dir.done(&run).stderr);
-    assert!(said.contains("121 points: 121 finished, 0 to run") && !said.contains("judged"), "{said}");
+    assert!(said.contains("121 points: 121 finished, 0 to run") && !said.contains("scored from"), "{said}");
     assert!(dir.read("runs/many/grid_results.csv") == table);
     let planned = text(&dir.done(&["plan", "many.toml"]).stdout);
     assert!(planned.contains("0 of 121 points to run"), "{planned}");
     let source = fs::canonicalize(dir.path("runs/many/latest")).unwrap();
     fs::remove_dir_all(source).unwrap();
     let said = text(&dir.done(&run).stderr);
-    assert!(said.contains("120 points judged"), "{said}");
+    assert!(said.contains("120 points scored"), "{said}");
     assert!(dir.read("runs/many/grid_results.csv") == table);
 }

@@ -322,12 +322,12 @@ fn recordings_csv_has_the_subset_of_each_recording() {
     assert_eq!(found.len(), 16, "a hold-out cannot use the test subset");
     assert_eq!(of("").len(), 6, "{found:?}");
     assert!(of("").iter().all(|path| ["05", "06", "07"].iter().any(|n| path.contains(n))), "the limit: {found:?}");
-    let unit = fs::read_dir(dir.path("runs/x/latest/units")).unwrap().flatten().map(|e| e.path());
-    let unit = unit.into_iter().find(|path| path.extension().is_some_and(|e| e == "json")).unwrap();
-    let unit: Value = serde_json::from_slice(&fs::read(unit).unwrap()).unwrap();
-    let trained: u64 = unit["trained_on"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    let trial = fs::read_dir(dir.path("runs/x/latest/units")).unwrap().flatten().map(|e| e.path());
+    let trial = trial.into_iter().find(|path| path.extension().is_some_and(|e| e == "json")).unwrap();
+    let trial: Value = serde_json::from_slice(&fs::read(trial).unwrap()).unwrap();
+    let trained: u64 = trial["trained_on"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(of("training").len() as u64, trained);
-    for (name, split) in [("validation", &unit["splits"][0]), ("test", &unit["splits"][1])] {
+    for (name, split) in [("validation", &trial["splits"][0]), ("test", &trial["splits"][1])] {
         assert_eq!(split["split"], name);
         let mut paths: Vec<&str> =
             split["clips"].as_array().unwrap().iter().map(|c| c["path"].as_str().unwrap()).collect();

@@ -14,6 +14,7 @@ mod audio_resample;
 mod audio_stream;
 mod augment_golden;
 mod augment_pipeline;
+mod baseline_check;
 mod compare;
 mod config_augment;
 mod config_grid;
@@ -38,7 +39,6 @@ mod feature_files;
 mod features_golden;
 mod fingerprints;
 mod fits;
-mod gate;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod grids;

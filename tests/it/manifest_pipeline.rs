@@ -57,7 +57,7 @@ const COLUMNS: [&str; 4] = [
 ];
 
 #[test]
-fn a_table_with_several_labels_becomes_a_trained_judged_and_served_model_in_three_commands() {
+fn a_table_with_several_labels_becomes_a_trained_evaluated_and_served_model_in_three_commands() {
     let dir = TestDir::new();
     birds(&dir);
     let small = ["--set", "split.validation=0.25", "--device", "cpu", "-q"];

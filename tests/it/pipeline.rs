@@ -109,7 +109,7 @@ fn a_run_that_is_killed_repeatedly_gives_the_same_bytes() {
     json(&dir.quickstart("undisturbed", &["--cache", "cache1"]).output().unwrap());
     let (runs, features) = (dir.path("killed/quickstart"), dir.path("cache2/features"));
     let files_in = |folder: &Path| fs::read_dir(folder).map_or(0, |d| d.flatten().count());
-    let units = || {
+    let trials = || {
         let folders = fs::read_dir(&runs).into_iter().flatten().flatten();
         folders.map(|run| files_in(&run.path().join("units"))).max().unwrap_or(0)
     };
@@ -122,9 +122,9 @@ fn a_run_that_is_killed_repeatedly_gives_the_same_bytes() {
         Box::new(|| dir.path("cache2").is_dir()),
         Box::new(|| bytes_in(&features) > 2_000_000),
         Box::new(|| bytes_in(&features) > 20_000_000),
-        Box::new(|| units() >= 1),
-        Box::new(|| units() >= 5),
-        Box::new(|| units() >= 12),
+        Box::new(|| trials() >= 1),
+        Box::new(|| trials() >= 5),
+        Box::new(|| trials() >= 12),
     ];
     let mut killed = 0;
     for moment in moments {

@@ -15,11 +15,11 @@ fn assert_bits(trained: &Trained, experiment: &str, count: usize) {
     let models = run_dir::models(&run);
     assert_eq!(models.len(), count, "{models:?}");
     for model in models {
-        let unit = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
-        let unit: TrialRecord = serde_json::from_slice(&unit).unwrap();
+        let trial = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
+        let trial: TrialRecord = serde_json::from_slice(&trial).unwrap();
         let predictor = Predictor::open(&trained.runs(), &format!("{experiment}/latest:{model}")).unwrap();
         let mut predicted = 0;
-        for split in &unit.splits {
+        for split in &trial.splits {
             for (i, clip) in split.clips.iter().enumerate() {
                 let here = predictor.predict_file(&recordings.join(&clip.path)).unwrap();
                 let bits = |row: &[f32]| row.iter().map(|p| p.to_bits()).collect::<Vec<_>>();

@@ -73,10 +73,10 @@ fn compare_with_run(trained: &Trained) -> usize {
     for model in run_dir::models(&run) {
         let parts: Vec<&str> = model.split('.').collect();
         let [features, kind, seed] = parts[..] else { panic!("{model}") };
-        let unit = Trial { features: features.into(), model: kind.into(), seed: seed[1..].parse().unwrap() };
-        let unit = run_dir::read_trial(&run, &unit).unwrap();
+        let trial = Trial { features: features.into(), model: kind.into(), seed: seed[1..].parse().unwrap() };
+        let trial = run_dir::read_trial(&run, &trial).unwrap();
         let predictor = Predictor::open(&trained.runs(), &format!("windows/latest:{model}")).unwrap();
-        for split in &unit.splits {
+        for split in &trial.splits {
             let windows = split.windows.as_ref().unwrap();
             for (i, clip) in split.clips.iter().enumerate() {
                 let path = recordings.join(&clip.path);

@@ -88,21 +88,21 @@ fn the_timeline_and_its_rule_reproduce_the_decisions() {
     // With a threshold and a fraction, the decisions follow from the rows of the timeline.
     for (cutoff, fraction) in [(0.05, 0.1), (0.2, 0.26), (0.5, 0.0), (0.9, 0.9)] {
         let path = format!("{PREDICT}?cutoff={cutoff}&fraction={fraction}&timeline=false");
-        let asked = post_to(server.address, &path, "", &bytes).json();
-        assert_eq!((&asked["timeline"], &asked["rule"]["aggregate"]), (&Value::Null, &json!("vote")));
+        let requested = post_to(server.address, &path, "", &bytes).json();
+        assert_eq!((&requested["timeline"], &requested["rule"]["aggregate"]), (&Value::Null, &json!("vote")));
         let votes = |class: usize| rows.iter().filter(|row| row[class] > cutoff as f32).count();
         let share = |class: usize| votes(class) as f64 / rows.len() as f64;
         let names = predictor.classes().names();
         let mut own: Vec<String> =
             (0..names.len()).filter(|class| share(*class) > fraction).map(|class| names[class].clone()).collect();
-        let mut theirs = decided(&asked);
+        let mut theirs = decided(&requested);
         own.sort();
         theirs.sort();
         assert_eq!(theirs, own, "{cutoff} {fraction}");
     }
     // With a threshold alone, every class that reaches it is decided, also by a single-label model.
-    let asked = post_to(server.address, &format!("{PREDICT}?cutoff=0"), "", &bytes).json();
-    assert_eq!(decided(&asked).len(), 11);
+    let requested = post_to(server.address, &format!("{PREDICT}?cutoff=0"), "", &bytes).json();
+    assert_eq!(decided(&requested).len(), 11);
     assert_eq!(decided(&response).len(), 1);
 }
 

@@ -80,7 +80,7 @@ fn a_model_is_trained_on_one_set_and_tested_on_another() {
     // The scores of the class that both have: the classes that the test set lacks take no part.
     let classes = cells(&dir.read("runs/both/latest/per_class.csv"), &["model", "split", "class", "support", "f1"]);
     let high = classes.iter().find(|row| row[..3] == ["logistic", "test", "high"]).unwrap();
-    // The model has never heard `middle`, and may take it for `high`.
+    // The model was never trained on `middle`, and may take it for `high`.
     assert!(high[3] == "4" && high[4].parse::<f64>().unwrap() > 0.5, "{high:?}");
     let by_tag = cells(&dir.read("runs/both/latest/by_tag.csv"), &["model", "split", "tag", "value", "n"]);
     assert!(by_tag.contains(&["knn", "test", "set", "two", "8"].map(str::to_owned).to_vec()), "{by_tag:?}");

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Enough recordings for every class to be on all three sides of the split.
 pub const TWO_MODELS: &str = r#"
-description = "two models to be heard"
+description = "two models"
 [data]
 use = "demo"
 clips_per_class = 10

@@ -149,8 +149,8 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     assert!(printed.contains("Reusing 1 of 1 models from"), "{printed}");
     let record: Value = serde_json::from_str(&dir.read("runs/y/latest/run.json")).unwrap();
     assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
-    let unit = "units/mel.cnn_small.s1.json";
-    assert_eq!(dir.read(&format!("runs/x/latest/{unit}")), dir.read(&format!("runs/y/latest/{unit}")));
+    let trial = "units/mel.cnn_small.s1.json";
+    assert_eq!(dir.read(&format!("runs/x/latest/{trial}")), dir.read(&format!("runs/y/latest/{trial}")));
     assert_eq!(dir.read("runs/x/latest/results.csv"), dir.read("runs/y/latest/results.csv"));
     assert!(dir.path("runs/y/latest/models/mel.cnn_small.s1/model.json").is_file());
 
@@ -184,10 +184,10 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
         assert_eq!((line.1, lines[0][line.2]), (row["window_fraction"].as_str(), row["cutoff"].as_str()));
     }
     let report: Value = serde_json::from_str(&dir.read("runs/y/latest/thresholds.json")).unwrap();
-    let unit = &report["units"][0];
-    assert_eq!(unit["score"].as_f64().unwrap(), most);
-    assert!(unit["per_class"]["score"].as_f64().unwrap() >= most);
-    assert!(unit["luck"]["plateau"]["points"].as_u64().unwrap() >= 1);
+    let trial = &report["units"][0];
+    assert_eq!(trial["score"].as_f64().unwrap(), most);
+    assert!(trial["per_class"]["score"].as_f64().unwrap() >= most);
+    assert!(trial["luck"]["plateau"]["points"].as_u64().unwrap() >= 1);
     assert_eq!(dir.rows("runs/y/latest/thresholds_per_class.csv").len(), classes.len());
     assert!(dir.read("runs/y/latest/thresholds_f1_micro.svg").contains("tuned on validation"));
 
@@ -229,8 +229,8 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     dir.done(&["thresholds", "y/latest", "--metric", "hamming"]);
     assert!(!dir.path("runs/y/latest/thresholds_f1_micro.svg").exists());
     let fitted = || {
-        let unit = dir.path("runs/y/latest/units/mel.cnn_small.s1.json");
-        fs::metadata(unit).unwrap().modified().unwrap()
+        let trial = dir.path("runs/y/latest/units/mel.cnn_small.s1.json");
+        fs::metadata(trial).unwrap().modified().unwrap()
     };
     let before = fitted();
     dir.done(&["run", "y.toml", "--device", "cpu", "-q"]);

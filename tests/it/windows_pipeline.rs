@@ -225,7 +225,7 @@ fn the_mean_of_windows_decides_in_a_single_label_task() {
     let at_3 = curves.lines().find(|line| line.starts_with("mel,knn,1,test,k,3.0,")).unwrap();
     let column = curves.lines().next().unwrap().split(',').position(|name| name == "accuracy").unwrap();
     let accuracy: f64 = at_3.split(',').nth(column).unwrap().parse().unwrap();
-    assert_eq!(accuracy, score(&result, "mel", "knn", "test", "accuracy"), "the curve is judged in windows, too");
+    assert_eq!(accuracy, score(&result, "mel", "knn", "test", "accuracy"), "the curve is evaluated in windows, too");
 }
 
 /// Kills `child` with SIGKILL as soon as `reached` is true. Returns whether it was still running.
@@ -249,7 +249,7 @@ fn windows_have_equal_bytes_after_kills_and_on_one_thread() {
     dir.run("x.toml", &["--runs", "undisturbed", "--cache", "cache1"]);
     dir.run("x.toml", &["--runs", "one", "--cache", "cache2", "--jobs", "1"]);
     dir.assert_same(["undisturbed", "one"]);
-    let units = |ending: &str| {
+    let trials = |ending: &str| {
         let runs = fs::read_dir(dir.path("killed/x")).into_iter().flatten().flatten().map(|entry| entry.path());
         let files = runs.flat_map(|run| fs::read_dir(run.join("units")).into_iter().flatten().flatten());
         files.filter(|file| file.file_name().to_string_lossy().ends_with(ending)).count()
@@ -259,7 +259,7 @@ fn windows_have_equal_bytes_after_kills_and_on_one_thread() {
         || fs::read_dir(&features).map_or(0, |d| d.flatten().map(|e| e.metadata().map_or(0, |m| m.len())).sum());
     // While features are computed; after the windows of the first trial, maybe before its record; after the fourth.
     let moments: [&dyn Fn() -> bool; 4] =
-        [&|| bytes() > 20_000u64, &|| bytes() > 60_000, &|| units(".windows") >= 1, &|| units(".json") >= 4];
+        [&|| bytes() > 20_000u64, &|| bytes() > 60_000, &|| trials(".windows") >= 1, &|| trials(".json") >= 4];
     let mut killed = 0;
     for moment in moments {
         let mut command = dir.command(&["run", "x.toml", "-q", "--runs", "killed", "--cache", "cache3"]);
@@ -294,7 +294,7 @@ fn windows_are_cached_until_their_spec_changes() {
     assert_eq!(
         counts(&dir.run("x.toml", &["--set", "evaluate.aggregate=max"])),
         (all, 0),
-        "judged another way, computed once"
+        "evaluated another way, computed once"
     );
     let hop = "evaluate.window.hop=0.4";
     assert_eq!(plan(hop)["cache"], serde_json::json!({ "hits": 2 * 110, "misses": all - 2 * 110 }));

@@ -22,7 +22,7 @@ GOOD = [(label, f"good{clip}.wav") for label in ("cel", "flu") for clip in range
 def run(area):
     project = area.project()
     project.folder_set("small", clips=6)
-    project.trained("judge", PLAIN)
+    project.trained("classic", PLAIN)
     for name, put_special, seconds in specials():
         area.check(name, special, project, name, put_special, seconds, LITTLE)
         if seconds > 60:
@@ -61,7 +61,7 @@ def expect_good_are_used(project, root, seconds, memory):
     expect(not wrong, f"run: a good recording is unusable: {wrong}")
     clips = json.loads((run_folder / "run.json").read_bytes())["data"]["clips"]
     expect(clips >= len(good), f"run: used {clips} recordings, and {len(good)} are good")
-    words = ("predict", "judge/latest", root, "--json")
+    words = ("predict", "classic/latest", root, "--json")
     predicted = project.timbre(*words, **settings | {"runs": "runs", "cache": "cache"}).code_in(0, 3)
     found = {os.path.relpath(file["path"], root) for file in json.loads(predicted.out)["files"]}
     expect(good <= found, f"predict: no prediction of {sorted(good - found)}")
@@ -242,7 +242,7 @@ def flac_of_one_value(seconds, rate=44100, block=65535):
 # ------------------------------------------------------------------------------------------------------------------ many recordings
 
 def many_recordings(project):
-    """Memory beside the training set may not grow with the recordings that are judged: 4,000 took 500 MB in an earlier version."""
+    """Memory beside the training set may not grow with the recordings that are predicted: 4,000 took 500 MB in an earlier version."""
     root = project.new("set-many")
     project.describe("many", root)
     for number in range(8000):

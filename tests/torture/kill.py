@@ -97,10 +97,10 @@ def predict(area, project, until):
     ready = None
     for name, rng in area.cases("predict_is_killed", 60, until):
         if ready is None:
-            project.trained("judge", FEATURES + MODELS)
+            project.trained("classic", FEATURES + MODELS)
             recordings = project.folder_set("many", clips=60, seconds=0.5)
             out = project.new("out")
-            words = ("predict", "judge/latest:mel.logistic.s1", recordings, "--csv", "--jobs", "1")
+            words = ("predict", "classic/latest:mel.logistic.s1", recordings, "--csv", "--jobs", "1")
             ready = words, project.timbre(*words, "--out", out).code_in(0).seconds, tree(out)
         area.check(name, predict_killed, project, rng, *ready)
 

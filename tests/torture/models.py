@@ -20,7 +20,7 @@ BOUND = 700 * MIB
 def run(area):
     project = area.project()
     project.folder_set("small", clips=6)
-    project.trained("judge", FEATURES + MODELS + "[models.both]\nkind = \"ensemble\"\nmembers = [\"mel.knn\", \"fft.logistic\"]\n")
+    project.trained("classic", FEATURES + MODELS + "[models.both]\nkind = \"ensemble\"\nmembers = [\"mel.knn\", \"fft.logistic\"]\n")
     network, _ = project.trained("network", NETWORK.replace("epochs = 8", "epochs = 2"))
     area.check("window_of_hours_in_a_model", hours, project)
     area.check("index_of_the_cache_with_a_huge_record", huge_record, project)
@@ -51,7 +51,7 @@ def copied(project, experiment):
 
 def hours(project):
     """A window of six hours in a file of 2 kB asks for gigabytes."""
-    runs, run = copied(project, "judge")
+    runs, run = copied(project, "classic")
     path = run / "models/mel.logistic.s1/model.json"
     record = json.loads(path.read_bytes())
     for seconds in (22050.0, 1e9, 1e300, 1e-9):
@@ -60,7 +60,7 @@ def hours(project):
 
 
 def mutated_model(project, rng):
-    experiment = rng.choice(("judge", "judge", "network"))
+    experiment = rng.choice(("classic", "classic", "network"))
     runs, run = copied(project, experiment)
     model = rng.choice(sorted(path for path in (run / "models").iterdir()))
     if rng.random() < 0.6:
@@ -75,15 +75,15 @@ def mutated_model(project, rng):
 
 def mutated_record(project, rng):
     """run.json, the records of trials and what else lies in a run, for the commands that read it."""
-    runs, run = copied(project, "judge")
+    runs, run = copied(project, "classic")
     paths = [run / "run.json"] * 4 + sorted(run.glob("units/*")) + [path for path in run.iterdir() if path.is_file()]
     path = rng.choice(paths)
     if path.suffix == ".json" and rng.random() < 0.7:
         path.write_text(json.dumps(mutate_json(rng, json.loads(path.read_bytes()))))
     else:
         path.write_bytes(mutate(rng, path.read_bytes()))
-    commands = [("runs", "--json"), ("compare", run, run), ("diff", run, run), ("report", run), ("gc", "-n", "--days", "0"), ("plan", "judge"),
-                ("baseline", "save", run, "--out", project.new("baseline.json")), ("reproduce", run), ("run", "judge", "-q")]
+    commands = [("runs", "--json"), ("compare", run, run), ("diff", run, run), ("report", run), ("gc", "-n", "--days", "0"), ("plan", "classic"),
+                ("baseline", "save", run, "--out", project.new("baseline.json")), ("reproduce", run), ("run", "classic", "-q")]
     for words in rng.sample(commands, 3):
         bounded(project, *words, runs=runs)
 
@@ -282,11 +282,11 @@ def with_index(project, change):
         change(headers)
         body = data[:8] + b"".join(headers)
         path.write_bytes(body + blake3(body)[:8])
-    for words in (("cache", "show"), ("plan", "judge")):
+    for words in (("cache", "show"), ("plan", "classic")):
         bounded(project, *words, cache=cache, runs=runs)
-    ended = bounded(project, "run", "judge", "--device", "cpu", "-q", cache=cache, runs=runs)
+    ended = bounded(project, "run", "classic", "--device", "cpu", "-q", cache=cache, runs=runs)
     if ended.code == 0:
-        expect_same(results(latest(runs, "judge")), results(latest(project / "runs", "judge")), "with a changed index")
+        expect_same(results(latest(runs, "classic")), results(latest(project / "runs", "classic")), "with a changed index")
 
 
 # BLAKE3, as its specification describes it, for the checksum of an index; the standard library does not have it.

@@ -13,7 +13,7 @@ import time
 from audio import caf, flac_of_one_value
 from harness import FEATURES, GIB, MIB, MODELS, REPOSITORY, Failure, Skip, expect, mutate, tone, wait_for, wave, wave_head
 
-MODEL = "judge/latest:mel.logistic.s1"
+MODEL = "classic/latest:mel.logistic.s1"
 PREDICT = "/api/v1/predict"
 PROBE = 5                               # seconds after which a health check of a container or a proxy gives up
 
@@ -21,7 +21,7 @@ PROBE = 5                               # seconds after which a health check of 
 def run(area):
     project = area.project()
     project.folder_set("small", clips=6)
-    project.trained("judge", FEATURES + MODELS)
+    project.trained("classic", FEATURES + MODELS)
     right = Right(project)
     for name, environment in (("empty", ""), ("not_utf8", "sec\udcff"), ("with_a_space", " x"), ("with_a_line_break", "x\n"), ("not_ascii", "é")):
         area.check(f"a_token_that_is_{name}_lets_nobody_in", odd_token, project, environment)

@@ -57,9 +57,9 @@ export const downloaded = async (tab, key) => {
 
 /// The addresses to which the page posts from now on.
 export const posted = (tab) => {
-  const asked = [];
-  tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
-  return asked;
+  const requests = [];
+  tab.on("request", (request) => request.method() === "POST" && requests.push(request.url()));
+  return requests;
 };
 
 /// Runs the program and returns its stdout.

@@ -74,8 +74,8 @@ test("the sliders decide as the server does, without a request", async () => {
   const path = model.longRecordings()[0];
   await tab.setInputFiles("#file", path);
   await hasResults(tab);
-  const asked = [];
-  tab.on("request", (request) => asked.push(request.url()));
+  const requests = [];
+  tab.on("request", (request) => requests.push(request.url()));
   assert.equal(await tab.isVisible("#cutoff"), false, "the most likely class needs no threshold");
   await tab.getByRole("radio", { name: "All above a threshold for long enough" }).check();
   for (const [cutoff, fraction] of [[0.05, 0], [0.3, 0.26], [0.02, 0.5], [0.99, 0.9]]) {
@@ -90,7 +90,7 @@ test("the sliders decide as the server does, without a request", async () => {
     assert.match(await live(tab), expected.length ? /: .+ \(in \d+% of the recording\)/ : /no class\. .*The highest is/);
   }
   await shot(tab, "no-instrument-decided");
-  assert.deepEqual(asked.filter((url) => !url.startsWith("blob:")), []);
+  assert.deepEqual(requests.filter((url) => !url.startsWith("blob:")), []);
   await tab.getByRole("button", { name: "Reset to model default" }).click();
   assert.deepEqual(await named(tab), predicted(model, [path], ["--windows"])[0].decided);
   assert.deepEqual(tab.complaints, []);
@@ -136,14 +136,14 @@ test("the spectrogram is drawn, and the position follows playback", async () => 
 
 test("a full server is retried after `Retry-After`, and an unreachable one is reported", async () => {
   const tab = await openTab(browser, server.url);
-  let asked = 0;
+  let requests = 0;
   await tab.route("**/api/v1/predict*", (route) =>
-    ++asked === 1 ? route.fulfill({ status: 503, headers: { "Retry-After": "1" }, contentType: "application/problem+json", body: '{"code":"full","detail":"full"}' }) : route.continue(),
+    ++requests === 1 ? route.fulfill({ status: 503, headers: { "Retry-After": "1" }, contentType: "application/problem+json", body: '{"code":"full","detail":"full"}' }) : route.continue(),
   );
   await tab.setInputFiles("#file", model.clips("gac")[0]);
   await tab.getByText("The server is busy; retrying in 1 s").waitFor();
   await hasResults(tab);
-  assert.equal(asked, 2);
+  assert.equal(requests, 2);
   await tab.unroute("**/api/v1/predict*");
   await tab.route("**/api/v1/predict*", (route) => route.abort());
   await tab.setInputFiles("#file", model.clips("gac")[1]);

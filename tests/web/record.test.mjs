@@ -62,13 +62,13 @@ test("a recorded instrument is named", async () => {
 
 test("a discarded recording is not sent", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
-    const asked = posted(tab);
+    const requests = posted(tab);
     await tab.getByRole("button", { name: "Start recording" }).click();
     await tab.waitForFunction(() => document.getElementById("record-clock").textContent >= "0:01");
     await tab.getByRole("button", { name: "Discard" }).click();
     await tab.getByRole("button", { name: "Start recording" }).waitFor();
     assert.equal(await tab.textContent("#live"), "The recording was discarded.");
-    assert.deepEqual(asked, []);
+    assert.deepEqual(requests, []);
   });
 });
 
@@ -143,12 +143,12 @@ test("a recording and its result survive a reload until they are removed", async
           opened.onsuccess = () => (opened.result.transaction("recordings").objectStore("recordings").getAll().onsuccess = ({ target }) => (opened.result.close(), resolve(Boolean(target.result[0]?.answer))));
         }),
     );
-    const asked = posted(tab);
+    const requests = posted(tab);
     await tab.reload();
     await hasResult(tab);
     assert.equal(await tab.textContent(".card .named"), before);
     assert.equal(await tab.textContent(".card h2"), name);
-    assert.deepEqual(asked, [], "the answer is kept too");
+    assert.deepEqual(requests, [], "the answer is kept too");
     await tab.click(".card summary");
     await tab.getByRole("button", { name: "Play", exact: true }).click();
     await tab.waitForFunction(() => document.querySelector("audio").currentTime > 0.1);
@@ -163,7 +163,7 @@ test("a recording and its result survive a reload until they are removed", async
 
 test("a part of a recording can be chosen, heard and sent", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
-    const asked = posted(tab);
+    const requests = posted(tab);
     await recorded(tab, "Stop and choose a part");
     await tab.waitForFunction(() => document.activeElement.id === "trim-title");
     await tab.focus("#trim-start");
@@ -174,7 +174,7 @@ test("a part of a recording can be chosen, heard and sent", async () => {
     await shot(tab, "trim-390");
     await tab.getByRole("button", { name: "Play the part" }).click();
     await tab.getByRole("button", { name: "Pause" }).click();
-    assert.deepEqual(asked, [], "nothing is sent before the part is chosen");
+    assert.deepEqual(requests, [], "nothing is sent before the part is chosen");
     const long = Number((await tab.textContent("#trim-words")).match(/: ([\d.]+)/)[1]);
     await tab.getByRole("button", { name: "Analyse the part" }).click();
     await hasResult(tab);

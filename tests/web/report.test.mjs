@@ -89,8 +89,8 @@ test("without a script everything can be read, and printed all panels are there"
 test("nothing is asked of the network, and a recording plays", async () => {
   const context = await browser.newContext();
   const tab = await context.newPage();
-  const asked = [];
-  tab.on("request", (request) => asked.push(request.url()));
+  const requests = [];
+  tab.on("request", (request) => requests.push(request.url()));
   await tab.goto(url);
   const seconds = await tab.evaluate(async () => {
     const audio = document.querySelector("audio");
@@ -105,7 +105,7 @@ test("nothing is asked of the network, and a recording plays", async () => {
   assert.ok(Math.abs(seconds - 3) < 0.01, `${seconds}`);
   const loaded = await tab.$$eval(".clips img", (images) => images.map((image) => image.naturalWidth));
   assert.ok(loaded.length > 0 && loaded.every((width) => width > 50));
-  assert.deepEqual(asked.filter((url) => !url.startsWith("data:")), [url]);
+  assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [url]);
 });
 
 for (const [name, options] of [

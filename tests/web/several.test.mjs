@@ -112,8 +112,8 @@ test("a long recording shows the time that is left, once the speed is known", as
 test("a recording that is too long for the server is refused before it is sent", async () => {
   const response = answer({ classes: ["guitar", "dog"], rows: [[0.9, 0.1]], isClip: true });
   const tab = await openTab(browser, server.url, { before: made(response) });
-  const asked = posted(tab);
+  const requests = posted(tab);
   await tab.setInputFiles("#file", toneFile(700));
   await tab.locator(".card .trouble", { hasText: "The recording is longer than 10 minutes, which is the limit of the server. Choose a shorter part." }).waitFor();
-  assert.deepEqual(asked, []);
+  assert.deepEqual(requests, []);
 });

@@ -71,7 +71,7 @@ impl Sweep<'_> {
         facts.extend(leaky.then(|| LEAKY.to_owned()));
         facts.extend(record.axes.iter().map(|axis| format!("{}: {}", axis.key, count(axis.values.len(), "value"))));
         let facts = page::facts(&facts);
-        let verdict = match record.best_on_validation() {
+        let conclusion = match record.best_on_validation() {
             Some((best, score)) => {
                 let test = self.on_test(best).map_or(String::new(), |text| format!(" {text}"));
                 let sentence = format!("Best on the validation split: point {}, {score}.{test}", best.number);
@@ -81,7 +81,7 @@ impl Sweep<'_> {
             None => paragraph(self.why_no_best()),
         };
         let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
-        format!("{description}{facts}<div class=\"verdict open\">{verdict}</div>\n")
+        format!("{description}{facts}<div class=\"conclusion open\">{conclusion}</div>\n")
     }
 
     /// The score of the chosen model of a point on the test split.
@@ -248,7 +248,7 @@ impl Sweep<'_> {
     }
 
     fn link(&self, point: &PointRecord) -> Cell {
-        let own = point.run.as_ref().filter(|_| point.status.is_final() && !point.judged);
+        let own = point.run.as_ref().filter(|_| point.status.is_final() && !point.rescored);
         let Some(run) = own else { return Cell::text("–") };
         let name = run.file_name().unwrap_or_default().to_string_lossy();
         // The beginning of the signature, as in grid_results.csv; the time before it is of no use here.

@@ -85,9 +85,9 @@ pub struct PointRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<PointScore>,
     /// Whether it has no run of its own: its results are decided from the predictions of `run`, which is that of another point.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub judged: bool,
-    /// The results of a judged point, which are in a file of their own ([`SweepDir::read_with_results`]).
+    #[serde(rename = "judged", default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescored: bool,
+    /// The results of a rescored point, which are in a file of their own ([`SweepDir::read_with_results`]).
     #[serde(skip)]
     pub results: Vec<ResultRow>,
 }
@@ -287,40 +287,40 @@ impl SweepDir {
         Ok(record)
     }
 
-    /// [`read`](Self::read), with the results of judged points.
+    /// [`read`](Self::read), with the results of rescored points.
     pub fn read_with_results(&self) -> Result<SweepRecord> {
         let mut record = self.read()?;
-        if record.points.iter().any(|point| point.judged) {
-            let mut results = self.judged_results();
-            for point in record.points.iter_mut().filter(|point| point.judged) {
+        if record.points.iter().any(|point| point.rescored) {
+            let mut results = self.rescored_results();
+            for point in record.points.iter_mut().filter(|point| point.rescored) {
                 point.results = point.signature.as_ref().and_then(|own| results.remove(own)).unwrap_or_default();
             }
         }
         Ok(record)
     }
 
-    /// The results of judged points, by signature.
-    fn judged_results(&self) -> HashMap<String, Vec<ResultRow>> {
-        let text = fs::read_to_string(self.judged_file()).unwrap_or_default();
+    /// The results of rescored points, by signature.
+    fn rescored_results(&self) -> HashMap<String, Vec<ResultRow>> {
+        let text = fs::read_to_string(self.rescored_file()).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    fn judged_file(&self) -> PathBuf {
+    fn rescored_file(&self) -> PathBuf {
         self.0.join("grid_judged.jsonl")
     }
 
-    /// Adds the results of judged points, by signature, to those that are there.
+    /// Adds the results of rescored points, by signature, to those that are there.
     pub fn add_results(&self, new: Vec<(String, Vec<ResultRow>)>) -> Result<()> {
         let lock = self.lock_file(".grid.lock")?;
         lock.lock()?;
-        let mut all = self.judged_results();
+        let mut all = self.rescored_results();
         all.extend(new);
         let record = self.read()?;
         let current: HashSet<&String> = record.points.iter().filter_map(|point| point.signature.as_ref()).collect();
         all.retain(|signature, _| current.contains(signature));
         let mut lines: Vec<String> = all.iter().map(|line| serde_json::to_string(&line)).collect::<Result<_, _>>()?;
         lines.sort_unstable();
-        files::write_bytes(&self.judged_file(), (lines.join("\n") + "\n").as_bytes())
+        files::write_bytes(&self.rescored_file(), (lines.join("\n") + "\n").as_bytes())
     }
 
     /// The folder of all runs. The paths in the record are relative to it, so it may be moved.
@@ -425,7 +425,7 @@ impl SweepDir {
             for point in record.points.iter_mut().filter(|point| point.status.is_final()) {
                 if point.run.as_ref().is_none_or(is_gone) {
                     (point.status, point.run, point.score) = (PointStatus::Waiting, None, None);
-                    point.judged = false;
+                    point.rescored = false;
                 }
             }
             record.ended = Some(run_dir::now());
@@ -461,7 +461,7 @@ mod tests {
             trials: 1,
             seconds: None,
             score: None,
-            judged: false,
+            rescored: false,
             results: Vec::new(),
         }
     }

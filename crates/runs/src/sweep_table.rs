@@ -101,7 +101,7 @@ pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
     for point in &grid.points {
         let run = point.run.as_deref().filter(|_| point.status.is_final());
         let record = run.and_then(|run| known.entry(run).or_insert_with(|| run_dir::read_record(run).ok()).as_ref());
-        let cells = record.map_or(Vec::new(), |record| match point.judged {
+        let cells = record.map_or(Vec::new(), |record| match point.rescored {
             true => cells_of(&point.results, &record.metric, record.leaky_split().is_some(), false),
             false => cells(record, false),
         });

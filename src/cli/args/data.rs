@@ -36,6 +36,7 @@ pub enum DataCommand {
     /// they differ in labels, songs or subsets; songs in several subsets; numbers other than the publisher's; files on disk that are in
     /// no recording. Then the balance of the labels. Ends with exit code 3 if a recording is unusable.
     Check {
+        /// The data set: see `timbre data list`.
         name: String,
         /// Print one JSON object.
         #[arg(long)]
@@ -52,6 +53,7 @@ pub enum DataCommand {
     },
     /// Show the number of clips and songs, durations and sample rates of a data set, by class.
     Describe {
+        /// The data set: see `timbre data list`.
         name: String,
         /// Also write a page to this file: counts, durations, levels, mean spectra, an example of each class to hear, classes that occur
         /// together, and a map of the recordings.
@@ -82,6 +84,7 @@ pub enum DataCommand {
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
+    /// The data set: see `timbre data list`.
     pub name: String,
     /// Take the files from this folder instead of downloading them. They stay there.
     #[arg(long, value_name = "DIR", value_parser = PathFromHere, conflicts_with = "url")]

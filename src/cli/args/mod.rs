@@ -76,11 +76,17 @@ pub struct GlobalArgs {
 /// What `timbre list` lists.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Listed {
+    /// Experiments of the project and built-in ones.
     Experiments,
+    /// Kinds of features.
     Features,
+    /// Kinds of models.
     Models,
+    /// Kinds of augmentations.
     Augmentations,
+    /// Metrics of the evaluation.
     Metrics,
+    /// Data sets.
     Data,
 }
 
@@ -102,6 +108,7 @@ pub enum Command {
     },
     /// List experiments, features, models, augmentations, metrics or data sets.
     List {
+        /// What to list.
         #[arg(value_enum)]
         what: Listed,
     },
@@ -176,13 +183,14 @@ pub enum Command {
         #[command(flatten)]
         what: CompareArgs,
         #[command(flatten)]
-        gate: BaselineArgs,
+        check: BaselineArgs,
     },
     /// Show the differences between two runs: configuration, data, environment, class scores, changed predictions.
     Diff {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
         #[arg(value_name = "A", value_parser = name_from_here)]
         one: String,
+        /// The other run, or one of its models.
         #[arg(value_name = "B", value_parser = name_from_here)]
         other: String,
         /// Print one JSON object.
@@ -240,7 +248,7 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
         #[command(flatten)]
-        listening: WindowArgs,
+        windows: WindowArgs,
         #[command(flatten)]
         form: PredictOutputArgs,
         #[command(flatten)]
@@ -263,6 +271,7 @@ pub enum Command {
     /// For bash: `timbre completions bash > ~/.local/share/bash-completion/completions/timbre`; for zsh, into a folder of its
     /// $fpath: `timbre completions zsh > _timbre`; for fish: `timbre completions fish > ~/.config/fish/completions/timbre.fish`.
     Completions {
+        /// The shell to generate completions for.
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
@@ -288,12 +297,26 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
 
     use super::Cli;
 
     #[test]
     fn the_argument_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help_and_is_listed() {
+        fn check(command: &Command) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}: {}", command.get_name(), argument.get_id());
+            }
+            for child in command.get_subcommands() {
+                assert!(child.get_about().is_some() && !child.is_hide_set(), "{}", child.get_name());
+                check(child);
+            }
+        }
+        check(&Cli::command());
     }
 }

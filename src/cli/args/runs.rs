@@ -131,9 +131,9 @@ pub enum ExportCommand {
         #[arg(long)]
         models: bool,
     },
-    /// Not supported: explains the alternative.
-    #[command(hide = true)]
+    /// Not supported; tells how to export a network to ONNX from PyTorch.
     Onnx {
+        /// Runs as in `compare`.
         #[arg(value_name = "RUN", value_parser = name_from_here)]
         chosen: Vec<String>,
     },

@@ -77,11 +77,11 @@ fn of_all(preview: &AugmentationPreview, epochs: usize, out: &Path, settings: &S
     progress.finish();
     let clips = preview.examples.len();
     print(&format!("{}: drawn parameters of {clips} clips in {epochs} epochs of {}\n", path.display(), preview.trial))?;
-    let unit = &preview.trial;
+    let trial = &preview.trial;
     // The draws belong to one seed; training with another seed would find none.
     settings.printer.message(&format!(
         "Next: replay them with `models.{}.replay = {path:?}` and `seeds = [{}]`",
-        unit.model, unit.seed
+        trial.model, trial.seed
     ));
     Ok(ExitStatus::Done)
 }

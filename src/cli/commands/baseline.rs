@@ -57,13 +57,13 @@ fn whole(common: &GlobalArgs, name: &str) -> Result<PathBuf> {
 }
 
 /// What is held against what.
-pub struct Sides {
+pub struct CheckInputs {
     run: PathBuf,
     baseline: ReferenceScores,
 }
 
 /// The run to check and its baseline.
-pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides> {
+pub fn check_inputs(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<CheckInputs> {
     let baseline = ReferenceScores::find(name, |run| whole(common, run))?;
     let run = match chosen {
         [one] => whole(common, one)?,
@@ -71,55 +71,56 @@ pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides
         [] => whole(common, &baseline.experiment)?,
         _ => bail!(UserError::usage(format!("--baseline takes one run, not {}", chosen.len()))),
     };
-    Ok(Sides { run, baseline })
+    Ok(CheckInputs { run, baseline })
 }
 
 /// Checks a run against a baseline.
-pub fn hold(common: &GlobalArgs, sides: Sides, gate: &BaselineArgs) -> Result<ExitStatus> {
-    let Sides { run, baseline } = sides;
-    let judged = baseline_check::compare(&ReferenceScores::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
-    print(&text::text(&judged))?;
-    if is_for_github(gate) {
-        print(&github::annotations(&judged, annotated(&baseline).as_deref()))?;
+pub fn check(common: &GlobalArgs, inputs: CheckInputs, options: &BaselineArgs) -> Result<ExitStatus> {
+    let CheckInputs { run, baseline } = inputs;
+    let report =
+        baseline_check::compare(&ReferenceScores::of_run(&run)?, &baseline, &options.tolerance, &options.allow)?;
+    print(&text::text(&report))?;
+    if is_for_github(options) {
+        print(&github::annotations(&report, annotated(&baseline).as_deref()))?;
     }
-    if let Some(file) = &gate.summary {
-        append(file, &markdown::section(&judged))?;
+    if let Some(file) = &options.summary {
+        append(file, &markdown::section(&report))?;
     }
-    if let Some(file) = &gate.junit {
-        files::write_bytes(&files::create_parent_folder(file)?, junit::document(&judged).as_bytes())?;
+    if let Some(file) = &options.junit {
+        files::write_bytes(&files::create_parent_folder(file)?, junit::document(&report).as_bytes())?;
     }
-    print_outcome(&judged, Printer::new(common.quiet));
-    Ok(if judged.passed() { ExitStatus::Done } else { ExitStatus::Regression })
+    print_outcome(&report, Printer::new(common.quiet));
+    Ok(if report.passed() { ExitStatus::Done } else { ExitStatus::Regression })
 }
 
-fn print_outcome(judged: &CheckReport, printer: Printer) {
-    for (sentence, allowed) in text::reasons(judged) {
+fn print_outcome(report: &CheckReport, printer: Printer) {
+    for (sentence, allowed) in text::reasons(report) {
         // Printed with --quiet too, because an exit code alone explains nothing.
         match allowed {
             true => eprint_line(&format!("timbre: allowed: {sentence}")),
             false => eprint_line(&format!("timbre: {sentence}")),
         }
     }
-    let (run, baseline) = (judged.run.1.display(), &judged.baseline.1);
-    match (judged.passed(), baseline.is_dir()) {
+    let (run, baseline) = (report.run.1.display(), &report.baseline.1);
+    match (report.passed(), baseline.is_dir()) {
         (true, _) => {
             printer.message(&format!("Passed.\nNext: timbre baseline save {run} --out FILE.json makes this run the baseline"))
         }
         (false, true) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
-            text::summary(judged),
+            text::summary(report),
             baseline.display()
         )),
         (false, false) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
-            text::summary(judged),
+            text::summary(report),
             baseline.display()
         )),
     }
 }
 
-fn is_for_github(gate: &BaselineArgs) -> bool {
-    match gate.annotate {
+fn is_for_github(options: &BaselineArgs) -> bool {
+    match options.annotate {
         Some(annotate) => annotate == Annotate::Github,
         None => std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
     }

@@ -17,15 +17,15 @@ use timbre_reports::{
 };
 use timbre_runs::tables;
 
-pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> Result<ExitStatus> {
-    if let Some(name) = &gate.baseline {
+pub fn compare(common: &GlobalArgs, what: &CompareArgs, check: &BaselineArgs) -> Result<ExitStatus> {
+    if let Some(name) = &check.baseline {
         // First, so that an ambiguous name is refused before anything is written.
-        let held = baseline::sides(common, &what.chosen, name)?;
+        let inputs = baseline::check_inputs(common, &what.chosen, name)?;
         let wants_files = [&what.csv, &what.md, &what.html, &what.figures.figures].iter().any(|file| file.is_some());
         if wants_files {
             write_files(common, &found(common, what, &with_baseline(what, name))?, what)?;
         }
-        return baseline::hold(common, held, gate);
+        return baseline::check(common, inputs, check);
     }
     let found = found(common, what, &what.chosen)?;
     write_files(common, &found, what)?;

@@ -22,7 +22,7 @@ pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     match command {
         DataCommand::List => list(common),
         DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
-        DataCommand::Get(asked) => super::get::get(common, &asked),
+        DataCommand::Get(args) => super::get::get(common, &args),
         DataCommand::Check { name, json, html, deny, pool } => {
             start_threads(&pool)?;
             check(common, &name, json, html.as_deref(), &deny)

@@ -110,7 +110,7 @@ fn examine(common: &GlobalArgs) -> Result<Report> {
         works: true,
         why_not: None,
     }
-    .judged(Device::cpu().works());
+    .with_result(Device::cpu().works());
     let memory = machine::memory();
     let home = settings(common, false).cache;
     let disk =
@@ -152,11 +152,11 @@ fn device_report(ProbedDevice { found, works }: &ProbedDevice) -> DeviceReport {
         works: true,
         why_not: None,
     }
-    .judged(works.clone())
+    .with_result(works.clone())
 }
 
 impl DeviceReport {
-    fn judged(self, works: Result<(), String>) -> DeviceReport {
+    fn with_result(self, works: Result<(), String>) -> DeviceReport {
         DeviceReport { works: works.is_ok(), why_not: works.err(), ..self }
     }
 }

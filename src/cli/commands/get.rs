@@ -16,8 +16,8 @@ use timbre_inputs::data::{About, AboutFile, DataSpec, MissingData};
 use timbre_inputs::download::{self, Source, Workplace};
 use timbre_runs::tables::aligned;
 
-pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
-    let name = &asked.name;
+pub fn get(common: &GlobalArgs, args: &GetArgs) -> Result<ExitStatus> {
+    let name = &args.name;
     let (spec, settings) = (data::spec(common, name)?, settings(common, false));
     let (kind, dirs) = (spec.as_kind(), settings.data_dirs());
     let about = &kind.common_keys().about;
@@ -44,9 +44,9 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
         Err(error) if !error.is::<MissingData>() => return Err(error),
         Err(_) => {}
     }
-    let folder = asked.from.as_deref();
+    let folder = args.from.as_deref();
     ensure!(!(about.files.is_empty() && folder.is_some()), UserError::usage(how_to_get(name, &spec, &target)));
-    let Some(mut sources) = download::sources(about, asked.url.as_deref().or(folder.map(|_| ""))) else {
+    let Some(mut sources) = download::sources(about, args.url.as_deref().or(folder.map(|_| ""))) else {
         bail!(UserError::usage(how_to_get(name, &spec, &target)));
     };
     if let Some(folder) = folder {
@@ -71,7 +71,7 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
         }
         let without =
             || format!("would download {total}, but there is no terminal to ask for confirmation: pass --yes");
-        if !asked.yes && !answered_yes(&format!("Download {total}?"), without)? {
+        if !args.yes && !answered_yes(&format!("Download {total}?"), without)? {
             eprint_line("Nothing was downloaded.");
             return Ok(ExitStatus::Done);
         }
@@ -91,7 +91,7 @@ pub fn get(common: &GlobalArgs, asked: &GetArgs) -> Result<ExitStatus> {
     workplace.install(&files)?;
     let set = spec.load(&dirs)?;
     print(&format!("{}: {}\n", target.display(), count(set.records.len(), "recording")))?;
-    let ended = if asked.no_check { ExitStatus::Done } else { data::check(common, name, false, None, &[])? };
+    let ended = if args.no_check { ExitStatus::Done } else { data::check(common, name, false, None, &[])? };
     settings.printer.message(&next);
     Ok(ended)
 }

@@ -66,7 +66,7 @@ pub fn run(
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
         (false, _) => format!("Next: timbre run {again} --retry-failed"),
         // Most points have no run to compare.
-        (true, 0) if record.points.iter().any(|point| point.judged) => {
+        (true, 0) if record.points.iter().any(|point| point.rescored) => {
             format!("Next: open {}", outcome.sweep_dir.report().display())
         }
         (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&expanded.name).display()),
@@ -158,7 +158,7 @@ fn summary(outcome: &SweepOutcome) -> Value {
     };
     let point = |point: &PointRecord| {
         let run = point.run.as_ref().filter(|_| point.status.is_final());
-        let results = match point.judged {
+        let results = match point.rescored {
             true => Some(point.results.clone()),
             false => run.and_then(|run| run_dir::read_record(run).ok()).map(|run| run.results),
         };

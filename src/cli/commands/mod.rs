@@ -95,7 +95,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Features { target, out, format, pool } => {
             run::features(common, &target, out.as_deref(), format, &pool)
         }
-        Command::Compare { what, gate } => compare::compare(common, &what, &gate),
+        Command::Compare { what, check } => compare::compare(common, &what, &check),
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
@@ -103,14 +103,14 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Report { run, recordings, figures } => report::report(common, &run, recordings.as_deref(), &figures),
         Command::Runs(wanted) => runs::runs(common, &wanted),
         Command::Baseline(command) => baseline::baseline(common, command),
-        Command::Predict { run, files, device, listening, form, pool } => {
+        Command::Predict { run, files, device, windows, form, pool } => {
             start_threads(&pool)?;
-            predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
+            predict::predict(common, open(common, &run, device)?, &files, &windows, &form)
         }
         Command::Serve(serving) => serve::serve(common, &serving, |run| open(common, run, serving.device)),
         Command::Rm(rm) => housekeeping::rm(common, &rm),
         Command::Gc(gc) => housekeeping::gc(common, &gc),
-        Command::Reproduce(asked) => reproduce::reproduce(common, &asked),
+        Command::Reproduce(args) => reproduce::reproduce(common, &args),
         Command::Export(command) => export::export(common, &command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),

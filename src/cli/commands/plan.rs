@@ -48,7 +48,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     let dataset = PreparedDataset::planned(experiment, &settings)?;
     let extraction = extraction_of(experiment)?;
     let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
-    let units: Vec<Trial> = trials_of(experiment);
+    let trials: Vec<Trial> = trials_of(experiment);
     let clips = dataset.expected_clips(experiment).len();
     let inspection = dataset.inspect(experiment)?;
     let ended = if inspection.failures.is_empty() { ExitStatus::Done } else { ExitStatus::Failed };
@@ -65,7 +65,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
             "classes": dataset.set.classes,
             "clips": clips,
             "cache": { "hits": hits, "misses": misses },
-            "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "units": trials.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "failures": failures.collect::<serde_json::Map<_, _>>(),
             "warnings": inspection.warnings,
         });
@@ -94,10 +94,11 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     if !per_epoch.is_empty() {
         text += &format!("  augment  training clips of networks: {}\n", list(per_epoch.iter().map(|spec| spec.name())));
     }
-    let (fused, fitted): (Vec<&Trial>, Vec<&Trial>) = units.iter().partition(|unit| unit.features == ENSEMBLE_FEATURES);
-    for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {
-        let names: Vec<String> = units.iter().map(ToString::to_string).collect();
-        text += &format!("  {word}     {} models: {}\n", units.len(), list(names.iter().map(String::as_str)));
+    let (fused, fitted): (Vec<&Trial>, Vec<&Trial>) =
+        trials.iter().partition(|trial| trial.features == ENSEMBLE_FEATURES);
+    for (word, trials) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, trials)| !trials.is_empty()) {
+        let names: Vec<String> = trials.iter().map(ToString::to_string).collect();
+        text += &format!("  {word}     {} models: {}\n", trials.len(), list(names.iter().map(String::as_str)));
     }
     let folder = signature.as_ref().map_or("<time>-<signature>".to_owned(), |text| format!("<time>-{}", &text[..8]));
     text += &format!("  write    {}\n", settings.runs.join(&experiment.name).join(folder).display());

@@ -15,17 +15,17 @@ use timbre_runs::{
     tables::aligned,
 };
 
-pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatus> {
-    let run = run_dir::find(&common.runs, &asked.run)?;
+pub fn reproduce(common: &GlobalArgs, args: &ReproduceArgs) -> Result<ExitStatus> {
+    let run = run_dir::find(&common.runs, &args.run)?;
     let stored = StoredRun::read(&run, root(common)?.as_deref())?;
     let settings = settings(common, true);
     // A GPU would only approximate the numbers of the CPU.
-    let device = asked.device.unwrap_or(if stored.device() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Auto });
+    let device = args.device.unwrap_or(if stored.device() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Auto });
     let device = choose(std::iter::once(stored.experiment()), device, settings.printer)?;
-    start_threads(&asked.pool)?;
+    start_threads(&args.pool)?;
     listen_for_signals(&settings.stop)?;
     let on_cpu = device.is_cpu() && stored.device() == "cpu";
-    let (stored, folder) = match &asked.into {
+    let (stored, folder) = match &args.into {
         Some(_) => (stored, None),
         None => (
             stored.without_models(),
@@ -33,13 +33,13 @@ pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatu
         ),
     };
     let runs =
-        asked.into.clone().or(folder.as_ref().map(|folder| folder.path().to_owned())).expect("one of them is there");
+        args.into.clone().or(folder.as_ref().map(|folder| folder.path().to_owned())).expect("one of them is there");
     let outcome = stored.rerun(&Settings { runs, device, ..settings.clone() })?;
-    let equal = outcome.comparison.within(asked.tolerance);
-    if asked.json {
-        print_data(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
+    let equal = outcome.comparison.within(args.tolerance);
+    if args.json {
+        print_data(&format!("{}\n", object(&run.display().to_string(), &outcome, args)))?;
     } else {
-        print(&text(&outcome, asked.tolerance))?;
+        print(&text(&outcome, args.tolerance))?;
     }
     if !equal && !on_cpu {
         settings.printer.message("GPU results vary from run to run: set the accepted difference with --tolerance.");
@@ -100,7 +100,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// The object of `--json`.
-fn object(run: &str, outcome: &Reproduction, asked: &ReproduceArgs) -> Value {
+fn object(run: &str, outcome: &Reproduction, args: &ReproduceArgs) -> Value {
     let numbers = &outcome.comparison;
     let finite = |value: f64| value.is_finite().then_some(value);
     let largest: Vec<Value> = numbers
@@ -114,12 +114,12 @@ fn object(run: &str, outcome: &Reproduction, asked: &ReproduceArgs) -> Value {
         outcome.environment.iter().map(|(name, then, now)| (name.clone(), json!([then, now]))).collect();
     json!({
         "schema": SCHEMA,
-        "status": if numbers.within(asked.tolerance) { "same" } else { "differs" },
+        "status": if numbers.within(args.tolerance) { "same" } else { "differs" },
         "run": run,
         // A temporary folder is removed before this can be read.
-        "again": asked.into.as_ref().map(|_| &outcome.new_run),
+        "again": args.into.as_ref().map(|_| &outcome.new_run),
         "same_bytes": outcome.same_bytes,
-        "tolerance": asked.tolerance,
+        "tolerance": args.tolerance,
         "compared": numbers.compared,
         "largest": largest,
         "only_then": numbers.only_then,

@@ -123,8 +123,8 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
         printer.message("More than `max_unusable` allows: the run counts as failed (exit code 3).");
     }
     // Printed with --quiet too, because an exit code alone explains nothing.
-    for (unit, why) in &record.failures {
-        eprint_line(&format!("timbre: {unit} failed: {why}"));
+    for (trial, why) in &record.failures {
+        eprint_line(&format!("timbre: {trial} failed: {why}"));
     }
     if let Some(why) = &outcome.report_error {
         eprint_line(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));

@@ -21,7 +21,7 @@ pub fn thresholds(
     json: bool,
 ) -> Result<ExitStatus> {
     let (name, chosen) = match run.rsplit_once(':') {
-        Some((name, unit)) if !unit.contains('/') => (name, Some(unit)),
+        Some((name, trial)) if !trial.contains('/') => (name, Some(trial)),
         _ => (run, None),
     };
     let folder = run_dir::find(&common.runs, name)?;
@@ -53,14 +53,14 @@ pub fn thresholds(
                         does not support";
         bail!(UserError::usage(sentence));
     }
-    let wanted = |unit: &Trial| chosen.is_none_or(|name| unit.to_string() == name);
+    let wanted = |trial: &Trial| chosen.is_none_or(|name| trial.to_string() == name);
     let printer = Printer::new(common.quiet);
-    let units = read_trials(&folder, &classes)?;
-    let known: Vec<String> = units.iter().map(|(unit, _)| unit.to_string()).collect();
-    let searched: Vec<_> = units.iter().filter(|(unit, _)| wanted(unit)).collect();
+    let trials = read_trials(&folder, &classes)?;
+    let known: Vec<String> = trials.iter().map(|(trial, _)| trial.to_string()).collect();
+    let searched: Vec<_> = trials.iter().filter(|(trial, _)| wanted(trial)).collect();
     let progress = printer.start("searching", searched.len());
-    let search_one = |(unit, splits): &(Trial, Vec<SplitRecord>)| {
-        let found = search.search_trial(unit, splits);
+    let search_one = |(trial, splits): &(Trial, Vec<SplitRecord>)| {
+        let found = search.search_trial(trial, splits);
         progress.step();
         found
     };

@@ -81,7 +81,7 @@ impl FinishedTrials {
 }
 
 /// The rows of a trial by another rule, from its predictions: without intervals. `truths` are the labels of each subset.
-pub fn judged_rows(decision_rule: &DecisionRule, trial: &TrialRecord, truths: &[Vec<Labels>]) -> Vec<ResultRow> {
+pub fn rescored_rows(decision_rule: &DecisionRule, trial: &TrialRecord, truths: &[Vec<Labels>]) -> Vec<ResultRow> {
     let row = |(split, truth): (&SplitRecord, &Vec<Labels>)| {
         let Decisions { decided, scores } = decision_rule.decide_recordings(&split.predictions, split.windows.as_ref());
         let mut metrics = decision_rule.score(truth, &decided, scores.n_classes).metrics;

@@ -64,7 +64,7 @@ impl PreparedDataset {
         stages
     }
 
-    /// The signature of a fit: a hash of everything that decides the fitted model, and of nothing that only judges it. None for ensembles,
+    /// The signature of a fit: a hash of everything that decides the fitted model, and of nothing that only scores it. None for ensembles,
     /// which are made of finished trials.
     pub fn fit_signature(&self, experiment: &Experiment, trial: &Trial) -> Option<String> {
         let spec = experiment.models[&trial.model].as_kind();

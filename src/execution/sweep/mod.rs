@@ -31,7 +31,7 @@ mod point_filter;
 mod queue;
 mod rounds;
 mod halving;
-mod judged;
+mod rescoring;
 mod tpe;
 pub mod features;
 pub mod failures;
@@ -106,7 +106,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
         settings,
         options,
         halving: grid.halving.as_ref(),
-        may_judge: judged::applies(grid),
+        may_rescore: rescoring::applies(grid),
         started: run_dir::now(),
         failures: FailureLog::default(),
         no_score: Once::new(),
@@ -229,7 +229,7 @@ struct Sweep<'a> {
     options: &'a SweepOptions,
     halving: Option<&'a HalvingSpec>,
     /// Whether one run may have the predictions of all points.
-    may_judge: bool,
+    may_rescore: bool,
     started: String,
     failures: FailureLog,
     /// Tells once why points have no score.
@@ -250,23 +250,23 @@ impl Sweep<'_> {
     fn declare(&self, grid: &ExpandedGrid, earlier: &[PointRecord], current: &[SweepPoint], alone: bool) -> Result<()> {
         let mut records: Vec<PointRecord> =
             current.iter().map(|point| rounds::initial_record(point, &point.prior_run(self.settings))).collect();
-        if self.may_judge && !self.settings.fresh {
-            self.keep_judged(&mut records);
+        if self.may_rescore && !self.settings.fresh {
+            self.keep_rescored(&mut records);
         }
         let points = earlier.iter().cloned().chain(records).collect();
         self.sweep_dir.declare(new_record(grid, self.started.clone(), points), alone)
     }
 
-    /// Takes over the points that an earlier start judged, if the run with their predictions is still there.
-    fn keep_judged(&self, records: &mut [PointRecord]) {
+    /// Takes over the points that an earlier start scored from the predictions of another, if the run with their predictions is still there.
+    fn keep_rescored(&self, records: &mut [PointRecord]) {
         let Ok(before) = self.sweep_dir.read_with_results() else { return };
-        let judged = before.points.into_iter().filter(|point| point.judged && !point.results.is_empty());
-        let judged: HashMap<String, PointRecord> =
-            judged.filter_map(|point| Some((point.signature.clone()?, point))).collect();
+        let rescored = before.points.into_iter().filter(|point| point.rescored && !point.results.is_empty());
+        let rescored: HashMap<String, PointRecord> =
+            rescored.filter_map(|point| Some((point.signature.clone()?, point))).collect();
         let there: HashSet<&PathBuf> =
-            judged.values().filter_map(|point| point.run.as_ref()).filter(|run| run_dir::has_record(run)).collect();
+            rescored.values().filter_map(|point| point.run.as_ref()).filter(|run| run_dir::has_record(run)).collect();
         for record in records.iter_mut().filter(|record| !record.status.is_final()) {
-            let earlier = record.signature.as_ref().and_then(|signature| judged.get(signature));
+            let earlier = record.signature.as_ref().and_then(|signature| rescored.get(signature));
             if let Some(earlier) = earlier.filter(|point| point.run.as_ref().is_some_and(|run| there.contains(run))) {
                 *record = PointRecord { number: record.number, name: record.name.clone(), ..earlier.clone() };
             }
@@ -311,23 +311,23 @@ impl Sweep<'_> {
         if self.options.fail_fast && !unreadable.is_empty() {
             return Ok(0);
         }
-        if self.may_judge {
-            return self.run_and_judge(points, &readable);
+        if self.may_rescore {
+            return self.run_and_rescore(points, &readable);
         }
         features::compute(&self.hopeful(&readable), self.settings)?;
         self.run_points(&readable)
     }
 
-    /// Runs the first of these points, unless one of the sweep has a run, and judges the others from its predictions. Points whose models
+    /// Runs the first of these points, unless one of the sweep has a run, and scores the others from its predictions. Points whose models
     /// are others are run, too.
-    fn run_and_judge(&self, all: &[SweepPoint], missing: &[&SweepPoint]) -> Result<usize> {
+    fn run_and_rescore(&self, all: &[SweepPoint], missing: &[&SweepPoint]) -> Result<usize> {
         let own_run = |point: &SweepPoint| match point.existing_run(self.settings) {
             PriorRun::Finished { run, record } => Some((run, record)),
             _ => None,
         };
         let record = self.sweep_dir.read()?;
         let has_run = |point: &&SweepPoint| {
-            self.find(&record, point).is_some_and(|known| known.status.is_final() && !known.judged)
+            self.find(&record, point).is_some_and(|known| known.status.is_final() && !known.rescored)
         };
         let (mut ran, mut left) = (0, missing.to_vec());
         let mut source = all.iter().find(has_run);
@@ -343,14 +343,14 @@ impl Sweep<'_> {
         }
         let Some(source) = source else { return Ok(ran) };
         let (alike, others): (Vec<&SweepPoint>, Vec<&SweepPoint>) =
-            left.into_iter().partition(|point| judged::share_models(source, point));
+            left.into_iter().partition(|point| rescoring::share_models(source, point));
         if !others.is_empty() {
             features::compute(&self.hopeful(&others), self.settings)?;
             ran += self.run_points(&others)?;
         }
         let Some((run, of_run)) = own_run(source).filter(|_| !alike.is_empty()) else { return Ok(ran) };
         let clock = Instant::now();
-        let results = judged::results(&alike, &run, &self.settings.stop)?;
+        let results = rescoring::results(&alike, &run, &self.settings.stop)?;
         let status = match of_run.status {
             Status::TooManyUnusable => PointStatus::TooManyUnusable,
             _ => PointStatus::Done,
@@ -358,23 +358,23 @@ impl Sweep<'_> {
         let scores: HashMap<&str, Option<PointScore>> = (alike.iter().map(|point| point.name.as_str()))
             .zip(results.iter().map(|results| sweep_table::score_of(results, &of_run.metric, None)))
             .collect();
-        let judged = scores.len();
+        let rescored = scores.len();
         let signatures = alike.iter().filter_map(|point| point.signature().map(str::to_owned));
         self.sweep_dir.add_results(signatures.zip(results).collect())?;
         self.sweep_dir.change(|record| {
             for point in &mut record.points {
                 let Some(score) = scores.get(point.name.as_str()) else { continue };
-                (point.status, point.run, point.why, point.judged) = (status, Some(run.clone()), None, true);
+                (point.status, point.run, point.why, point.rescored) = (status, Some(run.clone()), None, true);
                 point.score.clone_from(score);
             }
         })?;
         self.settings.printer.message(&format!(
-            "{} judged from the predictions of {} in {}",
-            count(judged, "point"),
+            "{} scored from the predictions of {} in {}",
+            count(rescored, "point"),
             run.display(),
             seconds(clock.elapsed())
         ));
-        Ok(ran + judged)
+        Ok(ran + rescored)
     }
 
     /// The points for which features are worth computing. Prints the warnings of all, each once.

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use super::estimate::{Estimate, Likeness, PastRuns};
 use super::features::{self, Group};
-use super::judged;
 use super::point::{PointLoader, PriorRun, SweepPoint};
+use super::rescoring;
 use super::rounds::{RoundPoint, known_rounds};
 use crate::execution::run::{self, Settings, inspect::Inspection, select::extraction_of};
 use timbre_core::{error::ExitStatus, progress::seconds, text::count};
@@ -69,7 +69,7 @@ enum State {
     Started,
     New,
     /// Decided from the predictions of another point.
-    Judged,
+    Rescored,
     /// Its data cannot be read, or not be split.
     Unreadable(String),
 }
@@ -99,11 +99,11 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
     let mut warnings: Vec<String> = Vec::new();
     let mut points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
-    if judged::applies(grid) {
+    if rescoring::applies(grid) {
         let source = points.iter().position(|point| matches!(point.state, State::Done(_))).unwrap_or(0);
         for (at, point) in points.iter_mut().enumerate() {
-            if at != source && point.is_missing() && judged::share_models(&known[source].point, &known[at].point) {
-                point.state = State::Judged;
+            if at != source && point.is_missing() && rescoring::share_models(&known[source].point, &known[at].point) {
+                point.state = State::Rescored;
             }
         }
     }
@@ -237,7 +237,7 @@ const RECORD_OVERHEAD: usize = 208;
 
 impl PlannedPoint {
     fn is_missing(&self) -> bool {
-        !matches!(self.state, State::Done(_) | State::Judged | State::Unreadable(_))
+        !matches!(self.state, State::Done(_) | State::Rescored | State::Unreadable(_))
     }
 
     fn state(&self) -> String {
@@ -246,7 +246,7 @@ impl PlannedPoint {
             State::Failed(run) => format!("failed, will run again  {}", run.display()),
             State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
-            State::Judged => "from the predictions of another point".to_owned(),
+            State::Rescored => "from the predictions of another point".to_owned(),
             State::Unreadable(why) => return format!("cannot run: {}", why.lines().next().unwrap_or_default()),
         };
         match self.failures.first() {
@@ -301,12 +301,12 @@ impl Plan {
     pub fn text(&self) -> String {
         let keys: Vec<&str> = self.axes.iter().map(String::as_str).collect();
         let failing = self.points.iter().filter(|point| point.would_fail()).count();
-        let verdict = match failing {
+        let conclusion = match failing {
             0 => "is valid".to_owned(),
             n => format!("has errors: {} would fail", count(n, "point")),
         };
         let mut text = format!(
-            "`{}` {verdict}. Its grid has {}: {}\n\n",
+            "`{}` {conclusion}. Its grid has {}: {}\n\n",
             self.experiment,
             count(self.points.iter().filter(|point| point.round == 1).count(), "point"),
             self.axes.join(" × ")
@@ -419,7 +419,7 @@ impl Plan {
             State::Failed(_) => "failed",
             State::Started => "begun",
             State::New => "new",
-            State::Judged => "judged",
+            State::Rescored => "judged",
             State::Unreadable(_) => "unreadable",
         };
         let run = |point: &PlannedPoint| match &point.state {

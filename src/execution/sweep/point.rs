@@ -177,7 +177,7 @@ impl SweepPoint<'_> {
             trials: run::trials_of(self.experiment()).len(),
             seconds: None,
             score: None,
-            judged: false,
+            rescored: false,
             results: Vec::new(),
         };
         match prior {

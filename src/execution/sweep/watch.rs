@@ -270,7 +270,7 @@ mod tests {
             trials: 1,
             seconds: (number <= done).then_some(2.0),
             score: None,
-            judged: false,
+            rescored: false,
             results: Vec::new(),
         };
         SweepRecord {

@@ -14,7 +14,7 @@ use timbre_inputs::data::table::is_table;
 
 /// A file on disk or built into the program.
 #[derive(Clone, Debug, PartialEq)]
-enum Place {
+enum ExperimentFile {
     Disk(PathBuf),
     Shipped(&'static str),
 }
@@ -58,7 +58,7 @@ impl<'a> Loader<'a> {
         let folder = self.root.join("experiments");
         let bases = [PathBuf::new(), self.root.to_owned(), folder.clone()];
         let bases = if is_path(exp) { &bases[..] } else { &bases[2..] };
-        let Some(place) = find(exp, bases) else {
+        let Some(file) = find(exp, bases) else {
             let message = format!("no experiment `{exp}`");
             let help =
                 suggest::help(exp, names(&folder, built_in::EXPERIMENTS).iter().map(String::as_str), "Experiments");
@@ -66,24 +66,26 @@ impl<'a> Loader<'a> {
             self.complete = false;
             return None;
         };
-        let name = match &place {
-            Place::Disk(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-            Place::Shipped(name) => (*name).to_owned(),
+        let name = match &file {
+            ExperimentFile::Disk(path) => {
+                path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            ExperimentFile::Shipped(name) => (*name).to_owned(),
         };
         if !is_valid_name(&name) {
             let help = "it becomes a folder name: use letters, digits, -, _ and . only";
             let message = format!("`{name}` is not a valid name of an experiment: rename the file");
-            self.errors.add_without_line(self.shown(&place), message, help);
+            self.errors.add_without_line(self.shown(&file), message, help);
         }
-        let node = self.with_parents(place, &mut Vec::new())?;
+        let node = self.with_parents(file, &mut Vec::new())?;
         Some((name, node))
     }
 
-    fn with_parents(&mut self, place: Place, below: &mut Vec<Place>) -> Option<Node> {
-        let mut node = self.read(&place)?;
+    fn with_parents(&mut self, file: ExperimentFile, below: &mut Vec<ExperimentFile>) -> Option<Node> {
+        let mut node = self.read(&file)?;
         let extends = node.table_mut().and_then(|table| table.shift_remove("extends"));
         let removals = Removal::take(&mut node);
-        below.push(canonical(&place));
+        below.push(canonical(&file));
         let Some(extends) = extends else {
             for Removal { section, name, at } in removals {
                 let help = "only what a parent (`extends`) defines can be removed";
@@ -98,12 +100,12 @@ impl<'a> Loader<'a> {
             return Some(node);
         };
         let folder = self.root.join("experiments");
-        let here = match &place {
-            Place::Disk(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
-            Place::Shipped(_) => folder.clone(),
+        let here = match &file {
+            ExperimentFile::Disk(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
+            ExperimentFile::Shipped(_) => folder.clone(),
         };
         let found = find(parent, &[here, folder.clone()]);
-        if let Some(Place::Disk(path)) = &found
+        if let Some(ExperimentFile::Disk(path)) = &found
             && path.extension().is_none_or(|ending| ending != "toml")
         {
             // Its lines would be shown in messages, and an experiment of somebody else must not read out any file.
@@ -112,7 +114,7 @@ impl<'a> Loader<'a> {
             self.errors.add(extends.node.at, format!("`extends`: `{parent}` is not a TOML file"), help);
             return Some(node);
         }
-        let Some(parent_place) = found else {
+        let Some(parent_file) = found else {
             self.complete = false;
             let known = names(&folder, built_in::EXPERIMENTS);
             let wrong = parent.strip_suffix(".toml").unwrap_or(parent);
@@ -120,13 +122,13 @@ impl<'a> Loader<'a> {
             self.errors.add(extends.node.at, format!("`extends`: no experiment `{parent}`"), &help);
             return Some(node);
         };
-        if below.contains(&canonical(&parent_place)) {
+        if below.contains(&canonical(&parent_file)) {
             self.complete = false;
             let help = "an experiment cannot extend itself, directly or through its parents";
             self.errors.add(extends.node.at, format!("`extends`: `{parent}` leads back to this file"), help);
             return Some(node);
         }
-        let Some(mut parent) = self.with_parents(parent_place, below) else { return Some(node) };
+        let Some(mut parent) = self.with_parents(parent_file, below) else { return Some(node) };
         self.remove(removals, &mut parent);
         merge(&mut parent, node, &mut self.notes);
         Some(parent)
@@ -160,7 +162,7 @@ impl<'a> Loader<'a> {
         let folder = self.root.join("data");
         let path = folder.join(format!("{name}.toml"));
         if !is_path(name) && path.is_file() {
-            return self.read(&Place::Disk(path));
+            return self.read(&ExperimentFile::Disk(path));
         }
         if is_path(name) && self.root.join(name).is_dir() {
             return Some(data_set_at("folder", "root", &self.root.join(name), at));
@@ -177,14 +179,14 @@ impl<'a> Loader<'a> {
         None
     }
 
-    fn read(&mut self, place: &Place) -> Option<Node> {
-        let shown = self.shown(place);
-        match place {
-            Place::Shipped(name) => {
+    fn read(&mut self, file: &ExperimentFile) -> Option<Node> {
+        let shown = self.shown(file);
+        match file {
+            ExperimentFile::Shipped(name) => {
                 let text = built_in::find(built_in::EXPERIMENTS, name).unwrap_or_default();
                 self.take(shown, text.to_owned())
             }
-            Place::Disk(path) => match fs::read(path).map(String::from_utf8) {
+            ExperimentFile::Disk(path) => match fs::read(path).map(String::from_utf8) {
                 Ok(Ok(text)) => self.take(shown, text),
                 Ok(Err(error)) => {
                     self.complete = false;
@@ -210,13 +212,13 @@ impl<'a> Loader<'a> {
     }
 
     /// The path for messages, relative to the project root if below it.
-    fn shown(&self, place: &Place) -> String {
-        match place {
-            Place::Disk(path) => {
+    fn shown(&self, file: &ExperimentFile) -> String {
+        match file {
+            ExperimentFile::Disk(path) => {
                 let path = path.strip_prefix(self.root).unwrap_or(path);
                 path.strip_prefix(".").unwrap_or(path).display().to_string()
             }
-            Place::Shipped(name) => format!("experiments/{name}.toml (built in)"),
+            ExperimentFile::Shipped(name) => format!("experiments/{name}.toml (built in)"),
         }
     }
 }
@@ -239,24 +241,24 @@ fn is_path(name: &str) -> bool {
 }
 
 /// The first file of that name in `folders`, with or without `.toml`; else the built-in one.
-fn find(name: &str, folders: &[PathBuf]) -> Option<Place> {
+fn find(name: &str, folders: &[PathBuf]) -> Option<ExperimentFile> {
     if name.is_empty() {
         return None;
     }
     let with_ending = format!("{name}.toml");
     let candidates = folders.iter().flat_map(|folder| [folder.join(name), folder.join(&with_ending)]);
-    let on_disk = candidates.into_iter().find(|path| path.is_file()).map(Place::Disk);
+    let on_disk = candidates.into_iter().find(|path| path.is_file()).map(ExperimentFile::Disk);
     on_disk.or_else(|| {
         let stem = name.strip_suffix(".toml").unwrap_or(name);
         let stem = stem.strip_prefix("experiments/").unwrap_or(stem);
-        built_in::EXPERIMENTS.iter().find(|(known, _)| *known == stem).map(|(known, _)| Place::Shipped(known))
+        built_in::EXPERIMENTS.iter().find(|(known, _)| *known == stem).map(|(known, _)| ExperimentFile::Shipped(known))
     })
 }
 
 /// The canonical path, so that cycles are found through links and `..`.
-fn canonical(place: &Place) -> Place {
-    match place {
-        Place::Disk(path) => Place::Disk(path.canonicalize().unwrap_or_else(|_| path.clone())),
+fn canonical(file: &ExperimentFile) -> ExperimentFile {
+    match file {
+        ExperimentFile::Disk(path) => ExperimentFile::Disk(path.canonicalize().unwrap_or_else(|_| path.clone())),
         shipped => shipped.clone(),
     }
 }

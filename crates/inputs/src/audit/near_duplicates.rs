@@ -1,8 +1,8 @@
 //! Finds recordings that share sound, by their acoustic fingerprints, without comparing every pair.
 //!
-//! An index lists where each group of [`KEY_BITS`] bits occurs. Two places with the same group suggest a pair at an offset; only
-//! such pairs are compared, first around the place and then over the whole overlap. In a crowded entry of the index each place
-//! is paired with its next [`NEIGHBOURS`] places only, so the work grows with the number of places, not with its square.
+//! An index lists where each group of [`KEY_BITS`] bits occurs. Two occurrences with the same group suggest a pair at an offset; only
+//! such pairs are compared, first around the occurrence and then over the whole overlap. In a crowded entry of the index each occurrence
+//! is paired with its next [`NEIGHBOURS`] occurrences only, so the work grows with the number of occurrences, not with its square.
 
 use rayon::prelude::*;
 use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, STEP_SECONDS, different_bits};
@@ -10,7 +10,7 @@ use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, STEP_SECONDS
 /// Bits of a key. Each word of a fingerprint has two: its upper and its lower bits.
 const KEY_BITS: u32 = 20;
 const NEIGHBOURS: usize = 32;
-/// Steps before and after a place that are compared first, and their least similarity.
+/// Steps before and after a occurrence that are compared first, and their least similarity.
 const AROUND: usize = 16;
 const LEAST_AROUND: f64 = 0.64;
 /// The shortest overlap, 1 s, or half of a shorter recording but at least a third of a second, and the similarity from which it
@@ -19,7 +19,7 @@ const LEAST_AROUND: f64 = 0.64;
 const SHORT: (f64, f64) = (43.0, 0.8);
 const LONG: (f64, f64) = (86.0, 0.7);
 const SHORTEST: usize = 15;
-/// A copy of the whole recording, which begins and ends at the same place within [`SAME_PLACE`] steps, counts from this similarity:
+/// A copy of the whole recording, which begins and ends at the same occurrence within [`SAME_PLACE`] steps, counts from this similarity:
 /// of the hundreds of offsets of a pair it is one.
 const WHOLE: f64 = 0.65;
 const SAME_PLACE: usize = 3;
@@ -43,15 +43,16 @@ impl NearDuplicate {
     }
 }
 
-/// A place of a key: the key, the recording, the step.
-type Place = (u32, u32, u32);
+/// Where a key occurs: the key, the recording, the step.
+type Occurrence = (u32, u32, u32);
 
 /// All pairs that share sound, in order, each with its best offset.
 pub fn near_duplicates(fingerprints: &[&AcousticFingerprint]) -> Vec<NearDuplicate> {
     let mut found: Vec<(u32, u32, isize)> = Vec::new();
     for shift in [32 - KEY_BITS, 0] {
-        let places = places(fingerprints, shift);
-        let buckets: Vec<&[Place]> = places.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
+        let occurrences = occurrences(fingerprints, shift);
+        let buckets: Vec<&[Occurrence]> =
+            occurrences.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
         found.par_extend(buckets.par_iter().flat_map_iter(|bucket| suggested(bucket, fingerprints)));
     }
     found.par_sort_unstable();
@@ -67,8 +68,8 @@ pub fn near_duplicates(fingerprints: &[&AcousticFingerprint]) -> Vec<NearDuplica
     best.collect()
 }
 
-/// The places of every key, sorted. A key that a recording repeats from step to step is listed once.
-fn places(fingerprints: &[&AcousticFingerprint], shift: u32) -> Vec<Place> {
+/// The occurrences of every key, sorted. A key that a recording repeats from step to step is listed once.
+fn occurrences(fingerprints: &[&AcousticFingerprint], shift: u32) -> Vec<Occurrence> {
     let key = move |word: u32| (word >> shift) & ((1 << KEY_BITS) - 1);
     let of = |(recording, fingerprint): (usize, &&AcousticFingerprint)| {
         let mut before = None;
@@ -82,16 +83,16 @@ fn places(fingerprints: &[&AcousticFingerprint], shift: u32) -> Vec<Place> {
         }
         own
     };
-    let mut places: Vec<Place> = fingerprints.par_iter().enumerate().flat_map_iter(of).collect();
-    places.par_sort_unstable();
-    places
+    let mut occurrences: Vec<Occurrence> = fingerprints.par_iter().enumerate().flat_map_iter(of).collect();
+    occurrences.par_sort_unstable();
+    occurrences
 }
 
-/// The pairs of places of one key around which the recordings are similar.
-fn suggested(bucket: &[Place], fingerprints: &[&AcousticFingerprint]) -> Vec<(u32, u32, isize)> {
+/// The pairs of occurrences of one key around which the recordings are similar.
+fn suggested(bucket: &[Occurrence], fingerprints: &[&AcousticFingerprint]) -> Vec<(u32, u32, isize)> {
     let mut pairs = Vec::new();
     for (n, &(_, one, at)) in bucket.iter().enumerate() {
-        let next = bucket[n + 1..].iter().filter(|place| place.1 != one).take(NEIGHBOURS);
+        let next = bucket[n + 1..].iter().filter(|occurrence| occurrence.1 != one).take(NEIGHBOURS);
         for &(_, other, there) in next {
             let offset = there as isize - at as isize;
             if is_similar_around(fingerprints[one as usize], fingerprints[other as usize], at as usize, offset) {

@@ -48,7 +48,7 @@ pub struct AboutFile {
     /// Its address (http or https). Without one, `timbre data get` says how the set can be obtained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Its size in bytes. Default: the server is asked.
+    /// Its size in bytes. Default: what the server says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Its MD5 checksum, in hexadecimal.

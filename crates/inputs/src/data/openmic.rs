@@ -152,14 +152,14 @@ impl OpenMic {
             Some(own) => vec![own.clone()],
             None => {
                 let pairs = clips.len() * classes.len();
-                let asked: usize = clips.values().map(|(_, answers)| answers.len()).sum();
+                let answered: usize = clips.values().map(|(_, answers)| answers.len()).sum();
                 let what = match self.unknown_is_absent {
                     true => "count as absent",
                     false => "take no part in fits and scores",
                 };
                 set.notes.push(format!(
                     "{} of {pairs} pairs of a clip and an instrument are unknown and {what}",
-                    pairs - asked
+                    pairs - answered
                 ));
                 classes.into_iter().cloned().collect()
             }

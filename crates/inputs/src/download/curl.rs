@@ -38,15 +38,15 @@ pub fn remote_size(url: &str) -> Option<u64> {
     if !is_web_address(url) {
         return None;
     }
-    let asked =
+    let response =
         curl().args(["--silent", "--head", "--max-time", "30", "--url", url]).stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let text = String::from_utf8_lossy(&response.stdout).into_owned();
     // After redirections, the last answer is that of the file.
     let mut lengths = text.lines().filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
     });
-    lengths.next_back().filter(|_| asked.status.success())
+    lengths.next_back().filter(|_| response.status.success())
 }
 
 /// Downloads into `part`, after the bytes that are there. Cut connections are taken up again as long as bytes arrive.

@@ -16,7 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Table;
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, Place, ensure_valid, hash_of};
+use crate::features::{
+    ClipAnalysis, ClipOrigin, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid, hash_of,
+};
 
 /// Vectors that another program computed, read from a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -105,8 +107,8 @@ impl Vectors {
     }
 
     /// The vector of a recording, or of its window that starts there.
-    fn find(&self, place: Place) -> Result<&[f32]> {
-        let Place { recording, start } = place;
+    fn find(&self, origin: ClipOrigin) -> Result<&[f32]> {
+        let ClipOrigin { recording, start } = origin;
         let rows = self.rows.get(recording).with_context(|| format!("the table has no row for `{recording}`"))?;
         let wanted = start.map(milliseconds);
         let found = match (wanted, &rows[..]) {
@@ -209,10 +211,10 @@ struct Lookup(Arc<Vectors>);
 
 impl Extractor for Lookup {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        let place = clip.place().context(
+        let origin = clip.origin().context(
             "imported values belong to the recordings of the table as they are: a new or changed one has none",
         )?;
-        Ok(FeatureMatrix { rows: self.0.dims, cols: 1, values: self.0.find(place)?.to_vec() })
+        Ok(FeatureMatrix { rows: self.0.dims, cols: 1, values: self.0.find(origin)?.to_vec() })
     }
 }
 
@@ -230,7 +232,7 @@ mod tests {
     fn values(spec: &Imported, recording: &str, start: Option<f64>) -> Result<Vec<f32>> {
         let clip = Clip { samples: vec![0.0; 4], sample_rate: 8000 };
         let extractor = spec.build(8000)?;
-        Ok(extractor.extract(&ClipAnalysis::new(&clip).at(Place { recording, start }))?.values)
+        Ok(extractor.extract(&ClipAnalysis::new(&clip).at(ClipOrigin { recording, start }))?.values)
     }
 
     #[test]

@@ -176,12 +176,12 @@ pub struct ClipAnalysis<'a> {
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
     /// The signal of which the clip is a window, and the first sample of the window.
     window_of: Option<(&'a WindowedSignal<'a>, usize)>,
-    place: Option<Place<'a>>,
+    origin: Option<ClipOrigin<'a>>,
 }
 
 /// Where an unchanged clip comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ClipOrigin<'a> {
     /// The id of the recording in its data set.
     pub recording: &'a str,
     /// The first second of a window; None for the clip of the recording.
@@ -226,24 +226,24 @@ fn shared_spectrogram(
 
 impl<'a> ClipAnalysis<'a> {
     pub fn new(clip: &'a Clip) -> Self {
-        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: None, place: None }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: None, origin: None }
     }
 
     /// A complete window of a signal, starting at sample `start`: the same numbers with less work.
     pub fn window(clip: &'a Clip, signal: &'a WindowedSignal<'a>, start: usize) -> Self {
         debug_assert!(signal.samples[start..start + clip.samples.len()] == clip.samples);
-        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: Some((signal, start)), place: None }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: Some((signal, start)), origin: None }
     }
 
     /// States where the clip comes from.
-    pub fn at(mut self, place: Place<'a>) -> Self {
-        self.place = Some(place);
+    pub fn at(mut self, origin: ClipOrigin<'a>) -> Self {
+        self.origin = Some(origin);
         self
     }
 
     /// Where the clip comes from, if it is an unchanged clip of a data set.
-    pub fn place(&self) -> Option<Place<'a>> {
-        self.place
+    pub fn origin(&self) -> Option<ClipOrigin<'a>> {
+        self.origin
     }
 
     /// The samples; fails if there are none.

@@ -62,16 +62,13 @@ impl ModelComparer<'_> {
         self.for_each_run(wanted, |lines, own, first| {
             // An error of another run is reported with its rows.
             reference_error = first.as_ref().err().cloned();
-            let mut left_out = LeftOut::default();
+            let mut issues = PairingIssues::default();
             for &line in lines {
-                done[line] = Some(self.line(wanted[line].0, &wanted[line].1, own, first, &mut left_out));
+                done[line] = Some(self.line(wanted[line].0, &wanted[line].1, own, first, &mut issues));
                 progress.step();
             }
             notes.extend(
-                lines
-                    .first()
-                    .into_iter()
-                    .flat_map(|&line| left_out.notes(self.runs, self.reference.run, wanted[line].0)),
+                lines.first().into_iter().flat_map(|&line| issues.notes(self.runs, self.reference.run, wanted[line].0)),
             );
         });
         progress.finish();
@@ -109,12 +106,12 @@ impl ModelComparer<'_> {
         place: &ModelKey,
         own: &RunPredictions,
         reference: &RunPredictions,
-        left_out: &mut LeftOut,
+        issues: &mut PairingIssues,
     ) -> ComparedModel {
         let is_reference = self.is_reference(run, place);
         let (decisions, matched) = self.paired(run, place, own, reference);
         if let Ok(matched) = &matched {
-            left_out.count(matched);
+            issues.count(matched);
         }
         let score = |metric: &String| {
             let rows: Vec<&ResultRow> = self.runs[run].rows(place, self.split).collect();
@@ -237,7 +234,7 @@ impl ModelComparer<'_> {
             p_permutation: found.p_permutation,
             p,
             p_holm: p,
-            verdict: if is_better { Outcome::Better } else { Outcome::Worse },
+            outcome: if is_better { Outcome::Better } else { Outcome::Worse },
             seeds: matched.seed_numbers(),
             by_seed: found.of_pairs,
             clips: matched.clips,
@@ -303,9 +300,9 @@ fn scored(rows: &[&ResultRow], metric: &str) -> Score {
     Score { values, mean, sd, interval: None, versus: Versus::Not("trivial baseline".to_owned()) }
 }
 
-/// What was left out of the pairs of one run, over all its rows.
+/// Recordings of one run that could not be paired, over all its rows, and other doubts about the pairs.
 #[derive(Default)]
-struct LeftOut {
+struct PairingIssues {
     relabelled: usize,
     changed: usize,
     by_path: bool,
@@ -313,7 +310,7 @@ struct LeftOut {
     songs: Option<(usize, usize)>,
 }
 
-impl LeftOut {
+impl PairingIssues {
     fn count(&mut self, matched: &MatchedDecisions) {
         self.relabelled = self.relabelled.max(matched.relabelled);
         self.changed = self.changed.max(matched.changed);

@@ -243,7 +243,7 @@ fn correct(lines: &mut [ComparedModel]) -> usize {
     for (at, line) in lines.iter_mut().enumerate() {
         for (score, own) in line.scores.iter_mut().enumerate() {
             match &mut own.versus {
-                Versus::Paired(paired) if paired.is_same() => paired.verdict = Outcome::Same,
+                Versus::Paired(paired) if paired.is_same() => paired.outcome = Outcome::Same,
                 Versus::Paired(_) => tests.push((at, score)),
                 Versus::Reference | Versus::Not(_) => {}
             }
@@ -254,7 +254,7 @@ fn correct(lines: &mut [ComparedModel]) -> usize {
         let own = paired_mut(lines, line, score);
         own.p_holm = p;
         if p > 1.0 - LEVEL {
-            own.verdict = Outcome::Open;
+            own.outcome = Outcome::Open;
         }
     }
     ps.len()

@@ -83,11 +83,11 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
     }
     let renamed = renamed(reference.classes, line.classes)?;
     let (seeds, chosen) = pairs_of_seeds(reference, line);
-    let mut left_out = LeftOut::default();
+    let mut incomparable = Incomparable::default();
     let (mut paths, mut names, mut other_names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut found = Vec::new();
     for (places, one, other) in chosen {
-        let common = common(reference, line, one, other, &renamed, &mut left_out);
+        let common = common(reference, line, one, other, &renamed, &mut incomparable);
         if common.is_empty() {
             continue;
         }
@@ -99,7 +99,7 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
         found.push((places, one, other, common));
     }
     if found.is_empty() {
-        return Err(left_out.reason());
+        return Err(incomparable.reason());
     }
     let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     let pairs: Vec<SeedPairDecisions> = found
@@ -120,8 +120,8 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
         clips: paths.len(),
         songs: songs.len(),
         songs_of_line: other_names.len(),
-        relabelled: left_out.relabelled.len(),
-        changed: left_out.changed.len(),
+        relabelled: incomparable.relabelled.len(),
+        changed: incomparable.changed.len(),
         by_content: reference.contents.is_some() && line.contents.is_some(),
         only_reference_right: alone(true),
         only_line_right: alone(false),
@@ -170,12 +170,12 @@ fn pairs_of_seeds<'s, 'a>(
 
 /// Common paths whose recordings cannot be compared.
 #[derive(Default)]
-struct LeftOut {
+struct Incomparable {
     relabelled: BTreeSet<String>,
     changed: BTreeSet<String>,
 }
 
-impl LeftOut {
+impl Incomparable {
     fn reason(&self) -> String {
         match (self.changed.len(), self.relabelled.len()) {
             (0, 0) => "no recording was tested in both".to_owned(),
@@ -197,7 +197,7 @@ fn common(
     one: &SeedDecisions,
     other: &SeedDecisions,
     renamed: &[usize],
-    left_out: &mut LeftOut,
+    incomparable: &mut Incomparable,
 ) -> Vec<(usize, usize)> {
     let by_path: HashMap<&str, usize> =
         one.split.clips.iter().enumerate().map(|(at, clip)| (clip.path.as_str(), at)).collect();
@@ -207,11 +207,11 @@ fn common(
         let content = |side: &ModelDecisions| side.contents.and_then(|contents| contents.get(&clip.path).cloned());
         let (a, b) = (content(reference), content(line));
         if a.is_some() && b.is_some() && a != b {
-            left_out.changed.insert(clip.path.clone());
+            incomparable.changed.insert(clip.path.clone());
         } else if one.split.clips[first].truth
             != Labels::new(in_classes(&clip.truth, renamed), in_classes(clip.truth.unknown(), renamed))
         {
-            left_out.relabelled.insert(clip.path.clone());
+            incomparable.relabelled.insert(clip.path.clone());
         } else {
             found.push((first, at));
         }

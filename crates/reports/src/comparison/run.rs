@@ -143,14 +143,14 @@ fn results_so_far(run: &Path) -> Vec<ResultRow> {
     let text = |name: &str, row: usize| columns.get(name).map(|texts| texts[row].clone());
     let keys = ["features", "model", "seed", "split", "n"];
     let one = |row: usize| {
-        let unit = Trial {
+        let trial = Trial {
             features: text("features", row)?,
             model: text("model", row)?,
             seed: text("seed", row)?.parse().ok()?,
         };
         let values = columns.iter().filter(|(name, _)| !keys.contains(&name.as_str()));
         let metrics = values.filter_map(|(name, texts)| Some((name.clone(), texts[row].parse().ok()?))).collect();
-        Some(ResultRow { trial: unit, split: text("split", row)?, n: text("n", row)?.parse().ok()?, metrics })
+        Some(ResultRow { trial, split: text("split", row)?, n: text("n", row)?.parse().ok()?, metrics })
     };
     (0..columns.first().map_or(0, |(_, texts)| texts.len())).filter_map(one).collect()
 }

@@ -57,7 +57,7 @@ pub struct ComparedRun {
     /// Whether the split divided songs, so that the scores are too good.
     pub leaky: bool,
     pub classes: Vec<String>,
-    /// Units that could not be fitted, and why.
+    /// Trials that could not be fitted, and why.
     pub failures: Vec<(String, String)>,
     /// Duration of the whole run.
     pub seconds: Option<f64>,
@@ -133,7 +133,8 @@ pub struct Paired {
     /// `p`, corrected for all tests of the comparison (Holm).
     pub p_holm: f64,
     /// The outcome of the test at the level of the comparison.
-    pub verdict: Outcome,
+    #[serde(rename = "verdict")]
+    pub outcome: Outcome,
     /// The paired seeds: of the reference, and of this row.
     pub seeds: Vec<(u64, u64)>,
     /// The difference of each pair of seeds. None where it is undefined.
@@ -169,7 +170,7 @@ impl Paired {
 
     /// The outcome as a word.
     pub fn word(&self) -> &'static str {
-        match self.verdict {
+        match self.outcome {
             Outcome::Better => "better",
             Outcome::Worse => "worse",
             Outcome::Open => "open",

@@ -36,7 +36,7 @@ pub fn of_sweep(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
 }
 
 fn runs_of_points(name: &str, sweep: &SweepDir, points: Vec<PointRecord>) -> SweepRuns {
-    let (all, judged) = (points.len(), points.iter().filter(|point| point.judged).count());
+    let (all, rescored) = (points.len(), points.iter().filter(|point| point.rescored).count());
     let mut missing = 0;
     let mut found: Vec<PathBuf> = Vec::new();
     for point in points {
@@ -51,14 +51,14 @@ fn runs_of_points(name: &str, sweep: &SweepDir, points: Vec<PointRecord>) -> Swe
             None => missing += 1,
         }
     }
-    let note = match judged {
+    let note = match rescored {
         0 => format!("{missing} of the {all} points of the sweep {name} have no run and are not shown"),
         _ => format!(
             "{} of the {all} points of the sweep {name} have no run of their own and are not shown: grid_results.csv and grid.html have them",
-            missing + judged
+            missing + rescored
         ),
     };
-    SweepRuns { runs: found, note: (missing + judged > 0).then_some(note) }
+    SweepRuns { runs: found, note: (missing + rescored > 0).then_some(note) }
 }
 
 #[cfg(test)]

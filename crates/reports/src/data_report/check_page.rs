@@ -23,7 +23,7 @@ pub fn check_page(audit: &Audit) -> String {
         count(audit.recordings, "recording"),
         count(audit.labels.classes.len(), "class"),
         format!("{:.1} minutes", audit.seconds / 60.0),
-    ]) + &format!("<div class=\"verdict {class}\"><strong>{}</strong></div>\n", escape_xml(&words));
+    ]) + &format!("<div class=\"conclusion {class}\"><strong>{}</strong></div>\n", escape_xml(&words));
     let summary = |kind: &FindingKind| vec![Cell::text(kind.title()), Cell::count(audit.number_of(*kind) as u64)];
     let rows: Vec<Vec<Cell>> = kinds.iter().map(summary).collect();
     let summary = match rows.is_empty() {

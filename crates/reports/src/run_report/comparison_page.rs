@@ -25,9 +25,9 @@ pub fn comparison_page(comparison: &Comparison) -> String {
 
 fn lead(comparison: &Comparison) -> String {
     let headline = comparison.metrics.first().map_or("", String::as_str);
-    let verdicts =
-        || comparison.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
-    let with = |verdict| verdicts().filter(|own| *own == verdict).count();
+    let outcomes =
+        || comparison.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.outcome);
+    let with = |outcome| outcomes().filter(|own| *own == outcome).count();
     let (better, worse) = (with(Outcome::Better), with(Outcome::Worse));
     let open = with(Outcome::Open) + with(Outcome::Same);
     let against = against(comparison);
@@ -64,7 +64,7 @@ fn lead(comparison: &Comparison) -> String {
     let facts = page::facts(&facts);
     let notes: String =
         comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
-    format!("{facts}<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
+    format!("{facts}<div class=\"conclusion {class}\">{}{notes}</div>\n", paragraph(&sentence))
 }
 
 /// One panel per metric.
@@ -117,7 +117,7 @@ fn lines(comparison: &Comparison, at: usize, metric: &str) -> String {
         cells.push(own.map_or(Cell::number(None), |own| p_value(own.p_holm)));
         cells.push(match &score.versus {
             Versus::Reference => Cell::text("reference"),
-            Versus::Paired(own) => outcome_cell(own.verdict),
+            Versus::Paired(own) => outcome_cell(own.outcome),
             Versus::Not(why) => Cell::text(why),
         });
         cells
@@ -272,7 +272,7 @@ pub(super) mod tests {
         }
     }
 
-    fn paired(difference: f64, verdict: Outcome) -> Versus {
+    fn paired(difference: f64, outcome: Outcome) -> Versus {
         Versus::Paired(Paired {
             difference,
             interval: (difference - 0.1, difference + 0.1),
@@ -280,7 +280,7 @@ pub(super) mod tests {
             p_permutation: 0.02,
             p: 0.02,
             p_holm: 0.0004,
-            verdict,
+            outcome,
             seeds: vec![(1, 1)],
             by_seed: Vec::new(),
             clips: 10,

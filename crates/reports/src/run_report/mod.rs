@@ -78,11 +78,11 @@ fn sentence(conclusion: &Conclusion) -> String {
 }
 
 fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
-    let units = run.shown(models);
+    let trials = run.shown(models);
     let shown: Vec<(&TrialRecord, ScoredSplit)> =
-        units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
+        trials.iter().filter_map(|record| Some((record, run.scored(record)?))).collect();
     let figures: Vec<Vec<Figure>> =
-        shown.iter().map(|(unit, scored)| model_details::trial_figures(run, unit, scored)).collect();
+        shown.iter().map(|(record, scored)| model_details::trial_figures(run, record, scored)).collect();
     let best = overview::best_models(run);
     let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
@@ -153,21 +153,21 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
     let notes: String =
         conclusion.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
     let warning = conclusion.warning.as_ref().map_or(String::new(), |words| {
-        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
+        format!("<div class=\"conclusion worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
     });
     format!(
-        "{description}{warning}{facts}<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
+        "{description}{warning}{facts}<div class=\"conclusion {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
         escape_xml(&conclusion.headline),
         paragraph(&conclusion.sentence)
     )
 }
 
 fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[Vec<Figure>]) -> Section {
-    let panel = |((unit, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
-        let name = escape_xml(&unit.trial.to_string());
+    let panel = |((record, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
+        let name = escape_xml(&record.trial.to_string());
         format!(
             "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
-            model_details::html(run, unit, scored, figures)
+            model_details::html(run, record, scored, figures)
         )
     };
     let panels: String = shown.iter().zip(figures).map(panel).collect();
@@ -200,7 +200,7 @@ fn hardest(
 ) -> HardestClips {
     let (mut playable, mut missing) = (0, 0);
     let mut panels = String::new();
-    for (n, (unit, scored)) in shown.iter().enumerate() {
+    for (n, (record, scored)) in shown.iter().enumerate() {
         let html = if n == 0 {
             let own = hardest_clips::of_best(run, scored, find, budget);
             (playable, missing) = (own.playable, own.missing);
@@ -208,7 +208,7 @@ fn hardest(
         } else {
             hardest_clips::of_other(run, scored)
         };
-        let name = escape_xml(&unit.trial.to_string());
+        let name = escape_xml(&record.trial.to_string());
         panels += &format!(
             "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
         );
@@ -229,8 +229,8 @@ fn files(
     let run_name = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
     let mut files: Vec<FigureFile> =
         best.map(|(figure, note)| figure.file("", &format!("{run_name}; {note}"))).into_iter().collect();
-    for ((unit, _), own) in shown.iter().zip(figures) {
-        let name = unit.trial.to_string();
+    for ((record, _), own) in shown.iter().zip(figures) {
+        let name = record.trial.to_string();
         let footer = |figure: &Figure| model_details::footer(figure, &name, &run_name, run.split());
         files.extend(own.iter().map(|figure| figure.file(&name, &footer(figure))));
     }

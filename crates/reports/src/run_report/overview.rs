@@ -29,8 +29,8 @@ pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
 
 /// The figure of the best models with their intervals, highest first, and the legend for its file.
 pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
-    let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
-    let mut shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
+    let scored = run.ranked.iter().filter(|own| !own.mean.is_nan());
+    let mut shown: Vec<Interval> = scored.take(INTERVALS).map(|own| interval(run, own)).collect();
     if shown.is_empty() {
         return None;
     }

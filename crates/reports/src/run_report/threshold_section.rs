@@ -99,19 +99,19 @@ fn remarks(of: &SearchedTrial) -> Vec<String> {
     for axis in &of.on_the_edge {
         all.push(format!("The best {axis} is at the end of the searched range: widen evaluate.search.{axis}."));
     }
-    let Some(luck) = &of.luck else { return all };
-    let [low, high] = luck.plateau.cutoff;
-    let also = luck.plateau.window_fraction.map_or(String::new(), |[a, b]| format!(", fractions {a} to {b}"));
+    let Some(bias) = &of.bias else { return all };
+    let [low, high] = bias.plateau.cutoff;
+    let also = bias.plateau.window_fraction.map_or(String::new(), |[a, b]| format!(", fractions {a} to {b}"));
     all.push(format!(
         "Plateau: {} of {} are within one standard error of the best: thresholds {low} to {high}{also}.",
-        luck.plateau.points,
+        bias.plateau.points,
         count(of.points, "point")
     ));
-    if let (Some(elsewhere), Some(optimism), Some(regret)) = (luck.elsewhere, luck.optimism, luck.regret) {
+    if let (Some(elsewhere), Some(optimism), Some(regret)) = (bias.elsewhere, bias.optimism, bias.regret) {
         all.push(format!(
             "Expected on new {}: {elsewhere:.3} (optimism {optimism:.3}, from {} resamples). Expected regret of the chosen point: {regret:.3}.",
             resampled(of.no_songs),
-            luck.resamples
+            bias.resamples
         ));
     }
     if let Some(own) = &of.per_class
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn search() -> SearchRecord {
-        let unit = |model: &str, score: f64| {
+        let trial = |model: &str, score: f64| {
             json!({
                 "features": "mel", "model": model, "seed": 1, "recordings": 33, "songs": 11, "of_several_windows": 0,
                 "points": 15, "cutoff": 0.1, "window_fraction": null, "score": score, "on_the_edge": ["cutoff"],
@@ -158,7 +158,7 @@ mod tests {
         let report = json!({
             "schema": 1, "metric": "f1_micro", "tuned_on": "validation", "search": {},
             "as_run": { "aggregate": "mean", "cutoff": 0.3, "cutoffs": [], "window_fraction": 0.26 },
-            "units": [unit("average", 0.2), unit("knn", 0.23), unit("logistic", 0.23)],
+            "units": [trial("average", 0.2), trial("knn", 0.23), trial("logistic", 0.23)],
         });
         serde_json::from_value(report).unwrap()
     }

@@ -16,8 +16,8 @@ use timbre_runs::{
 /// Writes all tables except the long one ([`write_long`]).
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let metric = search.metric.name();
-    let grid = |unit, found: &TrialThresholds| {
-        write_table(search, dir, &ThresholdFile::Grid { metric, trial: unit }, grid(search, found)?)
+    let grid = |trial, found: &TrialThresholds| {
+        write_table(search, dir, &ThresholdFile::Grid { metric, trial }, grid(search, found)?)
     };
     best_trial(found, search.metric_at()).map_or(Ok(()), |best| grid(None, best))?;
     if found.len() > 1 {

@@ -12,9 +12,9 @@ const REFERENCE: (f64, f64) = (0.56, 0.26);
 
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let metric = search.metric.name();
-    let picture = |unit, found: &TrialThresholds| {
+    let picture = |trial, found: &TrialThresholds| {
         let text = picture(search, found);
-        dir.write_thresholds(&ThresholdFile::Picture { metric, trial: unit }, |out| Ok(out.write_all(text.as_bytes())?))
+        dir.write_thresholds(&ThresholdFile::Picture { metric, trial }, |out| Ok(out.write_all(text.as_bytes())?))
     };
     best_trial(found, search.metric_at()).map_or(Ok(()), |best| picture(None, best))?;
     if found.len() > 1 {

@@ -81,15 +81,15 @@ pub struct Versions {
     pub feature: u32,
     pub model: u32,
     /// Windows and decisions.
-    #[serde(default = "default_judging")]
-    pub judging: [u32; 2],
+    #[serde(rename = "judging", default = "default_evaluation")]
+    pub evaluation: [u32; 2],
     /// The hashes of the files that the feature reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
 }
 
 /// The versions of models whose record has none.
-fn default_judging() -> [u32; 2] {
+fn default_evaluation() -> [u32; 2] {
     [1, 1]
 }
 
@@ -100,7 +100,7 @@ impl Versions {
             decoding: audio::VERSION,
             feature: feature.as_kind().version(),
             model: model.as_kind().version(),
-            judging: [windows::VERSION, aggregation::version(task)],
+            evaluation: [windows::VERSION, aggregation::version(task)],
             // A model whose feature lacks a file cannot predict, and says so when the feature is built.
             files: feature.file_hashes().unwrap_or_default(),
         }
@@ -306,7 +306,7 @@ mod tests {
         let (_runs, run) = saved(|description, _| {
             description["versions"].as_object_mut().unwrap().remove("judging");
         });
-        assert_eq!(read_model(&run, NAME).unwrap().0.versions.judging, [1, 1]);
+        assert_eq!(read_model(&run, NAME).unwrap().0.versions.evaluation, [1, 1]);
         let (_runs, run) = saved(|description, _| description["versions"]["judging"] = json!([1, 99]));
         assert!(read_error(&run).contains("other versions of its stages"));
         // The first version compared thresholds in another precision.

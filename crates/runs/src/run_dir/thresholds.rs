@@ -103,7 +103,8 @@ pub struct SearchedTrial {
     pub score: Option<f64>,
     /// The axes on which the chosen point is the first or last value.
     pub on_the_edge: Vec<String>,
-    pub luck: Option<SelectionBias>,
+    #[serde(rename = "luck")]
+    pub bias: Option<SelectionBias>,
     pub per_class: Option<SearchedByClass>,
     /// The split on which the point was chosen comes first.
     pub splits: Vec<SearchedSplit>,

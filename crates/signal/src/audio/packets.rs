@@ -42,14 +42,14 @@ pub(super) struct Packets<'a> {
     pub shape: Option<(u32, usize)>,
     slack: u64,
     /// From the first packet that was decoded whole.
-    place: Option<Place>,
+    timing: Option<SampleTiming>,
     /// The packet at which `seek` stopped.
     pending: Option<Packet>,
 }
 
 /// How timestamps and packets relate to samples.
 #[derive(Clone, Copy)]
-struct Place {
+struct SampleTiming {
     /// What a timestamp lacks to the number of samples decoded before it.
     offset: i64,
     /// The samples of a packet, where all packets have equally many.
@@ -67,7 +67,7 @@ impl<'a> Packets<'a> {
         let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, scan.as_ref(), source)?;
         let whole = declared.is_some() || scan.is_some();
         let (decoded, slack, tail) = (0, 0, Vec::new());
-        let (shape, place, pending) = (None, None, None);
+        let (shape, timing, pending) = (None, None, None);
         Ok(Packets {
             format,
             chosen,
@@ -82,7 +82,7 @@ impl<'a> Packets<'a> {
             whole,
             shape,
             slack,
-            place,
+            timing,
             pending,
         })
     }
@@ -90,13 +90,13 @@ impl<'a> Packets<'a> {
     /// Whether the timestamps can be compared with what was decoded. The first packets of some formats decode to nothing, or to less
     /// than their length.
     pub fn can_seek(&self) -> bool {
-        self.place.is_some()
+        self.timing.is_some()
     }
 
     /// Moves to the packet of a sample and returns its first sample; 0 where decoding has to begin at the beginning. `None` if
     /// the place cannot be found. What a codec remembers of the packets before is decoded and dropped.
     pub fn seek(&mut self, first: usize) -> Option<usize> {
-        let (Some(remembered), Some(place)) = (remembered(self.decoder.as_ref()), self.place) else { return Some(0) };
+        let (Some(remembered), Some(timing)) = (remembered(self.decoder.as_ref()), self.timing) else { return Some(0) };
         let first = first + self.delay;
         let Some(from) = first.checked_sub(remembered).filter(|&from| from > self.decoded) else { return Some(0) };
         let codec = self.chosen.parameters.codec;
@@ -111,7 +111,7 @@ impl<'a> Packets<'a> {
             if track.time_base != TimeBase::try_from_recip(self.sample_rate) {
                 return Some(0);
             }
-            let to = SeekTo::Timestamp { ts: Timestamp::new(from as i64 - place.offset), track_id: track.id };
+            let to = SeekTo::Timestamp { ts: Timestamp::new(from as i64 - timing.offset), track_id: track.id };
             self.format.seek(SeekMode::Accurate, to).ok()?;
         }
         self.decoder.reset();
@@ -129,8 +129,8 @@ impl<'a> Packets<'a> {
             self.keep_what_follows(&mut packet);
             let trimmed = (packet.trim_start.get() + packet.trim_end.get()) as usize;
             let (start, length) = match counts {
-                true => (counted, place.block.checked_sub(trimmed)?),
-                false => (usize::try_from(packet.pts.get() + place.offset).ok()?, packet.dur.get() as usize),
+                true => (counted, timing.block.checked_sub(trimmed)?),
+                false => (usize::try_from(packet.pts.get() + timing.offset).ok()?, packet.dur.get() as usize),
             };
             counted = start + length;
             if start > first {
@@ -208,9 +208,9 @@ impl<'a> Packets<'a> {
         let new = mono.len() - before;
         self.decoded += new;
         let is_whole = packet.trim_start == Duration::ZERO && packet.trim_end == Duration::ZERO;
-        if new > 0 && is_whole && self.place.is_none() {
+        if new > 0 && is_whole && self.timing.is_none() {
             let end = packet.pts.get() + packet.dur.get() as i64;
-            self.place = Some(Place { offset: self.decoded as i64 - end, block: new });
+            self.timing = Some(SampleTiming { offset: self.decoded as i64 - end, block: new });
         }
         // Writers of AAC and ALAC count whole packets although the last one is shorter. Opus remuxed from WebM into Ogg or MP4
         // is counted in milliseconds.

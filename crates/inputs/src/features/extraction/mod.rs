@@ -19,7 +19,7 @@ use crate::augment::{
 use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
-use crate::features::{ClipAnalysis, Extractor, FeatureSpec, Place};
+use crate::features::{ClipAnalysis, ClipOrigin, Extractor, FeatureSpec};
 use timbre_core::cancel::Cancelled;
 use timbre_signal::{
     audio::{self, AudioSpec, Clip, Recording},
@@ -311,7 +311,8 @@ impl<'a> Extraction<'a> {
                 Ok(recording) => {
                     for copy in of_copies.chunk_by(|&a, &b| entries[a].0 == entries[b].0) {
                         let clip = self.copied_clip(&self.copies[entries[copy[0]].0], content, &recording)?;
-                        let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
+                        let analysis =
+                            ClipAnalysis::new(&clip).at(ClipOrigin { recording: &input.record.id, start: None });
                         for &entry in copy {
                             let feature = &self.features[entries[entry].1];
                             found.copies[entry] = Some(put(feature, copy_recipe(entry), &analysis)?);
@@ -347,7 +348,7 @@ impl<'a> Extraction<'a> {
                 return Ok(Extracted { misses, ..Extracted::none(0, code, &sentence) });
             }
         };
-        let analysis = ClipAnalysis::new(&clip).at(Place { recording: &input.record.id, start: None });
+        let analysis = ClipAnalysis::new(&clip).at(ClipOrigin { recording: &input.record.id, start: None });
         for i in of_clip {
             let feature = &self.features[i];
             found.clip[i] = Some(put(feature, &feature.recipe, &analysis)?);

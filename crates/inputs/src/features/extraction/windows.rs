@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
-use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, Place, WindowedSignal};
+use crate::features::{ClipAnalysis, ClipOrigin, Extractor, FeatureMatrix, WindowedSignal};
 use timbre_signal::{
     audio::{AudioSpec, Clip, Recording, resample},
     windows::{self, WindowSpec},
@@ -152,7 +152,7 @@ impl Windowing {
                     ClipAnalysis::new(&clip)
                 };
                 let seconds = start as f64 / f64::from(sample_rate);
-                let analysis = analysis.at(Place { recording, start: Some(seconds) });
+                let analysis = analysis.at(ClipOrigin { recording, start: Some(seconds) });
                 for ((matrix, (_, extractor)), records) in matrices.iter_mut().zip(features).zip(&mut records) {
                     if records.is_err() {
                         continue;

@@ -155,17 +155,17 @@ fn ci_formats_are_written_on_request() {
     let good = dir.run_small(&[]);
     dir.done(&["baseline", "save", &good, "--out", "ci/b.json"]);
     let worse = dir.run_small(&WORSE);
-    let files = ["--summary", "out/summary.md", "--junit", "out/gate.xml"];
+    let files = ["--summary", "out/summary.md", "--junit", "out/junit.xml"];
     let output = dir.check_against(&worse, "ci/b.json", &files);
     assert_eq!(code(&output), 5);
     assert!(!text(&output.stdout).contains("::error"), "no CI asks");
-    let junit = dir.read("out/gate.xml");
+    let junit = dir.read("out/junit.xml");
     assert!(
         junit.contains("<testcase classname=\"timbre.small\" name=\"mel.knn accuracy\"") && junit.contains("<failure ")
     );
     assert!(junit.contains("tests=\"5\" failures=\"1\" errors=\"0\""), "{junit}");
     assert_eq!(code(&dir.check_against(&good, "ci/b.json", &files)), 0);
-    assert!(dir.read("out/gate.xml").contains("failures=\"0\""), "replaced");
+    assert!(dir.read("out/junit.xml").contains("failures=\"0\""), "replaced");
     let summary = dir.read("out/summary.md");
     let titles: Vec<&str> = summary.lines().filter(|line| line.starts_with("### ")).collect();
     assert_eq!(
@@ -173,8 +173,8 @@ fn ci_formats_are_written_on_request() {
         ["### small: worse than its baseline, or not comparable", "### small: no worse than its baseline"]
     );
 
-    let asked = dir.check_against(&worse, "ci/b.json", &["--annotate", "github"]);
-    let annotation = text(&asked.stdout);
+    let annotated = dir.check_against(&worse, "ci/b.json", &["--annotate", "github"]);
+    let annotation = text(&annotated.stdout);
     let line = annotation.lines().find(|line| line.starts_with("::error ")).expect(&annotation);
     assert!(line.starts_with("::error file=ci/b.json,title=timbre%3A small::mel.knn: accuracy fell by"), "{line}");
     assert!(line.contains("95 %25 interval"), "{line}");

@@ -60,10 +60,10 @@ pub fn results(points: &[&SweepPoint], run: &Path, stop: &AtomicBool) -> Result<
         if stop.load(Ordering::Relaxed) {
             return Err(Cancelled.into());
         }
-        let (dataset, _) = point.dataset.as_ref().expect("only readable points are judged");
+        let (dataset, _) = point.dataset.as_ref().expect("only readable points are rescored");
         let rule = point.experiment().evaluate.decision_rule(&dataset.set.classes);
         let pairs = trials.iter().zip(&truths);
-        Ok(pairs.flat_map(|(trial, truths)| scoring::judged_rows(&rule, trial, truths)).collect())
+        Ok(pairs.flat_map(|(trial, truths)| scoring::rescored_rows(&rule, trial, truths)).collect())
     };
     points.par_iter().map(of_point).collect()
 }
