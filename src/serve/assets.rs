@@ -49,7 +49,16 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use timbre_signal::audio::AUDIO_EXTENSIONS;
+
     use super::*;
+
+    #[test]
+    fn the_page_offers_the_files_that_the_decoder_reads() {
+        let endings = AUDIO_EXTENSIONS.map(|ending| format!(".{ending}")).join(",");
+        let page = ASSETS[0].text;
+        assert!(page.contains(&format!("accept=\"audio/*,{endings}\"")), "write in index.html: {endings}");
+    }
 
     #[test]
     fn every_file_of_the_page_is_served_once() {

@@ -10,3 +10,4 @@ pub mod files;
 pub mod progress;
 pub mod range;
 pub mod text;
+pub mod dotted_keys;

@@ -165,8 +165,12 @@ fn pace(done: usize, total: usize, elapsed: Duration) -> String {
 
 /// `36 ms`, `0.42 s`, `31 s`, `4 min 05 s`.
 pub fn seconds(time: Duration) -> String {
-    let s = time.as_secs_f64();
-    match s {
+    duration(time.as_secs_f64())
+}
+
+/// [`seconds`] of a number of seconds.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
         s if s < 0.0995 => format!("{:.*} ms", usize::from(s < 0.00995), 1000.0 * s),
         s if s < 10.0 => format!("{s:.2} s"),
         s if s < 120.0 => format!("{s:.0} s"),
@@ -190,5 +194,10 @@ mod tests {
     fn long_durations_are_in_minutes() {
         assert_eq!(seconds(Duration::from_millis(420)), "0.42 s");
         assert_eq!(seconds(Duration::from_secs(245)), "4 min 05 s");
+    }
+
+    #[test]
+    fn short_durations_are_not_zero() {
+        assert_eq!([12.34, 0.0123, 0.000_4].map(duration), ["12 s", "12 ms", "0.4 ms"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, grouped digits, name patterns, dotted keys and short names for them.
+//! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, grouped digits, name patterns, parts of dotted keys and short names for them.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};

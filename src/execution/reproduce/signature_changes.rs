@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde_json::Value;
-
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{STAGES, trials_of};
+use timbre_core::dotted_keys;
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{self, RunRecord, Trial};
 
@@ -26,11 +25,12 @@ pub fn reasons(run: &Path, record: &RunRecord, experiment: &Experiment, dataset:
     }
     let (then, now) = (&record.environment[STAGES], dataset.stages_summary(experiment));
     let known = then.is_object();
-    let mut changed = Vec::new();
     if known {
-        stages(then, &now, "", &mut changed);
+        let changed = dotted_keys::differences(then, &now).into_iter();
+        reasons.extend(
+            changed.map(|(path, then, now)| format!("the stage `{path}` was {then} and is {now} in this version")),
+        );
     }
-    reasons.extend(changed);
     let (then, now) = (program(record), env!("CARGO_PKG_VERSION"));
     if reasons.is_empty() && known {
         reasons.push(format!(
@@ -76,45 +76,7 @@ fn data(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &Prepa
 
 /// The recordings on which the trials of the first seed were evaluated.
 fn evaluated(run: &Path, experiment: &Experiment) -> Vec<String> {
-    let of_unit = |trial: &Trial| run_dir::read_trial(run, trial);
-    let Some(record) = trials_of(experiment).iter().find_map(of_unit) else { return Vec::new() };
+    let of_trial = |trial: &Trial| run_dir::read_trial(run, trial);
+    let Some(record) = trials_of(experiment).iter().find_map(of_trial) else { return Vec::new() };
     record.splits.into_iter().flat_map(|split| split.clips).map(|clip| clip.path).collect()
-}
-
-/// Lists the stages that differ, by their path.
-fn stages(then: &Value, now: &Value, path: &str, changed: &mut Vec<String>) {
-    match (then, now) {
-        (Value::Object(old), Value::Object(new)) => {
-            let gone = old.keys().filter(|name| !new.contains_key(*name));
-            for name in new.keys().chain(gone) {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                stages(&then[name], &now[name], &path, changed);
-            }
-        }
-        _ if then == now => {}
-        _ => changed.push(format!("the stage `{path}` was {then} and is {now} in this version")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn changed_stages_are_named() {
-        let then = json!({ "runner": 1, "models": { "knn": 1, "average": 1 }, "files": {} });
-        let now = json!({ "runner": 1, "models": { "knn": 2, "average": 1 }, "search": 1 });
-        let mut changed = Vec::new();
-        stages(&then, &now, "", &mut changed);
-        assert_eq!(
-            changed,
-            [
-                "the stage `models.knn` was 1 and is 2 in this version",
-                "the stage `search` was null and is 1 in this version",
-                "the stage `files` was {} and is null in this version",
-            ]
-        );
-    }
 }

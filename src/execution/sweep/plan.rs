@@ -1,7 +1,6 @@
 //! Plans a sweep: its points, the runs that exist, and the estimated cost of the rest.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use indexmap::IndexMap;
@@ -13,7 +12,7 @@ use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rescoring;
 use super::rounds::{RoundPoint, known_rounds};
 use crate::execution::run::{self, Settings, inspect::Inspection, select::extraction_of};
-use timbre_core::{error::ExitStatus, progress::seconds, text::count};
+use timbre_core::{error::ExitStatus, progress::duration, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::cache::FeatureCache;
 use timbre_runs::sweep_table::{cell_text, short_name, short_names};
@@ -461,7 +460,7 @@ fn disk(bytes: Option<u64>, points: usize) -> String {
 }
 
 fn about(time: f64) -> String {
-    format!("about {}", seconds(Duration::from_secs_f64(time)))
+    format!("about {}", duration(time))
 }
 
 fn megabytes(bytes: u64) -> String {

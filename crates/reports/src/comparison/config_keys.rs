@@ -1,7 +1,7 @@
 //! Flattens configurations to dotted keys and finds the keys that differ.
 
 use anyhow::Result;
-use timbre_core::text;
+use timbre_core::{dotted_keys, text};
 
 use super::schema::DifferingKey;
 
@@ -12,24 +12,15 @@ pub fn flat(text: &str) -> Result<Vec<(String, String)>> {
 
 /// Every leaf of a TOML table with its dotted key.
 pub fn leaves_of(table: toml::Table) -> Vec<(String, String)> {
-    let mut keys = Vec::new();
-    flatten(&toml::Value::Table(table), "", &mut keys);
-    keys
-}
-
-fn flatten(value: &toml::Value, path: &str, keys: &mut Vec<(String, String)>) {
-    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                flatten(value, &below(&text::toml_key(key)), keys);
-            }
-        }
+    let table = toml::Value::Table(table);
+    let leaves = dotted_keys::leaves(&table, |value| match value {
+        toml::Value::Table(table) => Some(table.iter().map(|(key, value)| (text::toml_key(key), value)).collect()),
         toml::Value::Array(list) if !list.is_empty() && list.iter().all(toml::Value::is_table) => {
-            list.iter().enumerate().for_each(|(at, value)| flatten(value, &below(&(at + 1).to_string()), keys));
+            Some(list.iter().enumerate().map(|(at, value)| ((at + 1).to_string(), value)).collect())
         }
-        leaf => keys.push((path.to_owned(), leaf.to_string())),
-    }
+        _ => None,
+    });
+    leaves.into_iter().map(|(key, value)| (key, value.to_string())).collect()
 }
 
 /// The value shown for a table that only some runs have.

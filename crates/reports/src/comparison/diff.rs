@@ -11,6 +11,7 @@ use super::run::{self, ModelKey, Run, TrialPredictions};
 use super::run_selection::{self, SelectedRun};
 use super::schema::{ComparedRun, DifferingKey};
 use super::{SCHEMA, config_keys};
+use timbre_core::dotted_keys;
 use timbre_evaluation::metrics;
 
 /// The differences between two runs. Arrays of two hold the value of the first and of the second run.
@@ -127,7 +128,7 @@ pub fn diff(chosen: &[SelectedRun; 2]) -> Result<RunDiff> {
         };
         ModelDifference { places: [one, other], common, why_not }
     };
-    let environment = [0, 1].map(|side| json_leaves(&runs[side].record.environment));
+    let environment = [0, 1].map(|side| text_leaves(&runs[side].record.environment));
     Ok(RunDiff {
         schema: SCHEMA,
         configuration: config_keys::differing(&[&runs[0].keys, &runs[1].keys]),
@@ -269,22 +270,9 @@ fn data(runs: &[Run; 2]) -> DataDifference {
     found
 }
 
-/// Every leaf of a JSON object with its dotted key.
-fn json_leaves(value: &Value) -> Vec<(String, String)> {
-    let mut keys = Vec::new();
-    leaves(value, "", &mut keys);
-    keys
-}
-
-fn leaves(value: &Value, path: &str, keys: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                leaves(value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, keys);
-            }
-        }
-        Value::Null => {}
-        Value::String(text) => keys.push((path.to_owned(), text.clone())),
-        leaf => keys.push((path.to_owned(), leaf.to_string())),
-    }
+/// Every leaf of a JSON object with its dotted key, without those that are null.
+fn text_leaves(value: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let leaves = dotted_keys::json_leaves(value).into_iter();
+    leaves.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, text(value))).collect()
 }

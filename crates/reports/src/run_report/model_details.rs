@@ -4,9 +4,8 @@ use super::figures::Figure;
 use super::report_data::{ReportData, by_f1};
 use crate::page::{Cell, figures, folded, paragraph, table};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
-use std::time::Duration;
 
-use timbre_core::{progress::seconds, text::escape_xml};
+use timbre_core::{progress::duration, text::escape_xml};
 use timbre_evaluation::{
     aggregation::Aggregate,
     metrics::{
@@ -76,10 +75,6 @@ pub fn html(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit, all: &[
         duration(trial.fit_seconds),
         duration(trial.predict_seconds)
     )
-}
-
-fn duration(time: f64) -> String {
-    seconds(Duration::try_from_secs_f64(time).unwrap_or_default())
 }
 
 fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
@@ -390,10 +385,5 @@ mod tests {
         assert_eq!(of("confusion"), "mel.cnn.s1 of x 01234567, test split");
         assert_eq!(of("learning"), "mel.cnn.s1 of x 01234567");
         assert_eq!(of("loss"), of("learning"));
-    }
-
-    #[test]
-    fn short_durations_are_not_zero() {
-        assert_eq!([12.34, 0.0123, 0.000_4].map(duration), ["12 s", "12 ms", "0.4 ms"]);
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
-use timbre_core::{error::UserError, files};
+use timbre_core::{dotted_keys, error::UserError, files};
 
 /// MLflow truncates the values of parameters to this length.
 const MAX_PARAM_LENGTH: usize = 6000;
@@ -156,8 +156,7 @@ fn parent_run(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
     let started = milliseconds(&record.started).unwrap_or_default();
     let ended = record.ended.as_deref().and_then(milliseconds);
     let time = ended.unwrap_or(started);
-    let mut params = Vec::new();
-    flatten(config, &mut Vec::new(), &mut params);
+    let params = config.iter().flat_map(|(key, value)| params_of(key, value)).collect();
     let mut metrics = Vec::new();
     numbers(&dvc::metrics(&record.results), &mut Vec::new(), &mut |path, value| {
         metrics.push((names::key(path), vec![Point { time, value, step: 0 }]));
@@ -208,8 +207,8 @@ fn nested_run(parent: &Run, record: &RunRecord, own: &TrialRecord, config: &toml
         ("seed".to_owned(), trial.seed.to_string()),
     ];
     for (table, name) in [("features", &trial.features), ("models", &trial.model)] {
-        let spec = config.get(table).and_then(|tables| tables.get(name)).and_then(toml::Value::as_table);
-        spec.into_iter().for_each(|spec| flatten(spec, &mut vec![table.to_owned(), name.clone()], &mut params));
+        let spec = config.get(table).and_then(|tables| tables.get(name)).filter(|spec| spec.is_table());
+        params.extend(spec.into_iter().flat_map(|spec| params_of(&format!("{table}.{name}"), spec)));
     }
     let mut metrics = vec![
         ("seconds/fit".to_owned(), point(own.fit_seconds)),
@@ -285,19 +284,17 @@ fn numbers<'a>(value: &'a Value, path: &mut Vec<&'a str>, each: &mut dyn FnMut(&
     }
 }
 
-/// Lists the dotted keys of a configuration with their values as text.
-fn flatten(table: &toml::Table, path: &mut Vec<String>, into: &mut Vec<(String, String)>) {
-    for (key, value) in table {
-        path.push(key.clone());
-        match value {
-            toml::Value::Table(table) => flatten(table, path, into),
-            leaf => {
-                let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
-                into.push((names::key(&[&path.join(".")]), text.chars().take(MAX_PARAM_LENGTH).collect()));
-            }
-        }
-        path.pop();
-    }
+/// A value of a configuration, or the keys below it if it is a table, as text.
+fn params_of(path: &str, value: &toml::Value) -> Vec<(String, String)> {
+    let param = |(key, leaf): (String, &toml::Value)| {
+        let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+        let key = if key.is_empty() { path.to_owned() } else { format!("{path}.{key}") };
+        (names::key(&[&key]), text.chars().take(MAX_PARAM_LENGTH).collect())
+    };
+    let leaves = dotted_keys::leaves(value, |value| {
+        Some(value.as_table()?.iter().map(|(key, value)| (key.clone(), value)).collect())
+    });
+    leaves.into_iter().map(param).collect()
 }
 
 fn status(status: Status) -> u8 {

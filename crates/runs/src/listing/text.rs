@@ -1,10 +1,8 @@
 //! The list of runs for a terminal.
 
-use std::time::Duration;
-
 use super::{ListedRun, RunState};
 use crate::tables::aligned;
-use timbre_core::{progress::seconds, text::one_line};
+use timbre_core::{progress::duration, text::one_line};
 
 /// One line per run, with `metric` instead of the headline metric of each run. `colour` highlights runs that are not done.
 pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
@@ -35,7 +33,7 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
         format!("{:.3}{optimistic}{leaky}", best.score)
     });
     let interval = best.as_ref().and_then(|best| best.interval);
-    let time = entry.seconds.map(|s| seconds(Duration::try_from_secs_f64(s).unwrap_or_default()));
+    let time = entry.seconds.map(duration);
     vec![
         one_line(&entry.experiment),
         one_line(&run.name()),

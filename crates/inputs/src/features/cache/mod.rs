@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::features::FeatureMatrix;
-use timbre_core::files;
+use timbre_core::{dotted_keys, files};
 
 pub mod content_hashes;
 mod pack;
@@ -217,10 +217,13 @@ impl FeatureCache {
             .flatten()
             .filter_map(|hash| self.recipes().get(&recipe_name(hash)))
             .filter(|json| json.pointer("/feature/kind") == kind)
-            .map(|json| differences(json, &recipe.json, ""))
+            .map(|json| dotted_keys::differences(json, &recipe.json))
             .min_by_key(Vec::len);
         match nearest {
-            Some(fields) => fields.join(", "),
+            Some(fields) => {
+                let change = |(key, old, new): &(String, &Value, &Value)| format!("{key} {old} → {new}");
+                fields.iter().map(change).collect::<Vec<_>>().join(", ")
+            }
             None if self.recipes_of.contains_key(content) => "feature not computed before".to_owned(),
             None => "new or edited recording".to_owned(),
         }
@@ -263,22 +266,6 @@ fn entry_of(file: &Arc<File>, header: RecordHeader) -> Option<CacheEntry> {
     let text = String::from_utf8(text).ok()?;
     let (code, sentence) = text.split_once('\n')?;
     Some(CacheEntry::Unusable { code: code.to_owned(), sentence: sentence.to_owned() })
-}
-
-/// One entry per differing leaf, such as `n_mels 128 → 64`.
-fn differences(old: &Value, new: &Value, path: &str) -> Vec<String> {
-    let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match (old, new) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<&String> = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))).collect();
-            keys.sort();
-            keys.into_iter()
-                .flat_map(|k| differences(a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null), &at(k)))
-                .collect()
-        }
-        (a, b) if a == b => Vec::new(),
-        (a, b) => vec![format!("{path} {a} → {b}")],
-    }
 }
 
 fn recipe_name(hash: &Hash) -> String {
