@@ -338,3 +338,34 @@ fn recordings_csv_has_the_subset_of_each_recording() {
     let csv = dir.read("runs/x/latest/recordings.csv");
     assert!(csv.starts_with("path,song,labels,content,split_s1,split_s2,split_s3\n"), "{csv}");
 }
+
+#[test]
+fn with_one_song_no_interval_and_no_difference_is_told() {
+    let dir = birds(&["training/owl", "training/wren"], 8, "part_folders = true\ngroup = '(\\d+)'", TINY);
+    for (n, class) in ["owl", "wren"].iter().enumerate() {
+        tone(&dir.path(&format!("data/birds/test/{class}/50.wav")), 0.5, 210.0 + 300.0 * n as f64);
+    }
+    let run = |more: &[&str]| {
+        let (code, printed) = said(&dir.timbre(&[&["run", "x.toml", "--set", "split.kind=official"], more].concat()));
+        assert_eq!(code, Some(0), "{printed}");
+        printed
+    };
+    let sentence = "One song: no interval and no difference can be told.";
+    let printed = run(&[]);
+    assert!(printed.contains("No conclusion: centroid.average") && printed.contains(sentence), "{printed}");
+    assert!(dir.read("runs/x/latest/report.md").contains(sentence));
+    assert!(dir.read("runs/x/latest/report.html").contains("Without intervals."));
+    let results = dir.read("runs/x/latest/results.csv");
+    assert!(results.contains("accuracy") && !results.contains("accuracy_low"), "{results}");
+    let first = fs::canonicalize(dir.path("runs/x/latest")).unwrap();
+    run(&["--set", "features.centroid.summary=[\"mean\"]"]);
+    let (code, compared) = said(&dir.timbre(&["compare", first.to_str().unwrap(), "x/latest"]));
+    assert_eq!(code, Some(0), "{compared}");
+    assert!(compared.contains("one common song: no interval and no difference can be told"), "{compared}");
+    assert!(compared.contains("run 1: one song: no interval") && !compared.contains("95 %, bootstrap"), "{compared}");
+
+    tone(&dir.path("data/birds/test/owl/51.wav"), 0.5, 211.0);
+    let printed = run(&[]);
+    let sentence = "Only 2 songs: intervals over fewer than 5 are unreliable.";
+    assert!(printed.contains(sentence) && !printed.contains("Better than trivial"), "{printed}");
+}

@@ -9,7 +9,7 @@ use timbre_runs::{
 };
 
 /// Raise it when equal predictions give other rows, or equal trials other predictions.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The headline metric of decisions; None where it is undefined.
 pub fn headline(

@@ -4,13 +4,29 @@
 //! independent; an interval over clips would be several times too narrow. The interval is the percentile interval: the
 //! empirical quantiles at (1 - level)/2 and (1 + level)/2, with linear interpolation as in numpy. Groups are taken in the order
 //! of their names and each resample has its own seed, so neither threads nor the order of unrelated work changes a bit. A
-//! single group says nothing about the spread: its interval is a point.
+//! single group says nothing about the spread: it has no interval.
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
 use timbre_core::seed::{Seed, uniform_below};
+
+/// With fewer groups an interval is too unreliable to conclude anything from it.
+pub const LEAST: usize = 5;
+
+/// With fewer groups the percentile interval is known to be too narrow.
+const ENOUGH: usize = 20;
+
+/// What limits an interval over so many groups, such as `songs`. None if nothing does.
+pub fn caution(groups: usize, plural: &str) -> Option<String> {
+    match groups {
+        1 => Some(format!("one {}: no interval and no difference can be told", plural.trim_end_matches('s'))),
+        2..LEAST => Some(format!("only {groups} {plural}: intervals over fewer than {LEAST} are unreliable")),
+        LEAST..ENOUGH => Some(format!("only {groups} {plural}: intervals from fewer than {ENOUGH} are too narrow")),
+        _ => None,
+    }
+}
 
 /// The clips of each group, with the groups in the order of their names.
 pub fn group_members<G: Ord>(groups: &[G]) -> Vec<Vec<usize>> {
@@ -30,7 +46,8 @@ pub fn resample(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
 }
 
 /// The confidence interval of `statistic` at `level` (0.95). `groups` names the group of each clip. `statistic` gets the number
-/// of times that each clip was drawn; where it returns None, the resample is left out. Without clips or values: (NaN, NaN).
+/// of times that each clip was drawn; where it returns None, the resample is left out. With fewer than two groups, or without values:
+/// (NaN, NaN).
 pub fn bootstrap_interval<G: Ord>(
     groups: &[G],
     statistic: impl Fn(&[u32]) -> Option<f64> + Sync,
@@ -40,7 +57,7 @@ pub fn bootstrap_interval<G: Ord>(
 ) -> (f64, f64) {
     assert!((0.0..1.0).contains(&level), "a level is at least 0 and below 1, such as 0.95");
     let members = group_members(groups);
-    if members.is_empty() {
+    if members.len() < 2 {
         return (f64::NAN, f64::NAN);
     }
     let clips = groups.len();
@@ -118,9 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn one_group_gives_a_point_and_no_clips_give_nan() {
-        assert_eq!(interval(&[3, 3, 3, 3], &[true, false, false, false], 50), (0.25, 0.25));
+    fn one_group_and_no_clips_have_no_interval() {
+        assert!(interval(&[3, 3, 3, 3], &[true, false, false, false], 50).0.is_nan());
         assert!(interval(&[], &[], 50).0.is_nan());
+        assert!(interval(&[3, 3, 3, 4], &[true, false, false, false], 50).0.is_finite());
+    }
+
+    #[test]
+    fn few_groups_are_cautioned_against() {
+        assert_eq!(caution(1, "songs").unwrap(), "one song: no interval and no difference can be told");
+        assert_eq!(caution(4, "files").unwrap(), "only 4 files: intervals over fewer than 5 are unreliable");
+        assert_eq!(caution(19, "songs").unwrap(), "only 19 songs: intervals from fewer than 20 are too narrow");
+        assert_eq!((caution(0, "songs"), caution(20, "songs")), (None, None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::run::{ModelKey, Run, TrialPredictions};
 use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
 use timbre_core::{labels::Labels, progress::Printer, seed::Seed};
-use timbre_evaluation::metrics::{self, replicates};
+use timbre_evaluation::metrics::{self, bootstrap, replicates};
 use timbre_runs::{
     run_dir::{self, ResultRow, SplitRecord, Trial},
     tables,
@@ -110,6 +110,9 @@ impl ModelComparer<'_> {
     ) -> ComparedModel {
         let is_reference = self.is_reference(run, place);
         let (decisions, matched) = self.paired(run, place, own, reference);
+        if let Ok(decisions) = &decisions {
+            left_out.tested_songs = Some(songs(decisions).len().min(left_out.tested_songs.unwrap_or(usize::MAX)));
+        }
         if let Ok(matched) = &matched {
             issues.count(matched);
         }
@@ -157,7 +160,11 @@ impl ModelComparer<'_> {
         let matched = self
             .decisions(self.reference.run, self.reference_model(place), reference)
             .map_err(|why| if reference.is_err() { why } else { "the reference has no such model".to_owned() })
-            .and_then(|reference| pairing::match_decisions(&reference, side.as_ref().map_err(Clone::clone)?));
+            .and_then(|reference| pairing::match_decisions(&reference, side.as_ref().map_err(Clone::clone)?))
+            .and_then(|matched| match bootstrap::caution(matched.songs, &format!("common {}", self.resampled())) {
+                Some(why) if matched.songs < 2 => Err(why),
+                _ => Ok(matched),
+            });
         (side, matched)
     }
 
@@ -182,24 +189,25 @@ impl ModelComparer<'_> {
         Ok(ModelDecisions { classes: &own.classes, decision_rule, contents: own.contents.as_ref(), by_seed })
     }
 
-    /// The interval of one seed from the tables of the run, if they have it; otherwise that of the mean over the seeds.
+    /// The interval of one seed from the tables of the run, if they have it; otherwise that of the mean over the seeds. None with one
+    /// song.
     fn interval(
         &self,
         rows: &[&ResultRow],
         metric: &str,
         decisions: &Result<ModelDecisions, String>,
     ) -> Option<(f64, f64)> {
+        let names = decisions.as_ref().map(songs);
+        if names.as_ref().is_ok_and(|names| names.len() < 2) {
+            return None;
+        }
         if let [row] = rows {
             let bound = |end: &str| row.metrics.get(&format!("{metric}_{end}")).copied();
             if let Some(interval) = bound("low").zip(bound("high")) {
                 return Some(interval);
             }
         }
-        let decisions = decisions.as_ref().ok()?;
-        let mut names: Vec<&str> =
-            decisions.by_seed.iter().flat_map(|own| &own.split.clips).map(|clip| clip.song.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
+        let (decisions, names) = (decisions.as_ref().ok()?, names.ok()?);
         let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
         let truths: Vec<Vec<Labels>> = decisions.by_seed.iter().map(|own| own.split.truth()).collect();
         let mut terms = Vec::new();
@@ -287,6 +295,15 @@ impl ModelComparer<'_> {
     }
 }
 
+/// The distinct songs on which a model was tested.
+fn songs<'a>(decisions: &ModelDecisions<'a>) -> Vec<&'a str> {
+    let clips = decisions.by_seed.iter().flat_map(|own| &own.split.clips);
+    let mut names: Vec<&str> = clips.map(|clip| clip.song.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// The same resamples for every row, so that two rows differ only by their predictions.
 fn seed() -> Seed {
     Seed::new(0).child("compare")
@@ -308,6 +325,8 @@ struct PairingIssues {
     by_path: bool,
     /// The numbers of songs in the common recordings, where the reference and the run do not agree.
     songs: Option<(usize, usize)>,
+    /// The smallest number of songs on which a model of the run was tested.
+    tested_songs: Option<usize>,
 }
 
 impl PairingIssues {
@@ -330,6 +349,9 @@ impl PairingIssues {
                 ));
             }
         }
+        let word = tables::resampled(runs[run].has_no_songs);
+        let few = self.tested_songs.filter(|&songs| songs < bootstrap::LEAST);
+        sentences.extend(few.and_then(|songs| Some(format!("run {number}: {}", bootstrap::caution(songs, word)?))));
         if let Some((own, other)) = self.songs {
             let first = reference + 1;
             let unaware = if own > other { first } else { number };

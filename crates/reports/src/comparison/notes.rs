@@ -4,9 +4,7 @@ use super::compared_models::ModelComparer;
 use super::schema::{ComparedModel, Paired, Score, Versus};
 use super::text_tables;
 use timbre_core::text::count;
-
-/// With fewer songs the percentile interval is known to be too narrow.
-const FEW_SONGS: usize = 20;
+use timbre_evaluation::metrics::bootstrap;
 
 /// The notes of a comparison with that many tests.
 pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec<String> {
@@ -77,10 +75,7 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
             dependent.clips, dependent.songs
         ));
     }
-    if songs < FEW_SONGS {
-        let word = work.resampled();
-        notes.push(format!("only {songs} common {word}: intervals from fewer than {FEW_SONGS} are too narrow"));
-    }
+    notes.extend(bootstrap::caution(songs, &format!("common {}", work.resampled())));
     unfinished(work, notes)
 }
 

@@ -4,8 +4,14 @@
 //! wider than necessary. `chance` makes no decisions to pair with, so its expected score is taken as exact.
 
 use timbre_core::{seed::Seed, text::count};
-use timbre_evaluation::{metrics, predictions::Predictions};
-use timbre_runs::run_dir::{self, Status, TrialRecord};
+use timbre_evaluation::{
+    metrics::{self, bootstrap},
+    predictions::Predictions,
+};
+use timbre_runs::{
+    run_dir::{self, Status, TrialRecord},
+    tables::resampled,
+};
 
 use super::report_data::{RankedModel, ReportData, mean};
 
@@ -16,7 +22,7 @@ pub enum ConclusionKind {
     /// The difference is above zero but not significant, or it has no interval.
     Open,
     NotBetter,
-    /// There is no comparison.
+    /// There is no comparison, or only one song to compare on.
     Unknown,
 }
 
@@ -66,9 +72,14 @@ pub fn conclude(run: &ReportData) -> Conclusion {
     let above = |bound: &dyn Fn(&(f64, f64)) -> bool| {
         !differences_by_seed.intervals.is_empty() && differences_by_seed.intervals.iter().all(bound)
     };
-    let kind = if difference <= 0.0 {
+    let songs = differences_by_seed.songs.iter().copied().min();
+    let caution = songs.and_then(|songs| bootstrap::caution(songs, resampled(run.has_no_songs)));
+    let is_few = songs.is_some_and(|songs| songs < bootstrap::LEAST);
+    let kind = if songs == Some(1) {
+        ConclusionKind::Unknown
+    } else if difference <= 0.0 {
         ConclusionKind::NotBetter
-    } else if differences_by_seed.intervals.len() == best.rows.len() && above(&|interval| interval.0 > 0.0) {
+    } else if !is_few && differences_by_seed.intervals.len() == best.rows.len() && above(&|interval| interval.0 > 0.0) {
         ConclusionKind::Better
     } else {
         ConclusionKind::Open
@@ -76,7 +87,8 @@ pub fn conclude(run: &ReportData) -> Conclusion {
     let headline = match kind {
         ConclusionKind::Better => "Better than trivial",
         ConclusionKind::Open => "Not shown to be better than trivial",
-        _ => "No better than trivial",
+        ConclusionKind::NotBetter => "No better than trivial",
+        ConclusionKind::Unknown => "No conclusion",
     };
     let seeds = if best.rows.len() > 1 { format!(" (mean of {} seeds)", best.rows.len()) } else { String::new() };
     let on = match counts(&differences_by_seed.clips, &differences_by_seed.songs, run.has_no_songs) {
@@ -92,14 +104,19 @@ pub fn conclude(run: &ReportData) -> Conclusion {
         }
     };
     let direction = if difference < 0.0 { "less" } else { "more" };
-    let sentence = format!(
+    let mut sentence = format!(
         "{} has {metric} {:.3}{seeds}{on}: {:.3} {direction} than the best trivial baseline, {} ({score:.3}){interval}.",
         best.name(),
         best.mean,
         difference.abs(),
         baseline_label(trivial),
     );
-    Conclusion { warning: warning(run), kind, headline: headline.to_owned(), sentence, notes: notes(run) }
+    let mut notes = notes(run);
+    match caution.map(|caution| format!("{}{}.", caution[..1].to_uppercase(), &caution[1..])) {
+        Some(caution) if is_few => sentence += &format!(" {caution}"),
+        caution => notes.extend(caution),
+    }
+    Conclusion { warning: warning(run), kind, headline: headline.to_owned(), sentence, notes }
 }
 
 /// A warning if the run is not done.

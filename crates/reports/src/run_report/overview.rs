@@ -37,7 +37,9 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     shown.sort_by(|a, b| b.value.total_cmp(&a.value));
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
     // A figure file has no caption and little room for a footer.
+    let has_lines = shown.iter().any(|own| own.ends.is_some());
     let (of_seeds, legend) = match run.record.seeds.len() {
+        0 | 1 if !has_lines => (String::new(), "no intervals"),
         0 | 1 => (String::new(), "lines: 95 % intervals"),
         seeds => (format!(", mean of {seeds} seeds"), "lines: lowest to highest seed"),
     };
@@ -53,6 +55,7 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
         String::new()
     };
     let lines = match run.record.seeds.len() {
+        0 | 1 if !has_lines => "Without intervals.".to_owned(),
         0 | 1 => format!("Lines: 95 % intervals of a bootstrap over {}.", resampled(run.has_no_songs)),
         seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
     };
