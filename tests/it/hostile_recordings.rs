@@ -99,6 +99,53 @@ fn pipes_devices_and_huge_files_in_a_folder_are_listed_and_never_opened() {
     assert_eq!(report["files"].as_array().unwrap().len(), 11);
 }
 
+#[test]
+fn check_names_what_a_run_will_list_as_unusable_and_has_its_exit_code() {
+    let dir = tones("clip_seconds = 0.5\nmax_bytes = 10000000", "[features.fft]");
+    let low = |name: &str| dir.path("data/tones/low").join(name);
+    fs::write(low("empty.wav"), "").unwrap();
+    fs::write(low("text.wav"), "This is a text, and no audio at all.\n").unwrap();
+    File::create(low("large.wav")).unwrap().set_len(20_000_000).unwrap();
+    sparse_wave(&dir, "data/tones/low/hours.wav", 8_000_000, 1000);
+    sparse_wave(&dir, "data/tones/low/nothing.wav", 0, 8000);
+    let expected = [
+        ("low/empty.wav", "empty"),
+        ("low/hours.wav", "too_long"),
+        ("low/large.wav", "too_large"),
+        ("low/nothing.wav", "no_samples"),
+        ("low/text.wav", "not_audio"),
+    ];
+    let ends = |command: &str, more: &[&str], code: i32| {
+        let output = dir.timbre(&[&[command, "tones"], more].concat());
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{command} {more:?}: {printed}");
+        printed
+    };
+    let checked = ends("check", &[], 0);
+    assert!(checked.contains("read     20 clips") && checked.contains("Next: timbre run"), "{checked}");
+    assert!(checked.contains("warning: 5 of 25 recordings unusable: low/empty.wav: empty: "), "{checked}");
+    let plan: Value = serde_json::from_slice(&dir.done(&["plan", "tones", "--json"]).stdout).unwrap();
+    let planned = plan["unusable"].as_array().unwrap().iter();
+    let planned: Vec<_> = planned.map(|own| ["path", "reason"].map(|key| own[key].as_str().unwrap())).collect();
+    assert_eq!(planned, expected.map(|(path, reason)| [path, reason]));
+    ends("run", &[], 0);
+    assert_eq!(pairs(&unusable(&dir)), expected);
+
+    let strict = ["--set", "max_unusable=0.1"];
+    let checked = ends("check", &strict, 3);
+    assert!(checked.contains("error: 5 of 25 recordings unusable, more than max_unusable = 0.1 allows"), "{checked}");
+    assert!(checked.contains("has errors") && !checked.contains("Next:"), "{checked}");
+    ends("run", &strict, 3);
+
+    for n in 0..10 {
+        ["low", "high"]
+            .iter()
+            .for_each(|class| fs::write(dir.path(&format!("data/tones/{class}/{n}.wav")), "").unwrap());
+    }
+    let sentence = "none of the 25 recordings of `tones` can be used";
+    assert!(ends("check", &[], 4).contains(sentence) && ends("run", &[], 4).contains(sentence));
+}
+
 /// Runs the program with an address space that the whole recording would exceed.
 fn in_little_memory(dir: &TestDir, arguments: &str) -> Output {
     let line = format!("ulimit -v 1500000; exec '{}' {arguments}", env!("CARGO_BIN_EXE_timbre"));

@@ -41,7 +41,9 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
         } else {
             print(&plan.text())?;
         }
-        settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+        if plan.exit_status() == ExitStatus::Done {
+            settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+        }
         return Ok(plan.exit_status());
     }
     let experiment = &expanded.points[0].rounds[0].experiment;
@@ -49,9 +51,13 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     let extraction = extraction_of(experiment)?;
     let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
     let trials: Vec<Trial> = trials_of(experiment);
-    let clips = dataset.expected_clips(experiment).len();
     let inspection = dataset.inspect(experiment)?;
-    let ended = if inspection.failures.is_empty() { ExitStatus::Done } else { ExitStatus::Failed };
+    let clips = inspection.clips;
+    let ended = match inspection.failures.is_empty() {
+        false => ExitStatus::Failed,
+        true if inspection.too_many_unusable => ExitStatus::TooManyUnusable,
+        true => ExitStatus::Done,
+    };
     // It depends on the contents of the recordings.
     let signature = dataset.planned.is_none().then(|| dataset.signature(experiment));
     if as_json {
@@ -67,12 +73,16 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
             "cache": { "hits": hits, "misses": misses },
             "units": trials.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "failures": failures.collect::<serde_json::Map<_, _>>(),
+            "unusable": dataset.unusable_lines(&inspection.unusable),
             "warnings": inspection.warnings,
         });
         print_data(&format!("{plan}\n"))?;
         return Ok(ended);
     }
     let mut text = match inspection.failures.len() {
+        0 if inspection.too_many_unusable => {
+            format!("`{}` has errors: too many recordings are unusable. A run would:\n", experiment.name)
+        }
         0 => format!("`{}` is valid. A run would:\n", experiment.name),
         n => format!("`{}` has errors: {} would fail. A run would:\n", experiment.name, count(n, "model")),
     };
@@ -105,9 +115,15 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     for (trial, why) in &inspection.failures {
         text += &format!("error: {trial}: {why}\n");
     }
+    if let Some(unusable) = dataset.unusable_text(experiment, &inspection) {
+        let word = if inspection.too_many_unusable { "error" } else { "warning" };
+        text += &format!("{word}: {unusable}\n");
+    }
     inspection.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     print(&text)?;
-    settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    if ended == ExitStatus::Done {
+        settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    }
     Ok(ended)
 }
 

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::prepare::{LENGTH_TAG, PreparedDataset};
-use super::trials_of;
+use super::{are_too_many, trials_of};
 use timbre_core::{
     error::{ExitStatus, UserError},
     progress::Printer,
@@ -21,11 +21,14 @@ use timbre_inputs::{
         ClipRecord, Subset, some_of,
         split::{self, SplitSpec, Splits},
     },
-    features::FeatureSpec,
+    features::{FeatureSpec, extraction::RecordingError},
 };
 use timbre_models::ModelSpec;
 use timbre_runs::run_dir::Trial;
-use timbre_signal::{audio, windows::Short};
+use timbre_signal::{
+    audio::{self, Unusable},
+    windows::Short,
+};
 
 /// What is known of a run before its first feature.
 #[derive(Debug, Default)]
@@ -34,6 +37,12 @@ pub struct Inspection {
     pub warnings: Vec<String>,
     /// The trials that are bound to fail, and why. Ensembles of them are not listed.
     pub failures: Vec<(Trial, String)>,
+    /// The number of recordings that the run uses, unless more turn out to be unusable.
+    pub clips: usize,
+    /// The recordings that are unusable by their sizes and headers, as indices into the set.
+    pub unusable: Vec<(usize, RecordingError)>,
+    /// Whether these are more than `max_unusable` allows.
+    pub too_many_unusable: bool,
 }
 
 impl Inspection {
@@ -45,9 +54,13 @@ impl Inspection {
     }
 }
 
+/// The length of every recording of a set according to its header, or why it is unusable.
+pub(super) type Headers = HashMap<usize, Result<Length, RecordingError>>;
+
 /// The length of a recording according to its header.
 pub(super) struct Length {
     seconds: f64,
+    sample_rate: u32,
     /// Whether the header counts the samples. MPEG headers do not: their length is an estimate.
     is_exact: bool,
 }
@@ -66,22 +79,10 @@ const SLACK: usize = 2;
 const SHORT: f64 = 0.5;
 
 impl PreparedDataset {
-    /// Inspects an experiment as if every recording were usable. Fails where the run as a whole would.
+    /// Inspects an experiment as if every recording were usable whose header is. Fails where the run as a whole would.
     pub fn inspect(&self, experiment: &Experiment) -> Result<Inspection> {
-        match self.inspect_readable(experiment) {
-            // Every recording may be unusable then, and the extraction says why.
-            Err(_) if self.lengths().is_empty() => {
-                let name = &self.set.name;
-                let warning =
-                    format!("no recording of `{name}` has a readable header: `timbre data check {name}` says why");
-                Ok(Inspection { warnings: vec![warning], failures: Vec::new() })
-            }
-            inspected => inspected,
-        }
-    }
-
-    fn inspect_readable(&self, experiment: &Experiment) -> Result<Inspection> {
-        let clips = self.expected_clips(experiment);
+        let (clips, unusable) = self.expected_selection(experiment, |i| self.why_unusable(experiment, i));
+        self.ensure_some(&clips, &unusable)?;
         let splits = self.splits(experiment, &clips)?;
         check_threshold_search(experiment, &splits)?;
         check_frames(experiment)?;
@@ -116,7 +117,29 @@ impl PreparedDataset {
             unequal.values().filter(|f| !f.is_certain).map(|f| f.sentence.clone()).collect();
         doubtful.sort();
         warnings.extend(doubtful);
-        Ok(Inspection { warnings, failures: self.failures(experiment, &clips, &splits, &unequal) })
+        Ok(Inspection {
+            warnings,
+            failures: self.failures(experiment, &clips, &splits, &unequal),
+            clips: clips.len(),
+            too_many_unusable: are_too_many(unusable.len(), clips.len(), experiment),
+            unusable,
+        })
+    }
+
+    /// A sentence about the recordings that are known to be unusable.
+    pub fn unusable_text(&self, experiment: &Experiment, found: &Inspection) -> Option<String> {
+        const MOST: usize = 5;
+        let (unusable, all) = (found.unusable.len(), found.unusable.len() + found.clips);
+        let one =
+            |(i, why): &(usize, RecordingError)| format!("{}: {}: {}", self.set.records[*i].id, why.code, why.sentence);
+        let named: Vec<String> = found.unusable.iter().take(MOST).map(one).collect();
+        let more = if unusable > MOST { format!("; and {} more", unusable - MOST) } else { String::new() };
+        let limit = match found.too_many_unusable {
+            true => format!(", more than max_unusable = {} allows", experiment.max_unusable),
+            false => String::new(),
+        };
+        (unusable > 0)
+            .then(|| format!("{unusable} of {} unusable{limit}: {}{more}", count(all, "recording"), named.join("; ")))
     }
 
     /// Prints the warnings that were not printed before for this data set.
@@ -270,10 +293,9 @@ impl PreparedDataset {
         let audio = &experiment.audio;
         let mut warnings = Vec::new();
         let mut shorter_than = |seconds: f64, what: String| {
-            let lengths = self.lengths();
             let short: Vec<(f64, usize)> = clips
                 .iter()
-                .filter_map(|&i| Some((lengths.get(&i)?.seconds, i)))
+                .filter_map(|&i| Some((self.length(i)?.seconds, i)))
                 .filter(|(own, _)| *own < seconds)
                 .collect();
             if let Some((least, clip)) = short.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -356,9 +378,8 @@ impl PreparedDataset {
             rows
         };
         let rows: BTreeSet<usize> = splits.values().flat_map(whole).collect();
-        let lengths = self.lengths();
         let exact =
-            |&row: &usize| lengths.get(&clips[row]).filter(|own| own.is_exact).map(|own| (own.seconds, clips[row]));
+            |&row: &usize| self.length(clips[row]).filter(|own| own.is_exact).map(|own| (own.seconds, clips[row]));
         let mut known: Vec<(f64, usize)> = rows.iter().filter_map(exact).collect();
         known.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (usual, usual_clip) = *known.get(known.len() / 2)?;
@@ -383,22 +404,58 @@ impl PreparedDataset {
         })
     }
 
-    /// The length of every recording with a readable header.
-    fn lengths(&self) -> &HashMap<usize, Length> {
-        self.lengths.get_or_init(|| {
-            if let Some(seconds) = &self.planned {
-                let length =
-                    |&i: &usize| Some((i, Length { seconds: *seconds.get(&self.set.records[i].id)?, is_exact: true }));
-                return self.eligible.iter().filter_map(length).collect();
+    /// The length of a recording with a readable header.
+    fn length(&self, clip: usize) -> Option<&Length> {
+        self.headers()[&clip].as_ref().ok()
+    }
+
+    /// Why a run will find a recording to be unusable, as far as its size and its header tell.
+    fn why_unusable(&self, experiment: &Experiment, clip: usize) -> Option<RecordingError> {
+        if self.planned.is_some() {
+            return None;
+        }
+        if let Err(why) = &self.contents[&clip] {
+            return Some(RecordingError { code: why.code.to_owned(), sentence: why.sentence.clone() });
+        }
+        let length = match &self.headers()[&clip] {
+            Ok(length) => length,
+            Err(why) => return Some(why.clone()),
+        };
+        let frames = (length.seconds * f64::from(length.sample_rate)).round() as usize;
+        let limit = experiment.audio.limits().check_length(frames, length.sample_rate).err();
+        limit.filter(|_| length.is_exact).map(error_of)
+    }
+
+    fn headers(&self) -> &Headers {
+        self.headers.get_or_init(|| match &self.planned {
+            Some(seconds) => {
+                let length = |i: &usize| {
+                    let seconds = seconds.get(&self.set.records[*i].id).copied().unwrap_or_default();
+                    (*i, Ok(Length { seconds, sample_rate: 1, is_exact: true }))
+                };
+                self.eligible.iter().map(length).collect()
             }
-            let length = |&i: &usize| {
-                let record = &self.set.records[i];
-                let header = audio::probe_file(&record.path, record.excerpt.as_ref()).ok()?;
-                let is_exact = !["mp1", "mp2", "mp3", "aac"].iter().any(|codec| header.codec.starts_with(codec));
-                Some((i, Length { seconds: header.seconds, is_exact }))
-            };
-            self.eligible.par_iter().filter_map(length).collect()
+            None => self.eligible.par_iter().map(|&i| (i, length_of(&self.set.records[i]).map_err(error_of))).collect(),
         })
+    }
+}
+
+fn error_of(why: Unusable) -> RecordingError {
+    RecordingError { code: why.code().to_owned(), sentence: why.to_string() }
+}
+
+fn length_of(record: &ClipRecord) -> Result<Length, Unusable> {
+    let header = audio::probe_file(&record.path, record.excerpt.as_ref())?;
+    let is_exact = !["mp1", "mp2", "mp3", "aac"].iter().any(|codec| header.codec.starts_with(codec));
+    match &record.excerpt {
+        _ if header.seconds > 0.0 || !is_exact => {
+            Ok(Length { seconds: header.seconds, sample_rate: header.sample_rate, is_exact })
+        }
+        None => Err(Unusable::NoSamples),
+        Some(excerpt) => {
+            let seconds = audio::probe_file(&record.path, None)?.seconds;
+            Err(Unusable::OutsideRecording { start: excerpt.start, seconds })
+        }
     }
 }
 

@@ -215,14 +215,18 @@ fn fit_signatures(experiment: &Experiment, data: &PreparedDataset) -> IndexMap<S
 
 /// The signature does not contain `max_unusable`: each start applies its own limit.
 fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
-    let all = record.data.clips + record.data.unusable;
     if !record.failures.is_empty() {
         Status::Failed
-    } else if record.data.unusable as f64 > experiment.max_unusable * all as f64 {
+    } else if are_too_many(record.data.unusable, record.data.clips, experiment) {
         Status::TooManyUnusable
     } else {
         Status::Done
     }
+}
+
+/// Whether more recordings are unusable than the experiment allows.
+fn are_too_many(unusable: usize, usable: usize, experiment: &Experiment) -> bool {
+    unusable as f64 > experiment.max_unusable * (usable + unusable) as f64
 }
 
 /// Writes the report of a finished run that lacks it, for example after a kill. Returns why the report could not be written.
@@ -313,7 +317,7 @@ impl Run<'_> {
         record.data.clips = selection.clips.len();
         record.data.unusable = selection.unusable.len();
         record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
-        self.dir.write_unusable(&self.data.unusable_lines(&selection))?;
+        self.dir.write_unusable(&self.data.unusable_lines(&selection.unusable))?;
         let splits = self.data.splits(self.experiment, &selection.clips)?;
         inspect::check_threshold_search(self.experiment, &splits)?;
         tables::write_recordings(self.dir, self.experiment, self.data, Some((&selection.clips, &splits)))?;

@@ -9,7 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::inspect::Length;
+use super::inspect::Headers;
 use super::model_source::ModelSource;
 use super::settings::Settings;
 use timbre_core::{
@@ -54,7 +54,7 @@ pub struct PreparedDataset {
     pub(super) contents: HashMap<usize, Result<Hash, Unreadable>>,
     /// Shared by the training sets of all trials.
     pub(super) example_caches: Arc<ExampleCaches>,
-    pub(super) lengths: OnceLock<HashMap<usize, Length>>,
+    pub(super) headers: OnceLock<Headers>,
     /// Warnings that were printed: the points of a sweep print each once.
     pub(super) printed: Mutex<BTreeSet<String>>,
 }
@@ -168,7 +168,7 @@ impl PreparedDataset {
             augment_files: augment_files(experiment, &mut hashes_on_disk, settings)?,
             contents,
             example_caches: Arc::default(),
-            lengths: OnceLock::new(),
+            headers: OnceLock::new(),
             printed: Mutex::default(),
         })
     }

@@ -1,6 +1,6 @@
 //! Selects the recordings that a run uses, and computes the features that the cache lacks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use super::prepare::PreparedDataset;
 use timbre_core::{
     error::{ExitStatus, UserError},
     seed::Seed,
+    text::count,
 };
 use timbre_experiment::Experiment;
 use timbre_inputs::features::extraction::{
@@ -59,6 +60,23 @@ struct Parts {
 }
 
 impl PreparedDataset {
+    /// The recordings that a run selects if those of `why_unusable` are all that are unusable, and those that it finds to be unusable.
+    pub(super) fn expected_selection(
+        &self,
+        experiment: &Experiment,
+        why_unusable: impl Fn(usize) -> Option<RecordingError>,
+    ) -> (Vec<usize>, Vec<(usize, RecordingError)>) {
+        let mut unusable: BTreeMap<usize, RecordingError> = BTreeMap::new();
+        loop {
+            let clips = self.clips(experiment, |i| !unusable.contains_key(&i));
+            let found: Vec<_> = clips.iter().filter_map(|&i| Some((i, why_unusable(i)?))).collect();
+            if found.is_empty() {
+                return (clips, unusable.into_iter().collect());
+            }
+            unusable.extend(found);
+        }
+    }
+
     /// The recordings that the experiment uses if every recording is usable.
     pub fn expected_clips(&self, experiment: &Experiment) -> Vec<usize> {
         self.clips(experiment, |_| true)
@@ -186,24 +204,29 @@ impl PreparedDataset {
         let mut unusable: Vec<(usize, RecordingError)> =
             outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
         unusable.sort_by_key(|(i, _)| *i);
-        if clips.is_empty() {
-            let (_, why) = &unusable[0];
-            bail!(UserError::new(
-                ExitStatus::NothingSelected,
-                format!(
-                    "none of the {} recordings of `{}` can be used; the first: {}",
-                    unusable.len(),
-                    self.set.name,
-                    why.sentence
-                )
-            ));
-        }
+        self.ensure_some(&clips, &unusable)?;
         Ok(Selection { clips, features, windows, copies, unusable, hits, misses })
     }
 
+    /// An experiment without a usable recording cannot run.
+    pub(super) fn ensure_some(&self, clips: &[usize], unusable: &[(usize, RecordingError)]) -> Result<()> {
+        match unusable.first().filter(|_| clips.is_empty()) {
+            Some((_, why)) => bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!(
+                    "none of the {} of `{}` can be used; the first: {}",
+                    count(unusable.len(), "recording"),
+                    self.set.name,
+                    why.sentence
+                )
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The lines of `unusable.jsonl`.
-    pub fn unusable_lines(&self, selection: &Selection) -> Vec<Value> {
+    pub fn unusable_lines(&self, unusable: &[(usize, RecordingError)]) -> Vec<Value> {
         let line = |(i, why): &(usize, RecordingError)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
-        selection.unusable.iter().map(line).collect()
+        unusable.iter().map(line).collect()
     }
 }

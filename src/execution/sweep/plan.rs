@@ -60,6 +60,7 @@ struct PlannedPoint {
     bytes: Option<u64>,
     /// The trials that are bound to fail, and why.
     failures: Vec<String>,
+    too_many_unusable: bool,
 }
 
 enum State {
@@ -151,10 +152,14 @@ fn planned(known: &RoundPoint, past: &PastRuns, warnings: &mut Vec<String>) -> P
         Ok((dataset, _)) if known.is_missing() => dataset.inspect(point.experiment()),
         _ => Ok(Inspection::default()),
     };
-    let new_warnings = inspection.iter().flat_map(|found| &found.warnings);
-    for warning in new_warnings {
-        if !warnings.contains(warning) {
-            warnings.push(warning.clone());
+    let unusable = match (&point.dataset, &inspection) {
+        (Ok((dataset, _)), Ok(found)) => dataset.unusable_text(point.experiment(), found),
+        _ => None,
+    };
+    let new_warnings = inspection.iter().flat_map(|found| &found.warnings).cloned();
+    for warning in unusable.into_iter().chain(new_warnings) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
         }
     }
     let failures = inspection.iter().flat_map(|found| &found.failures);
@@ -182,6 +187,7 @@ fn planned(known: &RoundPoint, past: &PastRuns, warnings: &mut Vec<String>) -> P
         models: past.models(point, clips_of(point)),
         bytes: past.bytes(point.experiment()),
         failures,
+        too_many_unusable: inspection.is_ok_and(|found| found.too_many_unusable),
     }
 }
 
@@ -250,6 +256,7 @@ impl PlannedPoint {
         };
         match self.failures.first() {
             Some(why) => format!("{state}; would fail: {why}"),
+            None if self.too_many_unusable => format!("{state}; too many recordings are unusable"),
             None => state,
         }
     }
@@ -263,7 +270,13 @@ impl PlannedPoint {
 impl Plan {
     /// How a run of the sweep would end, as far as that is known.
     pub fn exit_status(&self) -> ExitStatus {
-        if self.points.iter().any(PlannedPoint::would_fail) { ExitStatus::SomeFailed } else { ExitStatus::Done }
+        if self.points.iter().any(PlannedPoint::would_fail) {
+            ExitStatus::SomeFailed
+        } else if self.points.iter().any(|point| point.too_many_unusable) {
+            ExitStatus::TooManyUnusable
+        } else {
+            ExitStatus::Done
+        }
     }
 
     fn missing(&self) -> impl Iterator<Item = &PlannedPoint> + Clone {

@@ -35,7 +35,8 @@ impl DecodeLimits {
         Ok(())
     }
 
-    pub(super) fn check_length(&self, frames: usize, sample_rate: u32) -> Result<(), Unusable> {
+    /// Returns an error for a recording of more frames than allowed.
+    pub fn check_length(&self, frames: usize, sample_rate: u32) -> Result<(), Unusable> {
         if frames as f64 > self.seconds * f64::from(sample_rate) {
             let key = self.key.map_or_else(String::new, |key| format!(" (`{key}`)"));
             return Err(Unusable::TooLong { most: format!("{} s{key}", self.seconds) });
