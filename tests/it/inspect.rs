@@ -370,3 +370,43 @@ fn with_one_song_no_interval_and_no_difference_is_told() {
     let sentence = "Only 2 songs: intervals over fewer than 5 are unreliable.";
     assert!(printed.contains(sentence) && !printed.contains("Better than trivial"), "{printed}");
 }
+
+#[test]
+fn check_knows_what_a_model_cannot_be_made_of() {
+    let dir = birds(&["owl", "wren"], 8, "group = '^(\\d+)'", TINY);
+    let small = format!("init = '{}/tests/golden/networks/small.pth'", env!("CARGO_MANIFEST_DIR"));
+    let cases = [
+        ("logistic", "pca = 33", 1, "models.logistic.pca: 33 components are asked for; choose up to "),
+        ("svm", "pca = 25\nselect = { score = \"l1\", k = 9 }", 1, "models.svm.pca: 25 components are asked for"),
+        (
+            "average",
+            "select = { score = \"f_classif\", k = 9999 }",
+            1,
+            "9999 columns are kept, but the feature has 1024",
+        ),
+        ("resnet18", small.as_str(), 1, "the file holds another network"),
+        ("resnet18", "init = 'nowhere.pth'", 2, "cannot read nowhere.pth, which the model `resnet18` needs"),
+    ];
+    for (model, keys, code, sentence) in cases {
+        let features = "[features.mel]\nn_fft = 256\nhop_length = 128\nn_mels = 32\n";
+        let (data, _) = TINY.split_once("[features").unwrap();
+        fs::write(dir.path("x.toml"), format!("{data}{features}[models.{model}]\n{keys}\n")).unwrap();
+        for command in ["check", "run"] {
+            let (found, printed) = said(&dir.timbre(&[command, "x.toml"]));
+            assert_eq!((found, printed.contains(sentence)), (Some(code), true), "{command} {keys}: {printed}");
+            assert!(!printed.contains("Next:"), "{printed}");
+        }
+        let cached = fs::read_dir(dir.path("data/.cache/features")).into_iter().flatten().flatten();
+        let packs = cached.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack"));
+        assert_eq!(packs.count(), 0, "no feature was computed for {keys}");
+    }
+}
+
+#[test]
+fn a_mixture_of_more_components_than_clips_is_warned_of() {
+    let dir = birds(&["owl", "wren"], 8, "group = '^(\\d+)'", &TINY.replace("[models.average]", "[models.gmm]"));
+    assert!(!said(&dir.timbre(&["check", "x.toml"])).1.contains("n_components"));
+    let (code, printed) = said(&dir.timbre(&["check", "x.toml", "--set", "models.gmm.n_components=50"]));
+    let sentence = "warning: models.gmm.n_components: 50 components, but a class has only ";
+    assert_eq!((code, printed.contains(sentence)), (Some(0), true), "{printed}");
+}

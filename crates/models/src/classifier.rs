@@ -70,9 +70,14 @@ pub trait ModelKind {
         Vec::new()
     }
 
-    /// Keys that a training set of so many clips is too small for.
-    fn size_faults(&self, _clips: usize) -> Vec<Fault> {
+    /// Keys that a training set of so many clips is too small for, or a feature of so many columns, if their number is known.
+    fn size_faults(&self, _clips: usize, _columns: Option<usize>) -> Vec<Fault> {
         Vec::new()
+    }
+
+    /// A warning if the class with the fewest training clips, so many, has too few for a key.
+    fn class_size_warning(&self, _clips: usize) -> Option<Fault> {
+        None
     }
 
     /// Whether the fit takes the weights of clips; otherwise every clip counts the same.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use rayon::prelude::*;
+use serde_json::json;
 
 use super::prepare::{LENGTH_TAG, PreparedDataset};
 use super::{are_too_many, trials_of};
@@ -23,7 +24,7 @@ use timbre_inputs::{
     },
     features::{FeatureSpec, extraction::RecordingError},
 };
-use timbre_models::ModelSpec;
+use timbre_models::{ModelSpec, networks::InputShape};
 use timbre_runs::run_dir::Trial;
 use timbre_signal::{
     audio::{self, Unusable},
@@ -109,6 +110,7 @@ impl PreparedDataset {
         }
         let test = splits.iter().map(|(&seed, split)| (seed, split.test.as_slice()));
         warnings.extend(self.missing_classes("test", &clips, test.collect()));
+        warnings.extend(self.small_classes(experiment, &clips, &splits));
         warnings.extend(self.short_clips(experiment, &clips));
         let features = experiment.features.iter().map(|(name, spec)| (name.as_str(), spec));
         let unequal: HashMap<&str, UnequalLengths> =
@@ -344,18 +346,75 @@ impl PreparedDataset {
         splits: &IndexMap<u64, Splits>,
         unequal: &HashMap<&str, UnequalLengths>,
     ) -> Vec<(Trial, String)> {
-        let why = |trial: &Trial| {
-            let spec = experiment.models[&trial.model].as_kind();
-            let fitted = self.models_from.is_none();
-            let small = spec.size_faults(splits[&trial.seed].train.len()).into_iter().next().filter(|_| fitted);
+        let shapes: HashMap<&String, [usize; 2]> = experiment
+            .features
+            .iter()
+            .filter_map(|(name, feature)| Some((name, self.shape(experiment, feature, clips)?)))
+            .collect();
+        let examples = examples_of_clip(experiment);
+        let unfit = |trial: &Trial| {
+            let spec = &experiment.models[&trial.model];
+            let train = &splits[&trial.seed].train;
+            let shape = shapes.get(&trial.features).copied();
+            let columns = shape.map(|[rows, columns]| rows * columns);
+            let small = spec.as_kind().size_faults(train.len() * examples, columns).into_iter().next();
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
-            let train = || splits[&trial.seed].train.iter().map(|&row| clips[row]).collect::<Vec<_>>();
-            let untagged = || self.tags_of_network(&trial.model, &experiment.models[&trial.model], &train());
-            let small = small.or_else(|| untagged().filter(|_| fitted));
+            let clips = || train.iter().map(|&row| clips[row]).collect::<Vec<_>>();
+            small
+                .or_else(|| self.tags_of_network(&trial.model, spec, &clips()))
+                .or_else(|| self.foreign_weights(&trial.model, spec, shape?))
+        };
+        let why = |trial: &Trial| {
             let unequal = || unequal.get(trial.features.as_str()).filter(|found| found.is_certain);
-            small.or_else(|| Some(unequal()?.sentence.clone()))
+            let unfit = if self.models_from.is_none() { unfit(trial) } else { None };
+            unfit.or_else(|| Some(unequal()?.sentence.clone()))
         };
         trials_of(experiment).into_iter().filter_map(|trial| why(&trial).map(|why| (trial, why))).collect()
+    }
+
+    /// The rows and columns of a feature of most clips, if they are known.
+    fn shape(&self, experiment: &Experiment, feature: &FeatureSpec, clips: &[usize]) -> Option<[usize; 2]> {
+        let rate = f64::from(experiment.audio.sample_rate);
+        let samples = experiment.audio.clip_samples().or_else(|| {
+            let mut known: Vec<f64> = clips.iter().filter_map(|&clip| Some(self.length(clip)?.seconds)).collect();
+            known.sort_by(f64::total_cmp);
+            known.get(known.len() / 2).map(|seconds| (seconds * rate).round() as usize)
+        })?;
+        feature.as_kind().shape(samples)
+    }
+
+    /// Why a network cannot start from the weights of its `init`.
+    fn foreign_weights(&self, model: &str, spec: &ModelSpec, [height, width]: [usize; 2]) -> Option<String> {
+        let network = spec.as_kind().as_network()?;
+        network.training().init.as_ref()?;
+        let (mut keys, training) = (json!(spec), json!(network.training()));
+        // The training does not change which weights the network has.
+        let is_own = |key: &String| training.get(key).is_none();
+        keys.as_object_mut().expect("a model is a table").retain(|key, _| is_own(key));
+        let key = json!([keys, self.model_files.get(model), height, width]).to_string();
+        let mut checked = self.checked_weights.lock().expect("no thread panics while it reads weights");
+        let check = || {
+            let error = network.check_init(InputShape { channels: 1, height, width }, self.set.classes.len()).err()?;
+            Some(format!("{error:#}"))
+        };
+        let why = checked.entry(key).or_insert_with(check).clone()?;
+        Some(format!("models.{model}.init: {why}"))
+    }
+
+    /// Warnings about classes with too few training clips for a model.
+    fn small_classes(&self, experiment: &Experiment, clips: &[usize], splits: &IndexMap<u64, Splits>) -> Vec<String> {
+        let counts = splits.values().flat_map(|split| {
+            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+            let labels = split.train.iter().flat_map(|&row| self.set.records[clips[row]].labels.iter());
+            labels.for_each(|&class| *counts.entry(class).or_default() += 1);
+            counts.into_values()
+        });
+        let Some(fewest) = counts.min().filter(|_| self.models_from.is_none()) else { return Vec::new() };
+        let warning = |(model, spec): (&String, &ModelSpec)| {
+            let fault = spec.as_kind().class_size_warning(fewest * examples_of_clip(experiment))?;
+            Some(format!("models.{model}.{}: {}", fault.key, fault.sentence))
+        };
+        experiment.models.iter().filter_map(warning).collect()
     }
 
     /// The recordings for which a feature has another shape than for most, which no model can read.
@@ -457,6 +516,11 @@ fn length_of(record: &ClipRecord) -> Result<Length, Unusable> {
             Err(Unusable::OutsideRecording { start: excerpt.start, seconds })
         }
     }
+}
+
+/// The training examples that classic models have of a clip: itself and its fixed copies.
+fn examples_of_clip(experiment: &Experiment) -> usize {
+    1 + experiment.augment.iter().map(|spec| spec.as_kind().copies()).sum::<usize>()
 }
 
 /// The features that cut a clip into frames, with the samples of a frame.

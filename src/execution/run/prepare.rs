@@ -55,6 +55,8 @@ pub struct PreparedDataset {
     /// Shared by the training sets of all trials.
     pub(super) example_caches: Arc<ExampleCaches>,
     pub(super) headers: OnceLock<Headers>,
+    /// What was found out about the weights that networks start from: the points of a sweep share it.
+    pub(super) checked_weights: Mutex<HashMap<String, Option<String>>>,
     /// Warnings that were printed: the points of a sweep print each once.
     pub(super) printed: Mutex<BTreeSet<String>>,
 }
@@ -169,6 +171,7 @@ impl PreparedDataset {
             contents,
             example_caches: Arc::default(),
             headers: OnceLock::new(),
+            checked_weights: Mutex::default(),
             printed: Mutex::default(),
         })
     }

@@ -22,6 +22,7 @@ use crate::tensor::{take_matrix, take_tensor};
 use timbre_core::{
     registry::Fault,
     seed::{Seed, uniform, uniform_below},
+    text::count,
 };
 
 /// The most steps of k-means.
@@ -78,6 +79,15 @@ impl RowModel for Gmm {
             ("tolerance", fault(!(0.0..=1.0).contains(&self.tolerance), "write a rise between 0 and 1, such as 1e-3")),
             ("max_iterations", fault(self.max_iterations == 0, "write 1 or more: at least one step is needed")),
         ])
+    }
+
+    fn small_class_warning(&self, clips: usize) -> Option<Fault> {
+        let sentence = format!(
+            "{} components, but a class has only {}: a class has at most one component for each",
+            self.n_components,
+            count(clips, "training clip")
+        );
+        (clips < self.n_components).then(|| Fault::new("n_components", sentence))
     }
 
     fn fit_rows(&self, problem: &Problem) -> Result<Mixtures> {

@@ -284,8 +284,12 @@ impl ModelKind for GridSearch {
     }
 
     /// The models are fitted to all folds but one.
-    fn size_faults(&self, clips: usize) -> Vec<Fault> {
-        self.faults_of(|kind| kind.size_faults(clips - clips.div_ceil(self.folds)))
+    fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
+        self.faults_of(|kind| kind.size_faults(clips - clips.div_ceil(self.folds), columns))
+    }
+
+    fn class_size_warning(&self, clips: usize) -> Option<Fault> {
+        self.faults_of(|kind| kind.class_size_warning(clips).into_iter().collect()).into_iter().next()
     }
 
     fn uses_weights(&self) -> bool {

@@ -69,7 +69,7 @@ row_spec! {
 
 impl Knn {
     fn ensure_enough(&self, rows: usize) -> Result<()> {
-        match self.size_faults(rows).first() {
+        match self.size_faults(rows, None).first() {
             Some(Fault { key, sentence }) => bail!("fit knn: `{key}`: {sentence}"),
             None => Ok(()),
         }
@@ -85,7 +85,7 @@ impl ModelKind for Knn {
         &self.features
     }
 
-    fn size_faults(&self, clips: usize) -> Vec<Fault> {
+    fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
         let largest = [("k", Some(self.k)), ("curve_k", self.curve_k.iter().copied().max())];
         let fault = |(key, largest): (&str, Option<usize>)| {
             let most = largest.filter(|&most| most > clips)?;
@@ -94,7 +94,7 @@ impl ModelKind for Knn {
             );
             Some(Fault::new(key, sentence))
         };
-        largest.into_iter().filter_map(fault).collect()
+        largest.into_iter().filter_map(fault).chain(self.preparing().size_faults(clips, columns)).collect()
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {

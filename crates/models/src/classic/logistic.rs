@@ -148,6 +148,10 @@ impl ModelKind for Logistic {
         vec![Fault::new("multi", sentence)]
     }
 
+    fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
+        self.preparing().size_faults(clips, columns)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: &str| faults.push(Fault::new(key, sentence));

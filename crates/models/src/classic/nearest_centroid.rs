@@ -86,6 +86,10 @@ impl ModelKind for NearestCentroid {
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
     }
 
+    fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
+        self.preparing().size_faults(clips, columns)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         self.preparing().faults()
     }

@@ -83,16 +83,16 @@ impl Select {
             order.truncate(self.k.unwrap_or(usize::MAX));
         } else {
             let k = self.k.unwrap_or(rows.dims);
-            ensure!(
-                k <= rows.dims,
-                "fit a model: `select` keeps {k} columns, but the feature has {}; lower `k`",
-                rows.dims
-            );
+            ensure!(k <= rows.dims, "fit a model: `select`: {}", too_many_columns(k, rows.dims));
             order.truncate(k);
         }
         order.sort_unstable();
         Ok(order)
     }
+}
+
+fn too_many_columns(kept: usize, columns: usize) -> String {
+    format!("{kept} columns are kept, but the feature has {columns}; lower `k`")
 }
 
 /// The keys of a model that describe what happens before it.
@@ -117,6 +117,24 @@ impl Preparing {
             (
                 "pca",
                 pca.map(|pca| format!("{pca} is neither a number of components nor a share of the variance below 1")),
+            ),
+        ])
+    }
+
+    /// The keys that ask for more than so many clips, or so many columns of the feature, can give.
+    pub fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
+        let kept = self.select.as_ref().and_then(|select| select.k);
+        let exact = kept.filter(|_| self.select.as_ref().is_some_and(|select| select.score == Score::FClassif));
+        let select = exact.zip(columns).filter(|(kept, columns)| kept > columns);
+        let most = [Some(clips), columns, kept].into_iter().flatten().min().unwrap_or(clips);
+        let pca = self.pca.filter(|&wanted| wanted >= 1.0 && wanted as usize > most);
+        Fault::of_keys([
+            ("select", select.map(|(kept, columns)| too_many_columns(kept, columns))),
+            (
+                "pca",
+                pca.map(|wanted| {
+                    format!("{wanted} components are asked for; choose up to {most} ({clips} training clips)")
+                }),
             ),
         ])
     }

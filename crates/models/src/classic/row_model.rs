@@ -83,6 +83,11 @@ pub trait RowModel: Prepared {
         Vec::new()
     }
 
+    /// [`ModelKind::class_size_warning`].
+    fn small_class_warning(&self, _clips: usize) -> Option<Fault> {
+        None
+    }
+
     fn fit_rows(&self, problem: &Problem) -> Result<Self::Fitted>;
 
     /// The fitted model from the tensors that [`RowClassifier::tensors`] returned with that prefix.
@@ -189,6 +194,14 @@ macro_rules! row_model {
                 let mut faults = self.own_faults();
                 faults.extend(self.preparing().faults());
                 faults
+            }
+
+            fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<timbre_core::registry::Fault> {
+                $crate::classic::row_model::Prepared::preparing(self).size_faults(clips, columns)
+            }
+
+            fn class_size_warning(&self, clips: usize) -> Option<timbre_core::registry::Fault> {
+                $crate::classic::row_model::RowModel::small_class_warning(self, clips)
             }
         }
     };

@@ -1,5 +1,6 @@
 //! The table of a network in an experiment file: its own keys and the training keys side by side.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -8,9 +9,11 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, from_value, json, to_value};
 
-use super::{InputShape, LayerRow, NetworkKind};
+use super::{InputShape, LayerRow, NetworkKind, pretrained};
 use crate::FeatureChoice;
+use crate::device::Device;
 use crate::training::hyperparameters::{Preset, Training, with_default};
+use timbre_core::seed::Seed;
 
 /// A network as a model of an experiment.
 ///
@@ -35,6 +38,13 @@ pub trait NetworkModel: Send + Sync {
     /// The layer table ([`NetworkKind::layers`]).
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
         self.kind().layers(input, n_classes)
+    }
+
+    /// Checks that the weights of `init` are those of such a network. Without `init` nothing is read.
+    fn check_init(&self, input: InputShape, n_classes: usize) -> Result<()> {
+        let Some(path) = &self.training().init else { return Ok(()) };
+        let network = self.kind().build(input, n_classes, Seed::new(0), &Device::cpu().burn())?;
+        pretrained::import(Path::new(path), network).map(drop)
     }
 }
 
