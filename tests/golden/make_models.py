@@ -2,7 +2,8 @@
 
 Two seeded data sets that resemble audio features (correlated columns of very different scale and offset, overlapping classes):
 `tall` has more rows than columns, `wide` more columns than rows. Writes the features to tests/golden/models/*.f32
-(little-endian, training rows first), scikit-learn's results to models.json, those of multi-label data to several.json, and those of the models of rows in memory to rows.json.
+(little-endian, training rows first), scikit-learn's results to models.json, those of multi-label data to several.json, those of the models of rows in memory to rows.json, mutual information to selection.json,
+and the least objectives of logistic regression with an L1 or elastic-net penalty to penalties.json.
 """
 
 import json
@@ -14,7 +15,8 @@ import sklearn
 from sklearn.calibration import CalibratedClassifierCV, _SigmoidCalibration
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
+from sklearn.feature_selection._mutual_info import _compute_mi_cd
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import StratifiedKFold
@@ -336,6 +338,60 @@ def rows(sets):
     (HERE / "rows.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
 
 
+def selection(sets):
+    """The mutual information of every column without scikit-learn's noise, whose seed moves equal values alone."""
+    out = {"scikit-learn": sklearn.__version__, "sets": []}
+    rng = np.random.default_rng(22)
+    for name, x, y, _ in sets:
+        cases = []
+        for groupings in (y[None], labels_of(rng, y)[:, :CLASSES].T):
+            scores = np.mean([[_compute_mi_cd(column, g, 3) for column in x.T] for g in groupings], axis=0)
+            noisy = np.mean([mutual_info_classif(x, g, n_neighbors=3, random_state=0) for g in groupings], axis=0)
+            alike = np.isclose(scores, noisy, atol=1e-6)
+            assert np.delete(alike, 3).all(), "only the constant column has equal values"
+            cases.append({"groupings": groupings.tolist(), "mutual_information": numbers(scores)})
+        out["sets"].append({"name": name, "dims": x.shape[1], "cases": cases})
+    (HERE / "selection.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
+
+
+def objectives(a, marks, penalty, ratio, c, weights):
+    """The objective of one regression per class at the weights of saga."""
+    out = []
+    for has in marks.T:
+        ours = {"C": c, "solver": "saga", "l1_ratio": ratio, "class_weight": weights}
+        fit = LogisticRegression(**ours, tol=1e-10, max_iter=1000000, random_state=0).fit(a, has)
+        w, margins = fit.coef_[0], fit.decision_function(a)
+        each = np.ones(len(has))
+        if weights:
+            each = len(has) / (2 * np.bincount(has))[has]
+        loss = (each * np.logaddexp(0, np.where(has == 1, -margins, margins))).sum()
+        out.append(ratio * np.abs(w).sum() + (1 - ratio) / 2 * (w**2).sum() + c * loss)
+    case = {"penalty": penalty, "l1_ratio": ratio, "c": c, "class_weight": weights}
+    return {**case, "objectives": [float(f"{value:.12g}") for value in out]}
+
+
+def penalties(sets):
+    """Logistic regression with L1 and elastic-net penalties, each class against the rest, on standardized columns."""
+    out = {"scikit-learn": sklearn.__version__, "sets": []}
+    rng = np.random.default_rng(23)
+    for name, x, y, _ in sets:
+        a = StandardScaler().fit_transform(x)
+        single, several = np.eye(CLASSES, dtype=int)[y], labels_of(rng, y)[:, :CLASSES]
+        cases = []
+        for penalty, ratio, c, weights, marks in (
+            ("l1", 1.0, 1.0, None, single),
+            ("l1", 1.0, 0.05, "balanced", single),
+            ("elasticnet", 0.5, 1.0, None, single),
+            ("elasticnet", 0.2, 0.1, "balanced", single),
+            ("l1", 1.0, 0.3, None, several),
+            ("elasticnet", 0.9, 0.5, "balanced", several),
+        ):
+            case = objectives(a, marks, penalty, ratio, c, weights)
+            cases.append({**case, "marks": marks.tolist(), "several": marks is several})
+        out["sets"].append({"name": name, "cases": cases})
+    (HERE / "penalties.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
+
+
 def main():
     HERE.mkdir(exist_ok=True)
     rng = np.random.default_rng(20)
@@ -389,6 +445,8 @@ def main():
     (HERE / "models.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
     several(sets)
     rows(sets)
+    selection(sets)
+    penalties(sets)
 
 
 if __name__ == "__main__":

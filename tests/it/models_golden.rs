@@ -395,3 +395,21 @@ fn an_l1_penalty_keeps_the_columns_of_scikit_learn() {
         }
     }
 }
+
+#[test]
+fn selection_by_mutual_information_keeps_the_columns_with_the_highest_scores_of_scikit_learn() {
+    let document: Value = serde_json::from_slice(&std::fs::read(folder().join("selection.json")).unwrap()).unwrap();
+    for (golden, cases) in golden_sets().iter().zip(document["sets"].as_array().unwrap()) {
+        let scores = numbers_of(&cases["cases"][0]["mutual_information"]);
+        let mut best: Vec<usize> = (0..scores.len()).collect();
+        best.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        for k in [1, 5, 12] {
+            let select = json!({ "score": "mutual_info_classif", "k": k });
+            let model = fit(json!({ "kind": "naive_bayes", "standardize": false, "select": select }), &golden.train);
+            let columns: Vec<usize> = tensor(&*model, "select.columns").iter().map(|&column| column as usize).collect();
+            let mut expected = best[..k].to_vec();
+            expected.sort_unstable();
+            assert_eq!(columns, expected, "{} k = {k}", golden.name);
+        }
+    }
+}

@@ -30,6 +30,7 @@ mod calibrated_centroids;
 mod calibration;
 mod dual;
 mod l1;
+mod mutual_information;
 mod neighbours;
 mod newton;
 mod primal;

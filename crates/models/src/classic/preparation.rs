@@ -2,7 +2,8 @@
 //!
 //! Conventions: as a scikit-learn pipeline of StandardScaler, SelectKBest (or SelectFromModel of an L1 logistic regression, see
 //! `l1.rs`) and PCA. The F score of a column is `f_classif`; with
-//! several labels per clip it is the mean over the classes of the F score of the class against the rest. Of equal scores the
+//! several labels per clip it is the mean over the classes of the F score of the class against the rest. The mutual information is that
+//! of `mutual_information.rs`, with several labels the mean in the same way. Of equal scores the
 //! first columns are kept. The components are those of `PCA(svd_solver="full")`: each has its largest weight positive.
 //!
 //! Memory: the training rows in f32; for the components also half of them in f64 and a square matrix of the smaller side. Their
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::eigen::symmetric_eigen;
 use super::l1::l1_weights;
+use super::mutual_information::{Digamma, mutual_information};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
 use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
@@ -30,6 +32,8 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 pub enum Score {
     /// The variance between the classes over that within them (analysis of variance).
     FClassif,
+    /// The mutual information of the column and the class, from nearest neighbours (Ross 2014).
+    MutualInfoClassif,
     /// The weights of a logistic regression with an L1 penalty, each class against the rest.
     L1,
 }
@@ -38,10 +42,11 @@ pub enum Score {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// How the columns are scored: "f_classif" (the variance between the classes over that within them) or "l1" (the weights of a
-    /// logistic regression with an L1 penalty, which leaves many at 0).
+    /// How the columns are scored: "f_classif" (the variance between the classes over that within them), "mutual_info_classif" (the
+    /// mutual information with the class, which also sees what is not linear) or "l1" (the weights of a logistic regression with an L1
+    /// penalty, which leaves many at 0).
     pub score: Score,
-    /// The number of columns with the highest scores that are kept. Required for "f_classif"; with "l1" an upper limit.
+    /// The number of columns with the highest scores that are kept. Required, except for "l1", where it is an upper limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub k: Option<usize>,
@@ -58,7 +63,7 @@ fn default_c() -> f64 {
 impl Select {
     fn fault(&self) -> Option<String> {
         match self {
-            Select { score: Score::FClassif, k: None, .. } => {
+            Select { score: Score::FClassif | Score::MutualInfoClassif, k: None, .. } => {
                 Some("write `k`, the number of columns to keep".to_owned())
             }
             Select { k: Some(0), .. } => Some("write 1 or more for `k`: at least one column is needed".to_owned()),
@@ -73,6 +78,7 @@ impl Select {
     fn columns(&self, rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Result<Vec<usize>> {
         let scores = match self.score {
             Score::FClassif => f_scores(rows, labels, n_classes, task),
+            Score::MutualInfoClassif => mutual_information_scores(rows, labels, n_classes, task),
             Score::L1 => l1_scores(rows, labels, n_classes, self.c),
         };
         let mut order: Vec<usize> = (0..rows.dims).collect();
@@ -268,19 +274,33 @@ impl Preparation {
     }
 }
 
-/// The F score of every column; a constant column has 0.
-fn f_scores(rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Vec<f64> {
-    let groupings: Vec<Vec<usize>> = match task {
-        Task::SingleLabel => vec![labels.iter().map(|labels| labels[0]).collect()],
+/// The group of each row, and the number of groups: the classes, or with several labels whether a row has the class, for every class.
+fn groupings(labels: &[Labels], n_classes: usize, task: Task) -> (Vec<Vec<usize>>, usize) {
+    match task {
+        Task::SingleLabel => (vec![labels.iter().map(|labels| labels[0]).collect()], n_classes),
         Task::MultiLabel => {
             let has = |class: usize| labels.iter().map(|labels| usize::from(labels.contains(&class))).collect();
-            (0..n_classes).map(has).collect()
+            ((0..n_classes).map(has).collect(), 2)
         }
-    };
-    let groups = if task == Task::SingleLabel { n_classes } else { 2 };
+    }
+}
+
+/// The F score of every column; a constant column has 0.
+fn f_scores(rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Vec<f64> {
+    let (groupings, groups) = groupings(labels, n_classes, task);
     let score = |column: usize| {
         let values: Vec<f64> = rows.iter().map(|row| f64::from(row[column])).collect();
         groupings.iter().map(|grouping| f_score(&values, grouping, groups)).sum::<f64>() / groupings.len() as f64
+    };
+    (0..rows.dims).into_par_iter().map(score).collect()
+}
+
+fn mutual_information_scores(rows: &Rows, labels: &[Labels], n_classes: usize, task: Task) -> Vec<f64> {
+    let (groupings, groups) = groupings(labels, n_classes, task);
+    let table = Digamma::up_to(rows.len());
+    let score = |column: usize| {
+        let values: Vec<f32> = rows.iter().map(|row| row[column]).collect();
+        mutual_information(&values, &groupings, groups, &table)
     };
     (0..rows.dims).into_par_iter().map(score).collect()
 }
@@ -457,7 +477,12 @@ mod tests {
     #[test]
     fn wrong_numbers_are_faults() {
         let keys = |preparing: Preparing| preparing.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
-        for (score, k, c) in [(Score::FClassif, Some(0), 0.1), (Score::FClassif, None, 0.1), (Score::L1, None, 0.0)] {
+        for (score, k, c) in [
+            (Score::FClassif, Some(0), 0.1),
+            (Score::FClassif, None, 0.1),
+            (Score::MutualInfoClassif, None, 0.1),
+            (Score::L1, None, 0.0),
+        ] {
             let select = Some(Select { score, k, c });
             assert_eq!(keys(Preparing { select, pca: Some(2.5), ..Preparing::default() }), ["select", "pca"]);
         }

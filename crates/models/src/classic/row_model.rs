@@ -127,8 +127,8 @@ macro_rules! row_spec {
             #[serde(skip_serializing_if = "crate::FeatureChoice::is_all")]
             pub features: crate::FeatureChoice,
             $($(#[$key_meta])* pub $key: $Type,)*
-            /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
-    /// all.
+            /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }`, `{ score = "mutual_info_classif", k = 100 }`
+            /// or `{ score = "l1", c = 0.1 }`. Default: all.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub select: Option<$crate::classic::preparation::Select>,
             /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the
