@@ -111,7 +111,7 @@ impl ModelComparer<'_> {
         let is_reference = self.is_reference(run, place);
         let (decisions, matched) = self.paired(run, place, own, reference);
         if let Ok(decisions) = &decisions {
-            left_out.tested_songs = Some(songs(decisions).len().min(left_out.tested_songs.unwrap_or(usize::MAX)));
+            issues.tested_songs = Some(songs(decisions).len().min(issues.tested_songs.unwrap_or(usize::MAX)));
         }
         if let Ok(matched) = &matched {
             issues.count(matched);
