@@ -43,14 +43,14 @@ test: ## run all tests, then the examples in the documentation
 test-checked: ## run all tests with overflow checks and debug assertions in our crates
 	@$(RUN_TESTS) --config .config/checked.toml
 
-test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow or TensorBoard [TIMBRE_PEERS=~/.cache/timbre-peers]
+test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow, TensorBoard, zsh, fish, groff, or TIMBRE_TEST_DATA=DIR with medley_solos
 	@test -x '$(TIMBRE_PEERS)/bin/python' || python3 -m venv '$(TIMBRE_PEERS)'
 	@'$(TIMBRE_PEERS)/bin/pip' install --quiet -r benches/peers/requirements.txt -r benches/peers/requirements-network.txt -r tests/requirements-peers.txt
 	@test -x '$(MUSICNN)/bin/python' || python3 -m venv '$(MUSICNN)'
 	@'$(MUSICNN)/bin/pip' install --quiet -r tests/requirements-musicnn.txt
 	@'$(MUSICNN)/bin/pip' download --quiet --no-deps --dest '$(MUSICNN)' musicnn==0.1.0
 	@'$(MUSICNN)/bin/pip' install --quiet --no-deps '$(MUSICNN)/musicnn-0.1.0-py3-none-any.whl'
-	@TIMBRE_PEERS='$(TIMBRE_PEERS)' TIMBRE_MUSICNN='$(MUSICNN)' $(CARGO) test --release -p timbre --test it -- --ignored
+	@TIMBRE_PEERS='$(TIMBRE_PEERS)' TIMBRE_MUSICNN='$(MUSICNN)' $(CARGO) test --release -p timbre --test it -- --ignored $(if $(TIMBRE_TEST_DATA),,--skip medley_solos)
 
 test-web: build ## test the web page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1

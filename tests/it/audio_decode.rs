@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use timbre_signal::audio::{AudioSpec, Clip, Crop, Unusable, decode, load, load_file, probe, probe_file};
 
+use crate::test_dir::test_data;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")
 }
@@ -332,11 +334,10 @@ fn samples_that_would_overflow_the_filter_are_refused() {
     }
 }
 
-/// Uses the excerpt of Medley-solos-DB if this machine has it.
 #[test]
-fn real_recordings_decode_to_the_lengths_of_their_headers() {
-    let root = std::env::var_os("TIMBRE_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    let Ok(classes) = std::fs::read_dir(root.join("medley_solos/test")) else { return };
+#[ignore = "needs TIMBRE_TEST_DATA=DIR with an excerpt of Medley-solos-DB in medley_solos: make test-peers"]
+fn recordings_of_medley_solos_decode_to_the_lengths_of_their_headers() {
+    let classes = std::fs::read_dir(test_data().join("medley_solos/test")).expect("a folder of classes");
     let mut count = 0;
     for class in classes {
         for file in std::fs::read_dir(class.expect("an entry").path()).expect("a folder a class") {

@@ -4,7 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// Enough recordings for every class to be on all three sides of the split.
+/// The folder that `TIMBRE_TEST_DATA` names: published recordings, in a folder for each data set.
+pub fn test_data() -> PathBuf {
+    let folder = std::env::var_os("TIMBRE_TEST_DATA").expect("TIMBRE_TEST_DATA names a folder of data sets");
+    PathBuf::from(folder)
+}
+
+/// Enough recordings for every class to be in all three subsets.
 pub const TWO_MODELS: &str = r#"
 description = "two models"
 [data]
