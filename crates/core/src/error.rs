@@ -5,6 +5,7 @@ use std::fmt;
 /// How a command ended, as scripts see it: the exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
+    /// Success.
     Done = 0,
     /// A trial failed, or the program met an error that it has no code for.
     Failed = 1,
@@ -12,6 +13,7 @@ pub enum ExitStatus {
     Usage = 2,
     /// More recordings are unusable than `max_unusable` allows.
     TooManyUnusable = 3,
+    /// The selection matches nothing, or nothing that is selected can be used.
     NothingSelected = 4,
     /// Worse than the baseline, or not comparable with it; or a rerun gives other numbers.
     Regression = 5,
@@ -35,6 +37,14 @@ pub struct UserError {
 }
 
 impl UserError {
+    /// An error with this exit code. The message names the thing, the cause and the next step.
+    ///
+    /// ```
+    /// use timbre_core::error::{ExitStatus, UserError};
+    ///
+    /// let error = UserError::new(ExitStatus::NothingSelected, "no run is called `x`: see `timbre runs`");
+    /// assert_eq!(error.exit() as u8, 4);
+    /// ```
     pub fn new(exit: ExitStatus, message: impl Into<String>) -> UserError {
         UserError { exit, message: message.into() }
     }
@@ -49,6 +59,7 @@ impl UserError {
         UserError::usage(format!("{error:#}")).into()
     }
 
+    /// The exit code of the program.
     pub fn exit(&self) -> ExitStatus {
         self.exit
     }

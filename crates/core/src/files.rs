@@ -141,6 +141,7 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
+    /// The stamp of a file, or of the target of a link.
     pub fn of(path: &Path) -> std::io::Result<FileStamp> {
         use std::os::unix::fs::MetadataExt;
         let meta = fs::metadata(path)?;
@@ -158,6 +159,7 @@ impl FileStamp {
         self.modified
     }
 
+    /// In bytes.
     pub fn size(&self) -> u64 {
         self.size
     }

@@ -22,26 +22,39 @@ pub enum Task {
 pub struct Classes(Vec<String>);
 
 impl Classes {
+    /// Classes with these names, in this order.
+    ///
+    /// ```
+    /// use timbre_core::labels::Classes;
+    ///
+    /// let classes = Classes::new(["cello", "flute"]);
+    /// assert_eq!((classes.index("flute"), classes.name(0)), (Some(1), "cello"));
+    /// ```
     pub fn new(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Classes(names.into_iter().map(Into::into).collect())
     }
 
+    /// The label of a class; None if there is no class of that name.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.0.iter().position(|n| n == name)
     }
 
+    /// The name of the class with this label. Panics if there is none.
     pub fn name(&self, label: usize) -> &str {
         &self.0[label]
     }
 
+    /// All names, by label.
     pub fn names(&self) -> &[String] {
         &self.0
     }
 
+    /// The number of classes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there is no class.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,6 +82,7 @@ impl Labels {
         Labels { present, unknown }
     }
 
+    /// The classes that the recording has, ascending.
     pub fn present(&self) -> &[usize] {
         &self.present
     }
@@ -78,6 +92,7 @@ impl Labels {
         &self.unknown
     }
 
+    /// Whether a class is known to be present or absent.
     pub fn is_known(&self, class: usize) -> bool {
         self.unknown.binary_search(&class).is_err()
     }

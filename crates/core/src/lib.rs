@@ -1,5 +1,7 @@
 //! Foundations: what every other crate of Timbre builds on.
 
+#![warn(missing_docs)]
+
 pub mod seed;
 pub mod error;
 pub mod labels;

@@ -23,10 +23,14 @@ const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// Jobs shorter than this print no line.
 const MIN_REPORTED: Duration = Duration::from_millis(300);
 
+/// How progress and messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Printer {
+    /// A bar that is redrawn, on a terminal.
     Bars,
+    /// A line every few seconds.
     Lines,
+    /// Nothing (`--quiet`).
     Quiet,
 }
 

@@ -34,11 +34,14 @@ macro_rules! registry {
 /// A fault in a spec: the key, and a sentence that says what is wrong with its value and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// The key, as in the TOML file.
     pub key: String,
+    /// What is wrong, and what to write instead.
     pub sentence: String,
 }
 
 impl Fault {
+    /// A fault of a key.
     pub fn new(key: impl Into<String>, sentence: impl Into<String>) -> Fault {
         Fault { key: key.into(), sentence: sentence.into() }
     }

@@ -16,6 +16,7 @@ const LEAST: f64 = 2e-6;
 pub struct LabelError {
     /// The row of the predictions.
     pub row: usize,
+    /// The class that it is labelled with.
     pub given: usize,
     /// The class that it probably has.
     pub likely: usize,

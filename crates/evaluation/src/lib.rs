@@ -1,5 +1,7 @@
 //! Evaluation: predictions become decisions, scores and confidence intervals.
 
+#![warn(missing_docs)]
+
 pub mod predictions;
 pub mod aggregation;
 pub mod timeline;

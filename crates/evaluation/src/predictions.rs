@@ -7,19 +7,32 @@ use serde::{Deserialize, Serialize};
 /// Row-major probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predictions {
+    /// The number of columns.
     pub n_classes: usize,
+    /// From 0 to 1, row after row.
     pub probabilities: Vec<f32>,
 }
 
 impl Predictions {
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.probabilities.len() / self.n_classes.max(1)
     }
 
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.probabilities.is_empty()
     }
 
+    /// The probabilities of one clip.
+    ///
+    /// ```
+    /// use timbre_evaluation::predictions::Predictions;
+    ///
+    /// let predictions = Predictions { n_classes: 2, probabilities: vec![0.9, 0.1, 0.3, 0.7] };
+    /// assert_eq!((predictions.len(), predictions.row(1)), (2, &[0.3, 0.7][..]));
+    /// assert_eq!(predictions.most_likely_classes(), [0, 1]);
+    /// ```
     pub fn row(&self, clip: usize) -> &[f32] {
         &self.probabilities[clip * self.n_classes..(clip + 1) * self.n_classes]
     }
@@ -33,6 +46,7 @@ impl Predictions {
 /// What a model predicts for every window of the recordings of a set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowPredictions {
+    /// The number of columns.
     pub n_classes: usize,
     /// One row per window; the windows of a recording follow each other.
     pub probabilities: Vec<f32>,
@@ -57,6 +71,7 @@ impl WindowPredictions {
         self.bounds.len().saturating_sub(1)
     }
 
+    /// Whether there is no recording.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -66,6 +81,7 @@ impl WindowPredictions {
         self.bounds[recording]..self.bounds[recording + 1]
     }
 
+    /// The probabilities of one window.
     pub fn row(&self, window: usize) -> &[f32] {
         &self.probabilities[window * self.n_classes..(window + 1) * self.n_classes]
     }

@@ -49,9 +49,11 @@ impl Hysteresis {
 /// An interval of a recording in which a class is present.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Segment {
+    /// The class that is present.
     pub class: usize,
     /// Seconds from the start of the recording.
     pub start: f64,
+    /// Seconds from the start of the recording; after `start`.
     pub end: f64,
     /// From 0 to 1.
     pub confidence: f64,

@@ -6,6 +6,7 @@
 
 use super::sorted_scores::SortedScores;
 
+/// From 0 to 1. `times` says how often each case counts.
 pub fn average_precision(ranked: &SortedScores, times: &dyn Fn(usize) -> u32) -> f64 {
     let mut sum = 0.0;
     let (positives, _) = ranked.each_step(times, |step| {

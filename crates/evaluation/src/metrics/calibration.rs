@@ -9,6 +9,7 @@ use super::probability_scores::WeightedScore;
 use crate::predictions::{Predictions, argmax};
 use timbre_core::labels::{Labels, Task};
 
+/// The number of bins.
 pub const BINS: usize = 15;
 
 /// The bin of a probability.
@@ -26,10 +27,12 @@ pub struct Bin {
     probability: f64,
 }
 
+/// The cases of all bins, ascending by probability.
 #[derive(Clone, Debug, Default)]
 pub struct Bins([Bin; BINS]);
 
 impl Bins {
+    /// Adds a case `times` times, with its probability (0 to 1) and whether it is positive. `bin` is [`bin`](bin()) of the probability.
     pub fn add(&mut self, bin: usize, probability: f64, positive: bool, times: u32) {
         let own = &mut self.0[bin];
         own.cases += u64::from(times);
@@ -45,6 +48,7 @@ impl Bins {
         })
     }
 
+    /// The expected calibration error, from 0 to 1.
     pub fn error(&self) -> f64 {
         let cases: u64 = self.0.iter().map(|bin| bin.cases).sum();
         let gap = |bin: &Bin| (bin.positive as f64 - bin.probability).abs();

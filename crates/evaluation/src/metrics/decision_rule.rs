@@ -16,6 +16,7 @@ use timbre_core::labels::{Labels, Task};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionRule {
+    /// One class per recording, or any number.
     pub task: Task,
     /// Multi-label: a class is decided if its probability is at least this threshold; a window votes if it is above it.
     pub cutoff: f64,

@@ -6,14 +6,25 @@
 //! right one is in the wrong order. Coverage counts classes: with every class ranked right it is the number of a clip's
 //! classes, not 1.
 
+/// Label ranking average precision, from 0 to 1. `truth` has the classes of the clip, ascending; `scores` one value per class.
 pub fn average_precision(truth: &[usize], scores: &[f32]) -> f64 {
     of_clip(truth, scores)[0]
 }
 
+/// The share of (wrong, right) pairs of classes in the wrong order, from 0 to 1.
 pub fn loss(truth: &[usize], scores: &[f32]) -> f64 {
     of_clip(truth, scores)[1]
 }
 
+/// How far down the ranking the last right class is, in classes: 0 to the number of classes.
+///
+/// ```
+/// use timbre_evaluation::metrics::ranking::{average_precision, coverage_error, loss};
+///
+/// let scores = [0.9, 0.2, 0.5];
+/// assert_eq!((average_precision(&[0], &scores), loss(&[0], &scores), coverage_error(&[0], &scores)), (1.0, 0.0, 1.0));
+/// assert_eq!(coverage_error(&[1], &scores), 3.0);
+/// ```
 pub fn coverage_error(truth: &[usize], scores: &[f32]) -> f64 {
     of_clip(truth, scores)[2]
 }

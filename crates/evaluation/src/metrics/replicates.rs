@@ -1,5 +1,13 @@
 //! Mean and standard deviation of a score over replicates, such as the seeds of a run.
 
+/// The mean; None without values.
+///
+/// ```
+/// use timbre_evaluation::metrics::replicates::{deviation, mean};
+///
+/// assert_eq!((mean(&[1.0, 3.0]), deviation(&[1.0, 3.0])), (Some(2.0), Some(2.0_f64.sqrt())));
+/// assert_eq!((mean(&[]), deviation(&[1.0])), (None, None));
+/// ```
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

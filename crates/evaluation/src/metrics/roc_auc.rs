@@ -7,6 +7,7 @@
 
 use super::sorted_scores::SortedScores;
 
+/// From 0 to 1; None without a positive or without a negative. `times` says how often each case counts.
 pub fn roc_auc(ranked: &SortedScores, times: &dyn Fn(usize) -> u32) -> Option<f64> {
     // Twice the number of pairs in the right order, as an integer.
     let mut twice: u128 = 0;

@@ -15,8 +15,11 @@ pub struct ClassScores {
     pub predicted: u64,
     /// Clips for which both are true.
     pub hits: u64,
+    /// From 0 to 1; 0 where it is undefined, like the next two.
     pub precision: f64,
+    /// `hits / support`.
     pub recall: f64,
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
 }
 

@@ -48,14 +48,17 @@ impl ClassCounts {
         share(self.hits, self.predicted)
     }
 
+    /// `hits / support`.
     pub fn recall(&self) -> f64 {
         share(self.hits, self.support)
     }
 
+    /// The harmonic mean of precision and recall.
     pub fn f1(&self) -> f64 {
         share(2 * self.hits, self.support + self.predicted)
     }
 
+    /// `hits` as a share of the recordings that are of this class or decided to be.
     pub fn jaccard(&self) -> f64 {
         share(self.hits, self.support + self.predicted - self.hits)
     }
@@ -64,7 +67,9 @@ impl ClassCounts {
 /// The counts of a set of decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// The number of recordings, each as often as it was counted.
     pub n: u64,
+    /// The counts of each class, by label.
     pub classes: Vec<ClassCounts>,
     /// Recordings whose classes are exactly right.
     pub exact: u64,
@@ -82,6 +87,17 @@ pub fn scores_of_recording(truth: u64, decided: u64, common: u64) -> [i64; 4] {
 }
 
 impl Tally {
+    /// A tally without recordings.
+    ///
+    /// ```
+    /// use timbre_core::labels::Labels;
+    /// use timbre_evaluation::metrics::tally::Tally;
+    ///
+    /// let mut tally = Tally::new(3);
+    /// tally.count(&Labels::new(vec![0, 2], Vec::new()), &[0, 1], 1);
+    /// let hits: Vec<u64> = tally.classes.iter().map(|class| class.hits).collect();
+    /// assert_eq!((hits, tally.exact), (vec![1, 0, 0], 0));
+    /// ```
     pub fn new(n_classes: usize) -> Tally {
         Tally { classes: vec![ClassCounts::default(); n_classes], ..Tally::default() }
     }

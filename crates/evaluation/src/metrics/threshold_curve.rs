@@ -8,14 +8,19 @@
 /// What a threshold equal to this score decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ThresholdPoint {
+    /// The threshold.
     pub cutoff: f32,
-    /// Cases predicted positive, and how many of them are.
+    /// Cases predicted positive.
     pub named: u64,
+    /// Cases predicted positive that are positive.
     pub hits: u64,
+    /// `hits / named`.
     pub precision: f64,
     /// The true positive rate.
     pub recall: f64,
+    /// The share of the negatives that are predicted positive.
     pub false_positive_rate: f64,
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
 }
 

@@ -18,7 +18,9 @@ use timbre_core::labels::{Labels, Task};
 /// The scores of a trivial baseline by name, as in [`Scores`](super::Scores).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrivialBaseline {
+    /// `commonest`, `chance` or another rule.
     pub name: &'static str,
+    /// Its scores by metric.
     pub metrics: IndexMap<String, f64>,
 }
 

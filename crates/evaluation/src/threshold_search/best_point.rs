@@ -3,7 +3,9 @@
 /// A point of the grid, by its positions on the axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
+    /// The index of the threshold.
     pub cutoff: usize,
+    /// The index of the window fraction; 0 where one score decides a recording.
     pub fraction: usize,
 }
 

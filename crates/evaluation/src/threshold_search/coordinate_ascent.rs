@@ -12,7 +12,9 @@ use timbre_core::labels::Labels;
 /// Thresholds by class, as positions on the axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassCutoffs {
+    /// The index of the threshold of each class.
     pub cutoffs: Vec<usize>,
+    /// The score that they reach.
     pub score: f64,
     /// Rounds over the classes; the last one changed nothing.
     pub rounds: usize,

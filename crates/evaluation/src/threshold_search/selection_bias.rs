@@ -23,12 +23,15 @@ use timbre_core::seed::Seed;
 /// The bootstrap of a choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelectionBias {
+    /// The number of resamples.
     pub resamples: usize,
     /// The standard error of the chosen point's score.
     pub standard_error: f64,
     /// By point: whether it belongs to the plateau.
     pub plateau: Vec<bool>,
+    /// The expected score on new songs.
     pub held_out: f64,
+    /// The expected loss of score by another sample of songs.
     pub regret: f64,
     /// `held_out` and `regret` of one threshold per class.
     pub per_class: Option<(f64, f64)>,

@@ -42,6 +42,7 @@ pub enum TuneOn {
 }
 
 impl TuneOn {
+    /// The name of the split.
     pub fn name(self) -> &'static str {
         match self {
             TuneOn::Validation => "validation",
@@ -77,10 +78,12 @@ impl SearchSpec {
         self.metric.or(Some(headline).filter(searchable)).unwrap_or(Metric::F1Micro)
     }
 
+    /// The thresholds to try, ascending. Panics if [`Self::faults`] has one for the key.
     pub fn cutoffs(&self) -> Vec<f64> {
         parse_axis(&self.cutoff).expect("checked")
     }
 
+    /// The window fractions to try, ascending. Panics if [`Self::faults`] has one for the key.
     pub fn window_fractions(&self) -> Vec<f64> {
         parse_axis(&self.window_fraction).expect("checked")
     }

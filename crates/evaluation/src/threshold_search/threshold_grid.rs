@@ -25,6 +25,7 @@ pub enum Comparison {
 
 /// The recordings of one split, prepared for scoring at any thresholds and with any weights.
 pub struct ThresholdGrid {
+    /// The thresholds, ascending.
     pub cutoffs: Vec<f64>,
     /// Empty where recordings are decided by one score.
     pub fractions: Vec<f64>,
@@ -48,11 +49,14 @@ pub(super) struct Step {
 
 /// The scores of every point, ordered by fraction, then threshold.
 pub struct Surface {
+    /// The number of thresholds.
     pub cutoffs: usize,
+    /// Every metric of [`tally::NAMES`] at each point.
     pub scores: Vec<[f64; tally::NAMES.len()]>,
 }
 
 impl Surface {
+    /// Every metric at one point.
     pub fn at(&self, point: Point) -> &[f64; tally::NAMES.len()] {
         &self.scores[point.fraction * self.cutoffs + point.cutoff]
     }
@@ -141,10 +145,12 @@ impl ThresholdGrid {
         scores
     }
 
+    /// The number of points.
     pub fn points(&self) -> usize {
         self.cutoffs.len() * self.fractions.len().max(1)
     }
 
+    /// The number of recordings.
     pub fn recordings(&self) -> usize {
         self.truth.len()
     }
