@@ -60,6 +60,8 @@ struct Report<'a> {
     segments: Option<&'a Hysteresis>,
     files: Vec<File<'a>>,
     unusable: Vec<Value>,
+    /// Audio files in folders whose formats are not read.
+    passed_over: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -93,6 +95,7 @@ pub fn json(
     rule: &Hysteresis,
     recordings: &[PredictedRecording],
     unusable: &[(String, RecordingError)],
+    passed_over: &[String],
 ) -> String {
     let classes = predictor.classes();
     let has_windows = predictor.window().is_some();
@@ -124,6 +127,7 @@ pub fn json(
             .iter()
             .map(|(path, why)| json!({ "path": path, "code": why.code, "reason": why.sentence }))
             .collect(),
+        passed_over,
     };
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }

@@ -255,3 +255,25 @@ fn names_cannot_control_the_terminal_and_data_keeps_them() {
     let csv = text(&trained.timbre(&["predict", model, "set", "--csv", "-q"]).stdout);
     assert!(csv.contains(names[0]) && csv.contains(names[1]), "{csv:?}");
 }
+
+#[test]
+fn audio_files_that_are_not_read_are_counted_and_named() {
+    let trained = Trained::tiny();
+    let folder = trained.path("mixed");
+    fs::create_dir_all(folder.join("old")).unwrap();
+    fs::copy(&trained.recordings_of("cel")[0], folder.join("a.wav")).unwrap();
+    for name in ["b.WV", "old/c.w64", "notes.txt", "cover.jpg"] {
+        fs::write(folder.join(name), b"no audio").unwrap();
+    }
+    let predict = |more: &[&str]| {
+        let output = trained.timbre(&[&["predict", "tiny/latest:fft.logistic.s1", "mixed"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output
+    };
+    let sentence = "2 audio files passed over, in formats that are not read: mixed/b.WV, mixed/old/c.w64\n";
+    let printed = text(&predict(&[]).stderr);
+    assert!(printed.contains(sentence), "{printed}");
+    let report: Value = serde_json::from_slice(&predict(&["--json"]).stdout).unwrap();
+    assert_eq!(report["passed_over"], serde_json::json!(["mixed/b.WV", "mixed/old/c.w64"]));
+    assert_eq!(report["files"].as_array().unwrap().len(), 1);
+}

@@ -19,14 +19,17 @@ use timbre_core::{
     error::UserError,
     files,
     progress::{Printer, eprint_line},
-    text::one_line,
+    text::{count, one_line},
 };
 use timbre_evaluation::timeline::{self, Hysteresis};
 use timbre_inputs::{data::walk, features::extraction::RecordingError};
 use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
 use timbre_reports::plot::{self, ImageFormat};
-use timbre_signal::{audio::AUDIO_EXTENSIONS, windows::WindowSpec};
+use timbre_signal::{
+    audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS},
+    windows::WindowSpec,
+};
 
 /// Maximum number of classes in a plot.
 const MAX_STRIPS: usize = 24;
@@ -64,7 +67,13 @@ pub fn predict(
         files.iter().filter(|file| *file == stdin).count() < 2,
         UserError::usage("`-` (stdin) can be given only once".to_owned())
     );
-    let inputs: Vec<Input> = files.iter().flat_map(|file| inputs_of(file)).collect();
+    let mut passed_over = Vec::new();
+    let inputs: Vec<Input> = files.iter().flat_map(|file| inputs_of(file, &mut passed_over)).collect();
+    if !passed_over.is_empty() {
+        let names: Vec<String> = passed_over.iter().map(|path| one_line(path)).collect();
+        let files = count(names.len(), "audio file");
+        eprint_line(&format!("{files} passed over, in formats that are not read: {}", names.join(", ")));
+    }
     let job = Job::new(&predictor, rule(&predictor, window_args)?, output, &inputs)?;
     if output.out.is_none() {
         print_data(&job.head())?;
@@ -79,7 +88,7 @@ pub fn predict(
         match result {
             Ok(one) if output.out.is_some() => {
                 let path = &job.outs[n];
-                let text = job.head() + &job.body(&one) + &job.tail(&[one], &[]);
+                let text = job.head() + &job.body(&one) + &job.tail(&[one], &[], &[]);
                 files::write_bytes(path, text.as_bytes())?;
             }
             Ok(one) => {
@@ -101,7 +110,7 @@ pub fn predict(
     })?;
     progress.finish();
     if output.out.is_none() {
-        print_data(&job.tail(&prediction, &unusable))?;
+        print_data(&job.tail(&prediction, &unusable, &passed_over))?;
     }
     let BatchStats { windows, requests, batches } = predictor.batch_stats();
     tracing::info!("{windows} windows in {requests} requests and {batches} batches");
@@ -237,9 +246,14 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn tail(&self, prediction: &[PredictedRecording], unusable: &[(String, RecordingError)]) -> String {
+    fn tail(
+        &self,
+        prediction: &[PredictedRecording],
+        unusable: &[(String, RecordingError)],
+        passed_over: &[String],
+    ) -> String {
         match self.output {
-            OutputFormat::Json => output_formats::json(self.predictor, &self.rule, prediction, unusable),
+            OutputFormat::Json => output_formats::json(self.predictor, &self.rule, prediction, unusable, passed_over),
             _ => String::new(),
         }
     }
@@ -437,8 +451,9 @@ fn names_in(folder: &Path, ending: &str, inputs: &[Input]) -> Result<Vec<PathBuf
     Ok(names)
 }
 
-/// The inputs of one argument: stdin, a file, or every recording below a folder.
-fn inputs_of(path: &Path) -> Vec<Input> {
+/// The inputs of one argument: stdin, a file, or every recording below a folder. Audio files in a folder whose formats are not read
+/// are added to `passed_over`.
+fn inputs_of(path: &Path, passed_over: &mut Vec<String>) -> Vec<Input> {
     let nothing = |code: &str, sentence: String| {
         let source = Source::Nothing(RecordingError { code: code.to_owned(), sentence });
         vec![Input { path: path.to_owned(), below: None, source }]
@@ -453,12 +468,14 @@ fn inputs_of(path: &Path) -> Vec<Input> {
         Ok(found) => found,
         Err(error) => return nothing("unreadable", format!("{error:#}")),
     };
+    found.sort_by(|a, b| a.names.cmp(&b.names));
+    let unread = found.iter().filter(|file| UNREAD_EXTENSIONS.contains(&file.stem_and_extension().1.as_str()));
+    passed_over.extend(unread.map(|file| file.path.display().to_string()));
     found.retain(walk::FoundFile::is_audio);
     if found.is_empty() {
         let known = AUDIO_EXTENSIONS.join(", ");
         return nothing("no_recordings", format!("no audio files in the folder ({known})"));
     }
-    found.sort_by(|a, b| a.names.cmp(&b.names));
     let inputs = |file: walk::FoundFile| Input { path: file.path, below: Some(path.to_owned()), source: Source::File };
     found.into_iter().map(inputs).collect()
 }
