@@ -53,20 +53,31 @@ impl Columns {
 pub struct Targets {
     rows: usize,
     values: Vec<bool>,
-    weights: Vec<f64>,
+    /// None: all count 1.
+    weights: Option<Vec<f64>>,
 }
 
 impl Targets {
     pub fn new(rows: usize, columns: usize, has: impl Fn(usize, usize) -> bool) -> Self {
         let columns = 0..columns;
         let values: Vec<bool> = columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect();
-        Targets { rows, weights: vec![1.0; values.len()], values }
+        Targets { rows, weights: None, values }
     }
 
     /// With the weight of the loss of each row in each column. For a softmax a row has the same weight in all columns.
     pub fn weighted(self, weight: impl Fn(usize, usize) -> f64) -> Self {
         let weights = (0..self.values.len()).map(|at| weight(at % self.rows, at / self.rows)).collect();
-        Targets { weights, ..self }
+        Targets { weights: Some(weights), ..self }
+    }
+
+    fn weight(&self, at: usize) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| weights[at])
+    }
+
+    /// Multiplies numbers of rows and columns by their weights.
+    fn weigh(&self, numbers: &mut [f64]) {
+        let weights = self.weights.iter().flatten();
+        numbers.iter_mut().zip(weights).for_each(|(number, weight)| *number *= weight);
     }
 
     fn column(&self, k: usize) -> &[bool] {
@@ -144,10 +155,9 @@ impl Link {
         match self {
             Link::Sigmoid => {
                 for (k, loss) in losses.iter_mut().enumerate() {
-                    let weights = &targets.weights[k * targets.rows..];
-                    for ((x, &has), weight) in p.column_mut(k).iter_mut().zip(targets.column(k)).zip(weights) {
+                    for (i, (x, &has)) in p.column_mut(k).iter_mut().zip(targets.column(k)).enumerate() {
                         let z = if has { -*x } else { *x };
-                        *loss += weight * (z.max(0.0) + (-z.abs()).exp().ln_1p());
+                        *loss += targets.weight(k * targets.rows + i) * (z.max(0.0) + (-z.abs()).exp().ln_1p());
                         *x = sigmoid(*x);
                     }
                 }
@@ -159,7 +169,7 @@ impl Link {
                     let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
                     if let Some(k) = (0..count).find(|&k| targets.values[at(k)]) {
-                        losses[k] += targets.weights[at(k)] * (top + sum.ln() - p.values[at(k)]);
+                        losses[k] += targets.weight(at(k)) * (top + sum.ln() - p.values[at(k)]);
                     }
                     (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
                 }
@@ -180,7 +190,7 @@ impl Link {
                 }
             }
         }
-        z.values.iter_mut().zip(&targets.weights).for_each(|(z, weight)| *z *= weight);
+        targets.weigh(&mut z.values);
         z
     }
 }
@@ -261,7 +271,7 @@ impl<S: Space> Problem<'_, S> {
         for (p, _) in residuals.values.iter_mut().zip(&self.targets.values).filter(|&(_, &has)| has) {
             *p -= 1.0;
         }
-        residuals.values.iter_mut().zip(&self.targets.weights).for_each(|(residual, weight)| *residual *= weight);
+        self.targets.weigh(&mut residuals.values);
         let mut gradient = self.pull(residuals)?;
         let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
         gradient.coefficients.blend(&strength, &ones, &x.coefficients);
