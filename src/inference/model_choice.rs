@@ -10,9 +10,12 @@ use timbre_runs::run_dir::RunRecord;
 pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, run: &str) -> Result<String> {
     let list = || saved.join(", ");
     match (named, saved) {
-        (_, []) => bail!(UserError::usage(format!(
-            "the run {run} has no saved models: remove `save_models = false` and run it again with --fresh"
-        ))),
+        (_, []) => bail!(UserError::usage(match record.failures.first() {
+            Some((model, why)) if record.results.is_empty() =>
+                format!("the run {run} has no models: all failed, {model} because of this: {why}"),
+            _ =>
+                format!("the run {run} has no saved models: remove `save_models = false` and run it again with --fresh"),
+        })),
         (Some(named), _) if saved.iter().any(|model| model == named) => Ok(named.to_owned()),
         (Some(named), _) => match &seeds_of(named, saved)[..] {
             [only] => Ok((*only).clone()),
@@ -122,6 +125,11 @@ mod tests {
         let error = choose(&record, &models, Some("mel.svm.s1"), "x").unwrap_err().to_string();
         assert!(error.contains("`mel.svm.s1`") && error.contains("mel.knn.s1"), "{error}");
         assert!(choose(&record, &[], None, "x").unwrap_err().to_string().contains("save_models"));
+        let mut failed = record.clone();
+        failed.results.clear();
+        failed.failures.insert("mel.knn.s1".to_owned(), "too few clips".to_owned());
+        let error = choose(&failed, &[], None, "x").unwrap_err().to_string();
+        assert!(error.contains("mel.knn.s1 because of this: too few clips"), "{error}");
     }
 
     #[test]

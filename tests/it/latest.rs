@@ -58,3 +58,27 @@ fn a_table_of_a_sweep_with_another_base_configuration_is_announced() {
     dir.done(&["run", "s.toml", "-q"]);
     assert_eq!(dir.read("runs/s/grid_results.csv"), earlier);
 }
+
+#[test]
+fn a_run_without_a_usable_model_leaves_latest_where_it_was() {
+    let dir = TestDir::with(&[("x.toml", TINY)]);
+    // Every model fails, but only when it is fitted: the columns of the feature are constant.
+    let fails = ["--set", "models.knn.select={ score = \"l1\", c = 1e-12 }"];
+    let failing = |more: &[&str]| {
+        let output = dir.timbre(&[&["run", "x.toml"], &fails[..], more].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let latest = || fs::read_link(dir.path("runs/x/latest")).unwrap();
+    failing(&[]);
+    let failed = latest();
+    dir.done(&["run", "x.toml"]);
+    let usable = latest();
+    assert_ne!(usable, failed);
+    let (table, printed) = failing(&["--fresh"]);
+    assert_eq!((latest(), table.as_str()), (usable.clone(), ""));
+    let sentence = format!("`latest` of x still points to {}", usable.display());
+    assert!(printed.contains(&sentence) && !printed.contains("Next:"), "{printed}");
+    let refused = dir.timbre(&["predict", &format!("runs/x/{}", failed.display()), "."]);
+    assert!(text(&refused.stderr).contains("has no models: all failed, centroid.knn.s1"), "{}", text(&refused.stderr));
+}

@@ -74,7 +74,8 @@ impl Sweep<'_> {
         let conclusion = match record.best_on_validation() {
             Some((best, score)) => {
                 let test = self.on_test(best).map_or(String::new(), |text| format!(" {text}"));
-                let sentence = format!("Best on the validation split: point {}, {score}.{test}", best.number);
+                let tie = record.tie_for_best();
+                let sentence = format!("Best on the validation split: point {}, {score}.{tie}{test}", best.number);
                 let options = format!("<pre>{}</pre>\n", escape_xml(&best.set_options()));
                 format!("<strong>{}</strong>\n{}", escape_xml(&sentence), options)
             }

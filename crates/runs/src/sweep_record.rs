@@ -187,6 +187,18 @@ impl SweepRecord {
         scored.iter().copied().reduce(|best, new| if is_better(new.1.value, best.1.value) { new } else { best })
     }
 
+    /// A sentence that names the points with the score of the best one; empty if it is alone.
+    pub fn tie_for_best(&self) -> String {
+        let Some((_, best)) = self.best_on_validation() else { return String::new() };
+        let is_equal = |score: &PointScore| score.split == best.split && (score.value - best.value).abs() < 1e-9;
+        let equal = self.last_round().filter(|point| point.final_score().is_some_and(is_equal));
+        let numbers: Vec<String> = equal.map(|point| point.number.to_string()).collect();
+        if numbers.len() < 2 {
+            return String::new();
+        }
+        format!(" A tie: points {} have this score; the first was taken.", numbers.join(", "))
+    }
+
     pub fn count(&self, status: PointStatus) -> usize {
         self.points.iter().filter(|point| point.status == status).count()
     }
@@ -491,6 +503,9 @@ mod tests {
         };
         let best = |record: &SweepRecord| record.best_on_validation().map(|(point, _)| point.number);
         assert_eq!(best(&scored("accuracy", [0.5, 0.7, 0.7])), Some(2));
+        let tie = scored("accuracy", [0.5, 0.7, 0.7]).tie_for_best();
+        assert_eq!(tie, " A tie: points 2, 3 have this score; the first was taken.");
+        assert_eq!(scored("accuracy", [0.5, 0.7, 0.6]).tie_for_best(), "");
         assert_eq!(best(&scored("log_loss", [0.5, 0.4, 0.7])), Some(2), "smaller is better");
         let mut mixed = scored("accuracy", [0.5, 0.7, 0.6]);
         mixed.points[2].score.as_mut().unwrap().metric = "f1_macro".into();

@@ -109,9 +109,10 @@ fn print_changes(
 fn best_point(record: &SweepRecord) -> Option<String> {
     let (best, score) = record.best_on_validation()?;
     Some(format!(
-        "Best of {} on the validation split: point {}, {score}\n  {}",
+        "Best of {} on the validation split: point {}, {score}.{}\n  {}",
         count(record.last_round().count(), "point"),
         best.number,
+        record.tie_for_best(),
         best.set_options()
     ))
 }

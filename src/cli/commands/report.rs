@@ -59,7 +59,10 @@ fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
     sweep_report::write(sweep, &record, &sweep_table::rows(&record))?;
     let done = format!("{} of {} done", record.finished(), count(record.expected(), "point"));
     print(&match record.best_on_validation() {
-        Some((best, score)) => format!("{done}; best on the validation split: point {}, {score}\n", best.number),
+        Some((best, score)) => {
+            let tie = record.tie_for_best();
+            format!("{done}; best on the validation split: point {}, {score}.{tie}\n", best.number)
+        }
         None => format!("{done}\n"),
     })?;
     Printer::new(common.quiet).message(&format!("Next: open {}", sweep.report().display()));
@@ -70,7 +73,7 @@ fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
 pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
     let written = run_report::write_figures(figures, folder, ImageFormat::from_flag(to.png))?;
-    printer.message(&format!("{written} figures in {}", folder.display()));
+    printer.message(&format!("{} in {}", count(written, "figure"), folder.display()));
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run_one(resolved: &ResolvedExperiment, settings: &Settings, json: 
     let outcome = run::run(resolved, settings)?;
     if json {
         print_data(&format!("{}\n", summary(&outcome)))?;
-    } else {
+    } else if !outcome.record.results.is_empty() {
         print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
         outcome.record.leaky_split().map_or(Ok(()), |sentence| print(&format!("{sentence}\n")))?;
     }
@@ -111,7 +111,7 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     if unusable > 0 {
         let all = unusable + record.data.clips;
         let list = unusable_file(&outcome.path);
-        printer.message(&format!("{unusable} of {all} recordings are unusable: see {}", list.display()));
+        printer.message(&format!("{unusable} of {} unusable: see {}", count(all, "recording"), list.display()));
     }
     if record.data.set_aside > 0 {
         printer.message(&format!(
@@ -137,9 +137,19 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
             record.ended.as_deref().unwrap_or("?")
         ));
     }
-    let change = latest_before.and_then(|before| RunIdentity::read(&outcome.path)?.change_since(&before, &[]));
-    if let Some(change) = change {
-        printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
+    let latest = run_dir::latest(outcome.path.parent().unwrap_or(&outcome.path));
+    let target = std::fs::canonicalize(&latest).unwrap_or(latest);
+    if std::fs::canonicalize(&outcome.path).is_ok_and(|path| path == target) {
+        let change = latest_before.and_then(|before| RunIdentity::read(&outcome.path)?.change_since(&before, &[]));
+        if let Some(change) = change {
+            printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
+        }
+    } else if record.results.is_empty() {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        printer.message(&format!(
+            "No model of this run can be used: `latest` of {} still points to {name}",
+            record.experiment
+        ));
     }
     if !record.results.is_empty()
         && let Some(sentence) = outcome.conclusion.clone().or_else(|| run_report::conclusion(&outcome.path).ok())
@@ -182,8 +192,10 @@ pub fn features(
         run::features(&expanded.points[0].rounds[0].experiment, &settings, out.map(|out| (out, format)))?
     };
     print(&format!(
-        "{} features computed, {} found in the cache, {unusable} unusable recordings\n",
-        cache.misses, cache.hits
+        "{} computed, {} found in the cache, {}\n",
+        count(cache.misses, "feature"),
+        cache.hits,
+        count(unusable, "unusable recording")
     ))?;
     match out {
         Some(out) => settings.printer.message(&format!("written to {}", out.display())),

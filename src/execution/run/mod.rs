@@ -120,7 +120,7 @@ pub fn run_prepared(
     match result {
         Ok(()) => {
             record.status = final_status(&record, experiment);
-            run_dir::make_latest(dir.path())?;
+            run_dir::keep_usable_latest(dir.path(), &record)?;
             dir.write_record(&record)?;
             dir.log("ended", json!({ "status": record.status }));
             // The report is a function of the complete folder, so it comes last.

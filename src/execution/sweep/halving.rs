@@ -35,7 +35,17 @@ pub fn kept(points: &[PointRecord], round: usize, halving: &HalvingSpec) -> Vec<
 pub fn summary(points: &[PointRecord], round: usize, halving: &HalvingSpec, kept: &[usize]) -> String {
     let budgets = halving.budgets();
     let key = short_name(&halving.key);
-    let best =
-        ranked(points, round, halving).first().map_or(String::new(), |(point, _)| format!(", best {}", point.name));
-    format!("round {round}: kept {} for {key} = {}{best}", count(kept.len(), "point"), budgets[round])
+    let ranked = ranked(points, round, halving);
+    let equal = |a: usize, b: usize| ranked.get(a).zip(ranked.get(b)).is_some_and(|(a, b)| (a.1 - b.1).abs() < 1e-9);
+    let best = ranked.first().map_or(String::new(), |(point, _)| {
+        let others = (1..ranked.len()).take_while(|&other| equal(0, other)).count();
+        let tie = if others > 0 { format!(" (a tie with {others} more)") } else { String::new() };
+        format!(", best {}{tie}", point.name)
+    });
+    let cut = match kept.len() {
+        0 => "",
+        most if equal(most - 1, most) => "; of equal scores the earlier points",
+        _ => "",
+    };
+    format!("round {round}: kept {} for {key} = {}{best}{cut}", count(kept.len(), "point"), budgets[round])
 }

@@ -32,6 +32,8 @@ pub struct Conclusion {
     pub kind: ConclusionKind,
     pub headline: String,
     pub sentence: String,
+    /// How the model was chosen, if there are several.
+    pub choice: Option<String>,
     /// Remarks that limit the conclusion.
     pub notes: Vec<String>,
 }
@@ -53,6 +55,7 @@ pub fn conclude(run: &ReportData) -> Conclusion {
         kind: ConclusionKind::Unknown,
         headline: "No conclusion".to_owned(),
         sentence,
+        choice: choice(run),
         notes: notes(run),
     };
     let Some(best) = run.ranked.first() else {
@@ -116,7 +119,7 @@ pub fn conclude(run: &ReportData) -> Conclusion {
         Some(caution) if is_few => sentence += &format!(" {caution}"),
         caution => notes.extend(caution),
     }
-    Conclusion { warning: warning(run), kind, headline: headline.to_owned(), sentence, notes }
+    Conclusion { warning: warning(run), kind, headline: headline.to_owned(), sentence, choice: choice(run), notes }
 }
 
 /// A warning if the run is not done.
@@ -151,30 +154,24 @@ pub fn baseline_label(name: &str) -> String {
     }
 }
 
+/// How the best of several models was chosen.
+fn choice(run: &ReportData) -> Option<String> {
+    let models = count(run.ranked.len(), "model");
+    let optimistic = match run.ranked_on == run.split() {
+        true => " itself, so this score is optimistic: add a validation split (split.validation) to avoid this",
+        false => "",
+    };
+    (run.ranked.len() > 1)
+        .then(|| format!("Selected as the best of {models} on the {} split{optimistic}.{}", run.ranked_on, tie(run)))
+}
+
 fn notes(run: &ReportData) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(best) = run.ranked.first() {
-        if run.ranked.len() > 1 && run.ranked_on != run.split() {
-            notes.push(format!(
-                "Selected as the best of {} on the {} split.{}",
-                count(run.ranked.len(), "model"),
-                run.ranked_on,
-                tie(run)
-            ));
-        } else if run.ranked.len() > 1 {
-            notes.push(format!(
-                "Selected as the best of {} on the {} split itself, so this score is optimistic: add a validation split \
-                 (split.validation) to avoid this.{}",
-                count(run.ranked.len(), "model"),
-                run.split(),
-                tie(run)
-            ));
-        }
-        if best.rows.len() == 1
-            && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().as_network().is_some())
-        {
-            notes.push("A single seed does not show the variation between training runs.".to_owned());
-        }
+    let mut notes: Vec<String> = choice(run).into_iter().collect();
+    if let Some(best) = run.ranked.first()
+        && best.rows.len() == 1
+        && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().as_network().is_some())
+    {
+        notes.push("A single seed does not show the variation between training runs.".to_owned());
     }
     let record = &run.record;
     notes.extend(record.warnings.iter().map(|warning| format!("Warning: {warning}.")));

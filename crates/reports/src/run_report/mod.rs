@@ -68,13 +68,14 @@ pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
 
-/// How the best model of a run compares with the best trivial baseline, in one sentence.
+/// How the best model of a run compares with the best trivial baseline, and how it was chosen.
 pub fn conclusion(run: &Path) -> Result<String> {
     Ok(sentence(&conclusion::conclude(&ReportData::read(run)?)))
 }
 
 fn sentence(conclusion: &Conclusion) -> String {
-    format!("{}: {}", conclusion.headline, conclusion.sentence)
+    let choice = conclusion.choice.as_ref().map_or(String::new(), |choice| format!(" {choice}"));
+    format!("{}: {}{choice}", conclusion.headline, conclusion.sentence)
 }
 
 fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
@@ -137,7 +138,7 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
     let record = &run.record;
     let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
     let facts = [
-        format!("{} recordings of {}", record.data.clips, record.data.name),
+        format!("{} of {}", count(record.data.clips, "recording"), record.data.name),
         count(record.classes.len(), "class"),
         count(run.ranked.len(), "model"),
         count(record.seeds.len(), "seed"),

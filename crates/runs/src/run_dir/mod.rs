@@ -238,6 +238,16 @@ pub fn make_latest(run: &Path) -> Result<()> {
     fs::rename(&part, latest(folder)).with_context(|| format!("cannot link {}/latest", folder.display()))
 }
 
+/// [`make_latest`], unless this run has no results and the link leads to one that has.
+pub fn keep_usable_latest(run: &Path, record: &RunRecord) -> Result<()> {
+    let folder = run.parent().expect("a run folder is in the folder of its experiment");
+    let has_results = |run: &Path| read_record(run).is_ok_and(|record| !record.results.is_empty());
+    if record.results.is_empty() && has_results(&latest(folder)) {
+        return Ok(());
+    }
+    make_latest(run)
+}
+
 /// Replaces `run.json`.
 pub fn write_record(run: &Path, record: &RunRecord) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(record)?;
