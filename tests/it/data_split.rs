@@ -165,7 +165,7 @@ fn a_hold_out_uses_the_training_subset_only() {
 fn a_single_song_cannot_be_held_out_and_the_message_says_what_to_do() {
     let records: Vec<ClipRecord> = (0..5).map(|i| record(format!("{i}"), "song".into(), vec![0])).collect();
     let message = run(&records, 1, &SplitSpec::default(), 1).unwrap_err().to_string();
-    assert!(message.contains("test on") && message.contains("1 songs") && message.contains("group"), "{message}");
+    assert!(message.contains("test on") && message.contains("has 1 song:") && message.contains("group"), "{message}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{ExitStatus, listen_for_signals, print, print_data, resolve, settings
 use crate::cli::args::{AugmentPreviewArgs, GlobalArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::execution::run::augmentation_preview::{AugmentationPreview, preview_augmentation};
-use timbre_core::files;
+use timbre_core::{files, text::count};
 use timbre_reports::plot::augmentation_preview;
 use timbre_signal::audio::wav_write::write_f32;
 
@@ -75,8 +75,8 @@ fn of_all(preview: &AugmentationPreview, epochs: usize, out: &Path, settings: &S
         Ok(())
     })?;
     progress.finish();
-    let clips = preview.examples.len();
-    print(&format!("{}: drawn parameters of {clips} clips in {epochs} epochs of {}\n", path.display(), preview.trial))?;
+    let (clips, epochs) = (count(preview.examples.len(), "clip"), count(epochs, "epoch"));
+    print(&format!("{}: drawn parameters of {clips} in {epochs} of {}\n", path.display(), preview.trial))?;
     let trial = &preview.trial;
     // The draws belong to one seed; training with another seed would find none.
     settings.printer.message(&format!(

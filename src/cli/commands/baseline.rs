@@ -11,6 +11,7 @@ use timbre_core::{
     error::UserError,
     files,
     progress::{Printer, eprint_line},
+    text::count,
 };
 use timbre_reports::comparison;
 use timbre_runs::baseline_check::{self, CheckReport, ReferenceScores, github, junit, markdown, text};
@@ -34,8 +35,9 @@ fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
     let models = baseline.models_of(split).count();
     let done = if written { "written" } else { "unchanged" };
     printer.message(&format!(
-        "{}: {models} models of {} on the {split} split, {done}",
+        "{}: {} of {} on the {split} split, {done}",
         out.display(),
+        count(models, "model"),
         baseline.title()
     ));
     if baseline.clips.is_empty() {

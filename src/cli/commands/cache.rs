@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{ExitStatus, print, settings};
 use crate::cli::args::{CacheCommand, GlobalArgs};
+use timbre_core::text::count;
 use timbre_inputs::features::cache;
 
 pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
@@ -16,10 +17,10 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
         CacheCommand::Show => {
             let usage = if folder.is_dir() { cache::usage(&folder)? } else { cache::Usage::default() };
             print(&format!(
-                "{}: {} features in {} packs, {}\n",
+                "{}: {} in {}, {}\n",
                 folder.display(),
-                usage.records,
-                usage.packs,
+                count(usage.records, "feature"),
+                count(usage.packs, "pack"),
                 size(usage.bytes)
             ))?;
             for set in generated_sets(&home) {

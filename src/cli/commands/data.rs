@@ -222,7 +222,7 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
     for (word, fact) in [("licence", &about.licence), ("from", &about.homepage), ("cite", &about.citation)] {
         text += &fact.as_ref().map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
     }
-    text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
+    text += &format!("{} of {}", count(counts.recordings, "recording"), count(counts.songs, "song"));
     let parts: Vec<String> =
         counts.parts.iter().map(|p| format!("{} {} of {}", p.subset.name(), p.recordings, p.songs)).collect();
     text += &format!(" ({})\n", parts.join(", "));
@@ -251,14 +251,16 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
     }
     let mut forms: BTreeMap<String, usize> = BTreeMap::new();
     for h in &known {
-        *forms.entry(format!("{} Hz, {} channels, {}", h.sample_rate, h.channels, h.codec)).or_default() += 1;
+        *forms
+            .entry(format!("{} Hz, {}, {}", h.sample_rate, count(h.channels.into(), "channel"), h.codec))
+            .or_default() += 1;
     }
     forms.iter().for_each(|(form, n)| text += &format!("{n} × {form}\n"));
     if known.len() < headers.len() {
-        text += &format!(
-            "{} files have no readable header: `timbre data check {name}` says why\n",
-            headers.len() - known.len()
-        );
+        let unreadable = headers.len() - known.len();
+        let have = if unreadable == 1 { "has" } else { "have" };
+        text +=
+            &format!("{} {have} no readable header: `timbre data check {name}` says why\n", count(unreadable, "file"));
     }
     let mut heads = vec!["class", "training", "validation", "testing", "songs"];
     heads.extend((counts.incomplete > 0).then_some("unknown"));

@@ -11,6 +11,7 @@ use super::data::{self, Availability};
 use super::{ExitStatus, machine, print, print_data, settings};
 use crate::cli::args::GlobalArgs;
 use crate::execution::run::environment;
+use timbre_core::text::count;
 use timbre_inputs::features::cache;
 use timbre_models::device::{Backend, Device, DeviceChoice, DeviceInventory, ProbedDevice};
 
@@ -207,7 +208,12 @@ fn text(report: &Report) -> String {
     let folder = cache.folder.display();
     lines.push((
         "cache".to_owned(),
-        format!("{folder}: {} features in {} packs, {}{fault}", cache.features, cache.packs, size(cache.bytes)),
+        format!(
+            "{folder}: {} in {}, {}{fault}",
+            count(cache.features, "feature"),
+            count(cache.packs, "pack"),
+            size(cache.bytes)
+        ),
     ));
     for disk in &report.disk {
         let free = disk.free_bytes.map_or("an unknown amount".to_owned(), size);
@@ -230,7 +236,7 @@ fn device_line(device: &DeviceReport) -> String {
 fn set_line(set: &SetReport) -> String {
     match (set.here, set.recordings, &set.fault) {
         (_, _, Some(why)) => format!("{}, faulty: {why}", set.kind),
-        (true, Some(n), _) => format!("{}, {n} recordings", set.kind),
+        (true, Some(n), _) => format!("{}, {}", set.kind, count(n, "recording")),
         (true, None, _) => format!("{}, generated on first use", set.kind),
         (false, ..) => format!("{}, missing: timbre data describe {} shows where to get it", set.kind, set.name),
     }

@@ -90,11 +90,16 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
         let recordings = count(dataset.set.records.len(), "recording");
         text += &format!("  generate {recordings} of `{}`, which are not there yet\n", dataset.set.name);
     }
-    text += &format!("  read     {clips} clips of `{}` in {} classes", dataset.set.name, dataset.set.classes.len());
+    text += &format!(
+        "  read     {} of `{}` in {}",
+        count(clips, "clip"),
+        dataset.set.name,
+        count(dataset.set.classes.len(), "class")
+    );
     if dataset.set_aside > 0 {
         text += &format!(" (skipping {} without exactly one class)", dataset.set_aside);
     }
-    text += &format!("\n  compute  {misses} features ({hits} in the cache): {}\n", list(extraction.names()));
+    text += &format!("\n  compute  {} ({hits} in the cache): {}\n", count(misses, "feature"), list(extraction.names()));
     let (copied, per_epoch): (Vec<&AugmentSpec>, Vec<_>) =
         experiment.augment.iter().partition(|spec| spec.as_kind().copies() > 0);
     if !copied.is_empty() {
@@ -108,7 +113,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
         trials.iter().partition(|trial| trial.features == ENSEMBLE_FEATURES);
     for (word, trials) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, trials)| !trials.is_empty()) {
         let names: Vec<String> = trials.iter().map(ToString::to_string).collect();
-        text += &format!("  {word}     {} models: {}\n", trials.len(), list(names.iter().map(String::as_str)));
+        text += &format!("  {word}     {}: {}\n", count(trials.len(), "model"), list(names.iter().map(String::as_str)));
     }
     let folder = signature.as_ref().map_or("<time>-<signature>".to_owned(), |text| format!("<time>-{}", &text[..8]));
     text += &format!("  write    {}\n", settings.runs.join(&experiment.name).join(folder).display());
@@ -140,7 +145,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
             if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
                 continue;
             }
-            let title = format!("\n{name}.{model}: {} of {classes} classes", spec.kind());
+            let title = format!("\n{name}.{model}: {} of {}", spec.kind(), count(classes, "class"));
             let Some(input) = shapes::feature_shape(&experiment.audio, feature) else {
                 print(&format!(
                     "{title}: the input has the length of each recording (audio.clip_seconds is not set)\n"

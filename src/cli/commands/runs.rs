@@ -11,6 +11,7 @@ use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
 use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
+    text::count,
 };
 use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
@@ -45,14 +46,14 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         printer.message(&match all {
             0 if are_unreadable => "No readable runs".to_owned(),
             0 => "No runs yet. Next: timbre run quickstart".to_owned(),
-            _ => format!("No runs match ({all} runs in total). Next: timbre runs"),
+            _ => format!("No runs match ({} in total). Next: timbre runs", count(all, "run")),
         });
         return Ok(ExitStatus::Done);
     }
     // Its cells are printable, and the colours are escape sequences.
     write_out(&listing::text(&runs, wanted.metric, is_coloured()))?;
     if runs.len() < all {
-        printer.message(&format!("{} of {all} runs", runs.len()));
+        printer.message(&format!("{} of {}", runs.len(), count(all, "run")));
     }
     if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
         printer.message("* best model selected on the test split (no validation split), so its score is optimistic");

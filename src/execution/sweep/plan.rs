@@ -350,8 +350,12 @@ impl Plan {
         }
         let all = self.points.len() + self.later.iter().map(|round| round.points).sum::<usize>();
         let rounds = self.halving.as_ref().map_or(String::new(), |(_, rounds)| format!(" of all {rounds} rounds"));
-        text +=
-            &format!("\n{} of {}{rounds} to run, on up to {} clips\n", self.to_run(), count(all, "point"), self.clips);
+        text += &format!(
+            "\n{} of {}{rounds} to run, on up to {}\n",
+            self.to_run(),
+            count(all, "point"),
+            count(self.clips, "clip")
+        );
         for feature in &self.features {
             text += &format!(
                 "  {} ({}): {} to compute, {} in the cache\n",

@@ -11,7 +11,7 @@ use timbre_core::{
     error::UserError,
     files,
     progress::{Printer, duration, seconds},
-    text::for_terminal,
+    text::{count, for_terminal},
 };
 use timbre_runs::run_dir::{self, RunRecord, Status};
 use timbre_runs::sweep_record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
@@ -246,7 +246,7 @@ fn line_of_run(run: &Path, record: &RunRecord, ended: bool) -> String {
         (Status::TooManyUnusable, _) => "done, with too many unusable recordings",
         (Status::Done, _) => "done",
     };
-    format!("{}: {done} models done ({status})  {}", record.experiment, run.display())
+    format!("{}: {} done ({status})  {}", record.experiment, count(done, "model"), run.display())
 }
 
 #[cfg(test)]

@@ -295,10 +295,10 @@ impl Audit {
         };
         let of_files = |kind| self.findings.iter().filter(|finding| finding.kind == kind).count();
         text + &format!(
-            "{} recordings: {} unusable, {} groups of identical files{near}\n",
-            self.recordings,
+            "{}: {} unusable, {} of identical files{near}\n",
+            count(self.recordings, "recording"),
             of_files(FindingKind::Unusable),
-            of_files(FindingKind::Identical)
+            count(of_files(FindingKind::Identical), "group")
         )
     }
 }

@@ -22,6 +22,7 @@ use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Su
 use timbre_core::{
     labels::{Classes, Labels},
     registry::Fault,
+    text::count,
 };
 
 /// The eleven instruments, in the order of their codes.
@@ -296,9 +297,9 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
     }
     ensure!(
         nameless.is_empty(),
-        "{} clips have no known instrument: neither their folders nor the first tags of their names are one of {} (`kind = \"folder\"` \
+        "{} without a known instrument: neither the folder nor the first tag of the name is one of {} (`kind = \"folder\"` \
          reads any class folders):{}",
-        nameless.len(),
+        count(nameless.len(), "clip"),
         INSTRUMENTS.join(", "),
         listed(&nameless)
     );
@@ -366,7 +367,8 @@ fn testing_record(file: &FoundFile, folder: &str, labels: Vec<usize>) -> ClipRec
 fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
     let mut message = String::new();
     if !without_labels.is_empty() {
-        message += &format!("{} recordings have no label file:{}", without_labels.len(), listed(without_labels));
+        message +=
+            &format!("{} without a label file:{}", count(without_labels.len(), "recording"), listed(without_labels));
     }
     if !without_recording.is_empty() {
         let gap = if message.is_empty() { "" } else { "\n" };

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
 use super::{ClipRecord, Subset};
-use timbre_core::{registry::Fault, seed::Seed};
+use timbre_core::{registry::Fault, seed::Seed, text};
 
 mod folds;
 mod spec;
@@ -278,9 +278,9 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
         SplitSpec::CrossValidation(_) => "use fewer folds, or a smaller share for validation".to_owned(),
         SplitSpec::Random(_) => "use more recordings, or a larger share".to_owned(),
         SplitSpec::Holdout(_) => format!(
-            "songs are held out as a whole, and a class keeps its last song for training; there are {} songs: use more recordings \
+            "songs are held out as a whole, and a class keeps its last song for training; the set has {}: use more recordings \
              (`limit_per_class`), a larger share, or check the `group` of the data set",
-            songs.len()
+            text::count(songs.len(), "song")
         ),
     };
     bail!(

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::data::{About, AboutFile};
-use timbre_core::{cancel::Cancelled, error::UserError};
+use timbre_core::{cancel::Cancelled, error::UserError, text::count};
 
 mod checksums;
 mod curl;
@@ -204,7 +204,7 @@ impl<'a> Workplace<'a> {
         (self.say)(&format!("{name}: unpacking"));
         let unpacked = unpack::unpack(path, format, folder, file.top.as_deref(), self.stop)
             .with_context(|| format!("unpack {name}"))?;
-        (self.say)(&format!("{name}: {} files, {} bytes", unpacked.files, unpacked.bytes));
+        (self.say)(&format!("{name}: {}, {} bytes", count(unpacked.files, "file"), unpacked.bytes));
         Ok(())
     }
 }

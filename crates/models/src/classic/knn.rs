@@ -30,6 +30,7 @@ use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValu
 use timbre_core::{
     labels::{Labels, Task},
     registry::Fault,
+    text::count,
 };
 use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -90,7 +91,8 @@ impl ModelKind for Knn {
         let fault = |(key, largest): (&str, Option<usize>)| {
             let most = largest.filter(|&most| most > clips)?;
             let sentence = format!(
-                "{most} neighbours are needed, but the training split has {clips} clips; lower it, or train on more clips"
+                "{most} neighbours are needed, but the training split has {}; lower it, or train on more clips",
+                count(clips, "clip")
             );
             Some(Fault::new(key, sentence))
         };

@@ -23,6 +23,7 @@ use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
 use timbre_core::{
     labels::{Labels, Task},
     registry::Fault,
+    text::count,
 };
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -139,7 +140,10 @@ impl Preparing {
             (
                 "pca",
                 pca.map(|wanted| {
-                    format!("{wanted} components are asked for; choose up to {most} ({clips} training clips)")
+                    format!(
+                        "{wanted} components are asked for; choose up to {most} ({})",
+                        count(clips, "training clip")
+                    )
                 }),
             ),
         ])

@@ -9,7 +9,7 @@ use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
 use super::run::{ModelKey, Run, TrialPredictions};
 use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
-use timbre_core::{labels::Labels, progress::Printer, seed::Seed};
+use timbre_core::{labels::Labels, progress::Printer, seed::Seed, text};
 use timbre_evaluation::metrics::{self, bootstrap, replicates};
 use timbre_runs::{
     run_dir::{self, ResultRow, SplitRecord, Trial},
@@ -344,8 +344,8 @@ impl PairingIssues {
         for (count, what) in [(self.changed, "content"), (self.relabelled, "labels")] {
             if count > 0 {
                 sentences.push(format!(
-                    "run {number}: {count} recordings have different {what} in the reference and are left out of the \
-                     difference"
+                    "run {number}: {} with different {what} in the reference left out of the difference",
+                    text::count(count, "recording")
                 ));
             }
         }

@@ -4,6 +4,7 @@ use super::diff::{Common, DataDifference, ModelDifference, RunDiff};
 use super::schema::DifferingKey;
 use super::short_values;
 use super::text_tables::{signed, status};
+use timbre_core::text::count;
 use timbre_runs::tables;
 
 /// Characters of a value. A longer one is cut where both runs agree; `--json` has all of it.
@@ -114,9 +115,9 @@ fn compared(common: &Common) -> String {
     };
     let of_songs = match common.no_songs {
         true => ", every file a song of its own".to_owned(),
-        false => format!(" of {} songs", common.songs),
+        false => format!(" of {}", count(common.songs, "song")),
     };
-    let mut text = format!("  {} common recordings{of_songs}{seeds}{left_out}\n", common.clips);
+    let mut text = format!("  {}{of_songs}{seeds}{left_out}\n", count(common.clips, "common recording"));
     let head = |first: &str| [first, "1", "2", "difference"].map(str::to_owned).to_vec();
     let row = |name: &str, values: [f64; 2]| {
         vec![name.to_owned(), format!("{:.3}", values[0]), format!("{:.3}", values[1]), signed(values[1] - values[0])]
@@ -142,9 +143,9 @@ fn compared(common: &Common) -> String {
         return text + "  no recording changed between right and wrong\n";
     }
     text += &format!(
-        "\n  changed decisions: {} recordings ({} decisions are right only in run 1, {} only in run 2)\n",
-        common.changed_sides.len(),
-        common.only_first_right,
+        "\n  changed decisions: {} ({} right only in run 1, {} only in run 2)\n",
+        count(common.changed_sides.len(), "recording"),
+        count(common.only_first_right, "decision"),
         common.only_second_right
     );
     for clip in common.changed_sides.iter().take(SHOWN) {

@@ -70,9 +70,10 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
     ));
     if let Some(dependent) = paired.iter().find(|paired| paired.mcnemar.is_some() && paired.songs < paired.clips) {
         notes.push(format!(
-            "McNemar's test (CSV, JSON) takes the {} recordings as independent, but they are of {} songs: its p is too small, and the conclusion \
+            "McNemar's test (CSV, JSON) takes the {} recordings as independent, but they are of {}: its p is too small, and the conclusion \
              does not use it",
-            dependent.clips, dependent.songs
+            dependent.clips,
+            count(dependent.songs, "song")
         ));
     }
     notes.extend(bootstrap::caution(songs, &format!("common {}", work.resampled())));

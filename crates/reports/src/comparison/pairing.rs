@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::significance::{PairedScore, SeedPairing};
 use timbre_core::labels::{Classes, Labels, Task};
+use timbre_core::text::count;
 use timbre_evaluation::{
     metrics::{self, DecisionRule, Scores},
     predictions::Predictions,
@@ -179,8 +180,8 @@ impl Incomparable {
     fn reason(&self) -> String {
         match (self.changed.len(), self.relabelled.len()) {
             (0, 0) => "no recording was tested in both".to_owned(),
-            (changed, 0) => format!("the {changed} recordings that were tested in both have different content"),
-            (0, labels) => format!("the {labels} recordings that were tested in both have different labels"),
+            (changed, 0) => format!("what was tested in both ({}) has different content", count(changed, "recording")),
+            (0, labels) => format!("what was tested in both ({}) has different labels", count(labels, "recording")),
             (changed, labels) => {
                 format!(
                     "of the recordings that were tested in both, {changed} have different content and {labels} different labels"

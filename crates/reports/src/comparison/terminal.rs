@@ -3,6 +3,7 @@
 use super::schema::{Comparison, DifferingKey};
 use super::text_tables::{self, TextTable, remarks, status};
 use super::{config_keys, short_values};
+use timbre_core::text::count;
 use timbre_runs::tables;
 
 /// Up to this number of runs, the keys are listed above the table; with more runs they are columns.
@@ -22,8 +23,12 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
         let reference =
             if run.number == comparison.reference.run + 1 && comparison.runs.len() > 1 { "  (reference)" } else { "" };
         text += &format!(
-            "{}: {}  {} clips of {}  {}{unfinished}{reference}\n",
-            run.number, run.name, run.clips, run.data, run.path
+            "{}: {}  {} of {}  {}{unfinished}{reference}\n",
+            run.number,
+            run.name,
+            count(run.clips, "clip"),
+            run.data,
+            run.path
         );
     }
     if !comparison.keys.is_empty() {

@@ -105,7 +105,10 @@ pub fn environment(run: &ReportData) -> String {
     let mut pairs = vec![
         ("Folder".to_owned(), run.path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())),
         ("Signature".to_owned(), record.signature.clone()),
-        ("Data".to_owned(), format!("{}, {} recordings, {}", record.data.name, record.data.clips, record.data.hash)),
+        (
+            "Data".to_owned(),
+            format!("{}, {}, {}", record.data.name, count(record.data.clips, "recording"), record.data.hash),
+        ),
         ("Seeds".to_owned(), record.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
         ("Started".to_owned(), format!("{} (after scanning the data)", record.started)),
         ("Ended".to_owned(), record.ended.clone().unwrap_or("–".to_owned())),

@@ -2,7 +2,7 @@
 
 use super::conclusion::{Conclusion, baseline_label};
 use super::report_data::{ReportData, by_f1};
-use timbre_core::text::escape_markdown;
+use timbre_core::text::{count, escape_markdown};
 use timbre_runs::tables::{ScoredSplit, cell, class_list};
 
 /// The number of hardest recordings listed.
@@ -51,8 +51,8 @@ pub fn markdown(run: &ReportData, conclusion: &Conclusion, best: Option<&ScoredS
             &table(&["trial", "reason"], record.failures.iter().map(|(trial, why)| vec![trial.clone(), why.clone()]));
     }
     out += &format!(
-        "\n{} recordings of {}, signature {}, started {}.\n",
-        record.data.clips,
+        "\n{} of {}, signature {}, started {}.\n",
+        count(record.data.clips, "recording"),
         escape_markdown(&record.data.name),
         &record.signature[..8],
         record.started

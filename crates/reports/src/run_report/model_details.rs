@@ -5,7 +5,10 @@ use super::report_data::{ReportData, by_f1};
 use crate::page::{Cell, figures, folded, paragraph, table};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
 
-use timbre_core::{progress::duration, text::escape_xml};
+use timbre_core::{
+    progress::duration,
+    text::{count, escape_xml},
+};
 use timbre_evaluation::{
     aggregation::Aggregate,
     metrics::{
@@ -36,7 +39,7 @@ pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit
         for (panel, name) in panels.iter().zip(TRAINING) {
             let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
             let caption = match name {
-                "loss" => format!("{} epochs.", trial.epochs.len()),
+                "loss" => format!("{}.", count(trial.epochs.len(), "epoch")),
                 _ => "Scores of each epoch; epochs.csv has every metric.".to_owned(),
             };
             all.push(Figure { name, drawing, caption });

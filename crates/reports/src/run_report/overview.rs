@@ -5,6 +5,7 @@ use super::figures::Figure;
 use super::report_data::{RankedModel, ReportData, mean};
 use crate::page::{self, Cell, Heading, folded, paragraph, table};
 use crate::plot::{self, Interval};
+use timbre_core::text::count;
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::{
     run_dir::{self, ResultRow},
@@ -191,7 +192,10 @@ fn results(run: &ReportData) -> String {
     } else {
         String::new()
     };
-    folded(&format!("Every metric of every model: {} rows", rows.len()), &(cut + &table("", &headings, &lines)))
+    folded(
+        &format!("Every metric of every model: {}", count(rows.len(), "row")),
+        &(cut + &table("", &headings, &lines)),
+    )
 }
 
 #[cfg(test)]

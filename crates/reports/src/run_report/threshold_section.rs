@@ -68,15 +68,15 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
         rows.push(row("by class", "by class".to_owned(), of.window_fraction, &score));
     }
     let splits: Vec<String> =
-        of.splits.iter().map(|split| format!("{} ({} recordings)", split.split, split.n)).collect();
+        of.splits.iter().map(|split| format!("{} ({})", split.split, count(split.n, "recording"))).collect();
     let mut headings = vec![("point", false), ("threshold", false), ("window fraction", false)];
     headings.extend(splits.iter().map(|split| (split.as_str(), true)));
     let caption = format!(
-        "{} of {}, tuned on the {} split: {} recordings{}, {} searched.",
+        "{} of {}, tuned on the {} split: {}{}, {} searched.",
         search.metric,
         of.trial,
         search.tuned_on,
-        of.recordings,
+        count(of.recordings, "recording"),
         if of.no_songs {
             ", every file a song of its own".to_owned()
         } else {
@@ -92,8 +92,8 @@ fn remarks(of: &SearchedTrial) -> Vec<String> {
     let mut all = Vec::new();
     if of.window_fraction.is_some() && 2 * of.of_several_windows < of.recordings {
         all.push(format!(
-            "Only {} recordings have more than one window, so the fraction is poorly determined.",
-            of.of_several_windows
+            "Only {} with more than one window, so the fraction is poorly determined.",
+            count(of.of_several_windows, "recording")
         ));
     }
     for axis in &of.on_the_edge {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{DecisionScores, ThresholdSearch, TrialThresholds};
+use timbre_core::text::count;
 use timbre_evaluation::{
     metrics::{Metric, tally::NAMES},
     threshold_search::{Point, SearchSpec, SelectionBias},
@@ -155,12 +156,16 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
     let (metric, at) = (search.metric.name(), search.metric_at());
     let own = &found.splits[0];
     let mut text = format!(
-        "{}: {metric}, tuned on {} ({} recordings{}, {} points)\n",
+        "{}: {metric}, tuned on {} ({}{}, {})\n",
         found.trial,
         own.split,
-        own.n,
-        if found.no_songs { ", every file a song of its own".to_owned() } else { format!(" of {} songs", found.songs) },
-        found.surface.scores.len()
+        count(own.n, "recording"),
+        if found.no_songs {
+            ", every file a song of its own".to_owned()
+        } else {
+            format!(" of {}", count(found.songs, "song"))
+        },
+        count(found.surface.scores.len(), "point")
     );
     let fraction = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
     let mut lines = vec![vec!["".to_owned(), "threshold".to_owned(), "fraction".to_owned()]];
@@ -185,8 +190,8 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
     text += &aligned(&lines, 1);
     if votes && 2 * found.multi_window_recordings < own.n {
         text += &format!(
-            "Only {} recordings have more than one window, so the fraction is poorly determined\n",
-            found.multi_window_recordings
+            "Only {} with more than one window, so the fraction is poorly determined\n",
+            count(found.multi_window_recordings, "recording")
         );
     }
     for axis in on_the_edge(found) {

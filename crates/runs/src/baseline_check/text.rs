@@ -3,7 +3,7 @@
 use super::check::{Check, CheckReport, Finding, ROUNDING};
 use super::comparability::IssueKind;
 use crate::tables::aligned;
-use timbre_core::text::one_line;
+use timbre_core::text::{count, one_line};
 
 /// The header of `rows`.
 pub const HEAD: [&str; 8] = ["result", "model", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
@@ -36,7 +36,7 @@ fn row(check: &Check) -> [String; 8] {
 
 /// The table and the notes.
 pub fn text(report: &CheckReport) -> String {
-    let clips = report.clips.map_or(String::new(), |n| format!(" ({n} clips)"));
+    let clips = report.clips.map_or(String::new(), |n| format!(" ({})", count(n, "clip")));
     let (run, baseline) = (one_line(&report.run.0), one_line(&report.baseline.0));
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
     lines.extend(rows(report).into_iter().map(Vec::from));

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{CrossValidation, FoldChoice, Folds, NamedFolds, Song, SplitSet, assign, class_sums, songs_of};
 use crate::data::{ClipRecord, Subset};
-use timbre_core::{labels::Labels, seed::Seed};
+use timbre_core::{labels::Labels, seed::Seed, text::count};
 
 /// The names of the official folds, sorted; every recording must be in one.
 fn official_folds<'a>(records: &[&'a ClipRecord]) -> Result<Vec<&'a str>> {
@@ -41,7 +41,7 @@ pub(super) fn cross_validation(
             songs.iter().map(|song| names.iter().position(|name| Some(*name) == fold(song)).unwrap_or(0)).collect()
         }
         (None, FoldChoice::Number(n)) => {
-            ensure!(songs.len() >= n, "split into {n} folds: there are only {} songs", songs.len());
+            ensure!(songs.len() >= n, "split into {n} folds: the set has only {}", count(songs.len(), "song"));
             assign_to_folds(&songs, n_classes, n, Seed::new(spec.seed.unwrap_or(0)).child("folds"))
         }
         (None, FoldChoice::Named(_)) => (0..songs.len()).collect(),
@@ -118,7 +118,7 @@ pub fn grouped_folds(
 ) -> Result<Vec<usize>> {
     let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     groups.iter().enumerate().for_each(|(row, &group)| members.entry(group).or_default().push(row));
-    ensure!(members.len() >= n, "split into {n} folds: there are only {} songs", members.len());
+    ensure!(members.len() >= n, "split into {n} folds: the set has only {}", count(members.len(), "song"));
     let names: Vec<String> = members.keys().map(usize::to_string).collect();
     let song = |(name, members)| {
         let mut per_class = vec![0; n_classes];
