@@ -297,7 +297,7 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
     }
     ensure!(
         nameless.is_empty(),
-        "{} without a known instrument: neither the folder nor the first tag of the name is one of {} (`kind = \"folder\"` \
+        "{} with no known instrument: neither the folder nor the first tag of the name is one of {} (`kind = \"folder\"` \
          reads any class folders):{}",
         count(nameless.len(), "clip"),
         INSTRUMENTS.join(", "),
@@ -368,7 +368,7 @@ fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
     let mut message = String::new();
     if !without_labels.is_empty() {
         message +=
-            &format!("{} without a label file:{}", count(without_labels.len(), "recording"), listed(without_labels));
+            &format!("{} with no label file:{}", count(without_labels.len(), "recording"), listed(without_labels));
     }
     if !without_recording.is_empty() {
         let gap = if message.is_empty() { "" } else { "\n" };
