@@ -413,3 +413,58 @@ fn selection_by_mutual_information_keeps_the_columns_with_the_highest_scores_of_
         }
     }
 }
+
+#[test]
+fn l1_and_elastic_net_penalties_find_an_objective_no_higher_than_scikit_learn() {
+    let document: Value = serde_json::from_slice(&std::fs::read(folder().join("penalties.json")).unwrap()).unwrap();
+    for (golden, cases) in golden_sets().iter().zip(document["sets"].as_array().unwrap()) {
+        assert_eq!(cases["name"], golden.name);
+        let (n, dims, classes) = (golden.train.len(), golden.train.dims(), golden.train.n_classes());
+        let mut raw = Vec::new();
+        golden.train.read_rows(0..n, &mut raw).unwrap();
+        let rows = standardized(&raw, dims);
+        for case in cases["cases"].as_array().unwrap() {
+            let mut spec = spec_of("logistic", case, &["penalty", "l1_ratio", "c", "class_weight"]);
+            spec["tolerance"] = json!(1e-8);
+            let labels = labels_of(&case["marks"]);
+            let train = FeatureSet::from_matrices(raw.clone(), [1, dims], labels.clone(), classes);
+            let model =
+                if case["several"] == true { fit_multi_label(&spec, &train) } else { fit(spec.clone(), &train) };
+            let (weights, bias) = (tensor(&*model, "weights"), tensor(&*model, "bias"));
+            let (c, ratio) = (case["c"].as_f64().unwrap(), case["l1_ratio"].as_f64().unwrap());
+            for (class, theirs) in numbers_of(&case["objectives"]).into_iter().enumerate() {
+                let w: Vec<f64> = weights[class * dims..(class + 1) * dims].iter().map(|&w| f64::from(w)).collect();
+                let having = labels.iter().filter(|labels| labels.contains(&class)).count();
+                let loss = |row: usize| {
+                    let has = labels[row].contains(&class);
+                    let side = if has { having } else { n - having };
+                    let weight = if case["class_weight"].is_null() { 1.0 } else { n as f64 / (2 * side) as f64 };
+                    let products = rows[row * dims..(row + 1) * dims].iter().zip(&w).map(|(x, w)| x * w);
+                    let z = products.sum::<f64>() + f64::from(bias[class]);
+                    let z = if has { -z } else { z };
+                    weight * (z.max(0.0) + (-z.abs()).exp().ln_1p())
+                };
+                let penalty: f64 = w.iter().map(|w| ratio * w.abs() + 0.5 * (1.0 - ratio) * w * w).sum();
+                let ours = penalty + c * (0..n).map(loss).sum::<f64>();
+                // The weights are rounded to f32.
+                assert!(ours <= theirs * (1.0 + 1e-9), "{} {spec} class {class}: {ours}, theirs {theirs}", golden.name);
+            }
+            let zeros = weights.iter().filter(|&&w| w == 0.0).count();
+            assert!(zeros > weights.len() / 3, "{} {spec}: {zeros} of {} weights are 0", golden.name, weights.len());
+        }
+    }
+}
+
+/// Columns with zero mean and unit variance in f64; a constant column is 0.
+fn standardized(raw: &[f32], dims: usize) -> Vec<f64> {
+    let n = (raw.len() / dims) as f64;
+    let column = |column: usize| raw.iter().skip(column).step_by(dims).map(|&x| f64::from(x));
+    let mean: Vec<f64> = (0..dims).map(|at| column(at).sum::<f64>() / n).collect();
+    let std: Vec<f64> =
+        (0..dims).map(|at| (column(at).map(|x| (x - mean[at]).powi(2)).sum::<f64>() / n).sqrt()).collect();
+    let scaled = |(at, &x): (usize, &f32)| {
+        let (mean, std) = (mean[at % dims], std[at % dims]);
+        if std > 1e-9 { (f64::from(x) - mean) / std } else { 0.0 }
+    };
+    raw.iter().enumerate().map(scaled).collect()
+}

@@ -70,6 +70,8 @@ fn every_spec() -> Vec<ModelSpec> {
     specs.push(spec("svm", "kernel = \"linear\"\ngamma = 0.1\nclass_weight = \"balanced\"").unwrap());
     specs.push(spec("gmm", "n_components = 2\ncovariance = \"full\"\npca = 5").unwrap());
     specs.push(spec("logistic", "class_weight = \"balanced\"").unwrap());
+    specs.push(spec("logistic", "penalty = \"l1\"\nc = 0.1").unwrap());
+    specs.push(spec("logistic", "penalty = \"elasticnet\"\nl1_ratio = 0.5\nc = 0.1\nstandardize = false").unwrap());
     specs.push(spec("knn", "class_weight = \"balanced\"").unwrap());
     specs
 }

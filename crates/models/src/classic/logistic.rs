@@ -1,7 +1,7 @@
-//! Logistic regression with an L2 penalty.
+//! Logistic regression with an L2, L1 or elastic-net penalty.
 //!
 //! Conventions: the objective is ½‖W‖² + C · Σ loss over the training clips with an unpenalized bias, as in scikit-learn's
-//! LogisticRegression with solver "lbfgs"; with `penalize_bias` as with "liblinear", which finds another minimum. `ovr` is its
+//! LogisticRegression with solver "lbfgs"; with `penalize_bias` as with "liblinear", which finds another minimum. With `penalty` "l1" or "elasticnet" it is that of solver "saga" (`l1.rs`). `ovr` is its
 //! OneVsRestClassifier around that: each class against the rest, with the probabilities divided by their sum. `multinomial` is
 //! one softmax over all classes; for two classes both peers fit a single column, and so does this model.
 //! With several labels per clip it is OneVsRestClassifier on an indicator matrix: each class has its own probability, and they
@@ -10,18 +10,20 @@
 //! `tolerance` is relative to the start (see the key), and scikit-learn's default stops far earlier on ill-conditioned data;
 //! a class without training clips gets probability 0.
 //!
-//! The solver (`newton.rs`) works on one coefficient per clip (`dual.rs`) if there are more columns than clips, and on one
-//! coefficient per column (`primal.rs`) otherwise. Both find the same minimum.
+//! The solver for the L2 penalty (`newton.rs`) works on one coefficient per clip (`dual.rs`) if there are more columns than clips, and on one
+//! coefficient per column (`primal.rs`) otherwise. Both find the same minimum. The other penalties have a solver of their own.
 //!
-//! Memory: at most `MEMORY_BUDGET` for half the Gram matrix or for the scaled rows, beside the block buffers. A set that fits
+//! Memory: with an L1 or elastic-net penalty the training rows in f32. Otherwise at most `MEMORY_BUDGET` for half the Gram matrix or for the scaled rows, beside the block buffers. A set that fits
 //! neither way (more than about 11,500 clips with more columns than that) is read from its source again at each step.
 
 use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dual::{self, Dual};
-use super::newton::{Columns, Link, Problem, Solution, Targets, sigmoid};
+use super::l1::{self, ByColumn, Penalized};
+use super::newton::{Link, Problem, Solution, Targets, sigmoid};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::reduced;
@@ -59,6 +61,25 @@ pub enum MultiClass {
     Multinomial,
 }
 
+/// What is added to the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Penalty {
+    /// Half the sum of the squared weights.
+    #[default]
+    L2,
+    /// The sum of the absolute weights: the weights of columns that do not help are 0.
+    L1,
+    /// Both, in the proportion that `l1_ratio` says.
+    ElasticNet,
+}
+
+impl Penalty {
+    fn is_l2(&self) -> bool {
+        *self == Penalty::L2
+    }
+}
+
 row_spec! {
     /// Logistic regression: one linear score per class, turned into probabilities.
     pub struct Logistic {
@@ -68,16 +89,26 @@ row_spec! {
         /// How several classes are separated: "ovr" (one regression per class, against the rest) or "multinomial" (one softmax over all
         /// classes). Default: "ovr".
         pub multi: MultiClass = MultiClass::Ovr,
-        /// The weight of the training loss against the L2 penalty: smaller values regularize more. Default: 1.0.
+        /// What is added to the loss: "l2" (half the sum of the squared weights), "l1" (the sum of the absolute weights, which leaves those of
+        /// columns that do not help at 0) or "elasticnet" (both; see `l1_ratio`). The last two need `multi = "ovr"`. Default: "l2".
+        #[serde(skip_serializing_if = "Penalty::is_l2")]
+        pub penalty: Penalty = Penalty::L2,
+        /// With `penalty = "elasticnet"`: the share of the L1 penalty, from 0 (L2 alone) to 1 (L1 alone).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub l1_ratio: Option<f64> = None,
+        /// The weight of the training loss against the penalty: smaller values regularize more. Default: 1.0.
         #[schemars(range(min = 1e-12, max = 1e12))]
         pub c: f64 = 1.0,
-        /// When to stop: the 2-norm of the gradient of the objective as a share of that at zero weights. Default: 1e-6.
+        /// When to stop: the 2-norm of the gradient of the objective (the smallest subgradient) as a share of that at zero weights (of the
+        /// loss). Default: 1e-6.
         #[schemars(range(min = 1e-12, max = 0.1))]
         pub tolerance: f64 = 1e-6,
         /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
         #[schemars(range(min = 1))]
         pub max_iterations: usize = 100,
-        /// Penalize the bias as if it were the weight of a column of ones, like scikit-learn's solver "liblinear". Default: false.
+        /// Penalize the bias as if it were the weight of a column of ones, like scikit-learn's solver "liblinear". For `penalty = "l2"`.
+        /// Default: false.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         pub penalize_bias: bool = false,
         /// "balanced" weights the clips in inverse proportion to the frequency of their class; with
@@ -164,6 +195,24 @@ impl ModelKind for Logistic {
         if self.max_iterations == 0 {
             fault("max_iterations", "write 1 or more: at least one step is needed");
         }
+        if !self.penalty.is_l2() && self.multi == MultiClass::Multinomial {
+            fault(
+                "penalty",
+                "one softmax over all classes has the L2 penalty alone: write penalty = \"l2\" or multi = \"ovr\"",
+            );
+        }
+        if !self.penalty.is_l2() && self.penalize_bias {
+            fault("penalize_bias", "only penalty = \"l2\" can include the bias: leave it out");
+        }
+        match self.l1_ratio {
+            None if self.penalty == Penalty::ElasticNet => {
+                fault("l1_ratio", "write the share of the L1 penalty, between 0 and 1");
+            }
+            Some(ratio) if !(0.0..=1.0).contains(&ratio) => {
+                fault("l1_ratio", "write a share between 0 and 1");
+            }
+            _ => {}
+        }
         faults.extend(self.preparing().faults());
         faults
     }
@@ -176,6 +225,16 @@ struct Minimum {
     bias: Vec<f64>,
     scaler: Scaler,
     converged: bool,
+    notes: Vec<(String, String)>,
+}
+
+/// What a solver found: the weights of each column of the targets, for scaled columns of the features.
+struct Solved {
+    weights: Vec<f64>,
+    bias: Vec<f64>,
+    scaler: Scaler,
+    /// That of the worst problem, as a share of that at zero.
+    gradient_norm: f64,
     notes: Vec<(String, String)>,
 }
 
@@ -223,8 +282,12 @@ impl Logistic {
                 own.map_or(1.0, |own| own[row]) * of_class
             }),
         };
-        let (solved, solution, scaler, solver) =
-            self.solve(train, link, &targets, fitted_classes.len(), memory_budget)?;
+        let columns = fitted_classes.len();
+        let Solved { weights: solved, bias: solved_bias, scaler, gradient_norm, mut notes } = if self.penalty.is_l2() {
+            self.solve(train, link, &targets, columns, memory_budget)?
+        } else {
+            self.solve_l1(train, &targets, columns)?
+        };
 
         let mut weights = vec![0.0; n_classes * dims];
         // A class without clips has probability 0.
@@ -233,7 +296,7 @@ impl Logistic {
         let mut put = |class: usize, column: usize, factor: f64| {
             let row = &solved[column * dims..(column + 1) * dims];
             weights[class * dims..(class + 1) * dims].iter_mut().zip(row).for_each(|(w, &x)| *w = factor * x);
-            bias[class] = factor * solution.point.bias[column];
+            bias[class] = factor * solved_bias[column];
             if !self.standardize {
                 // The solver may have seen centred columns.
                 bias[class] -= factor * row.iter().zip(scaler.mean()).map(|(w, &m)| w * f64::from(m)).sum::<f64>();
@@ -247,17 +310,13 @@ impl Logistic {
         } else {
             fitted_classes.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0));
         }
-        let notes = vec![
-            ("solver".to_owned(), solver),
-            ("newton steps".to_owned(), solution.iterations.to_string()),
-            ("conjugate gradient steps".to_owned(), solution.inner_steps.to_string()),
-            ("gradient norm".to_owned(), format!("{:.2e}", solution.gradient_norm)),
-            ("converged".to_owned(), (solution.gradient_norm <= self.tolerance).to_string()),
-        ];
-        Ok(Minimum { weights, bias, scaler, converged: solution.gradient_norm <= self.tolerance, notes })
+        let converged = gradient_norm <= self.tolerance;
+        notes.push(("gradient norm".to_owned(), format!("{gradient_norm:.2e}")));
+        notes.push(("converged".to_owned(), converged.to_string()));
+        Ok(Minimum { weights, bias, scaler, converged, notes })
     }
 
-    /// The weights of each column, the solution, the scaler, and a description of the solver.
+    /// The minimum with an L2 penalty.
     fn solve(
         &self,
         train: &FeatureSet,
@@ -265,20 +324,57 @@ impl Logistic {
         targets: &Targets,
         columns: usize,
         memory_budget: usize,
-    ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
+    ) -> Result<Solved> {
+        let solved = |weights: Vec<f64>, solution: Solution, scaler: Scaler, solver: String| {
+            let notes = vec![
+                ("solver".to_owned(), solver),
+                ("newton steps".to_owned(), solution.iterations.to_string()),
+                ("conjugate gradient steps".to_owned(), solution.inner_steps.to_string()),
+            ];
+            Solved { weights, bias: solution.point.bias, scaler, gradient_norm: solution.gradient_norm, notes }
+        };
         if train.dims() > train.len() && dual::bytes(train.len()) <= memory_budget {
             let (span, scaler) = Dual::new(train, self.scaling())?;
             let solution = self.problem(&span, link, targets, columns).solve()?;
             drop(span);
             let weights = Dual::weights(train, &scaler, &solution.point.coefficients)?;
-            return Ok((weights, solution, scaler, format!("dual, {} clips", train.len())));
+            return Ok(solved(weights, solution, scaler, format!("dual, {} clips", train.len())));
         }
         let scaler = Scaler::fit_with(train, self.scaling())?;
         let hold = primal::bytes(train) <= memory_budget;
         let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, targets, columns).solve()?;
-        let Columns { values, .. } = solution.point.coefficients.clone();
+        let weights = solution.point.coefficients.values.clone();
         let solver = format!("primal, {} columns {}", train.dims(), if hold { "in memory" } else { "streamed" });
-        Ok((values, solution, scaler, solver))
+        Ok(solved(weights, solution, scaler, solver))
+    }
+
+    /// The minimum with an L1 or elastic-net penalty.
+    fn solve_l1(&self, train: &FeatureSet, targets: &Targets, columns: usize) -> Result<Solved> {
+        let (by_column, scaler) = ByColumn::read(train, self.scaling())?;
+        let l1_ratio = if self.penalty == Penalty::L1 { 1.0 } else { self.l1_ratio.unwrap_or(1.0) };
+        let minimum = |column: usize| {
+            let problem = Penalized {
+                columns: &by_column,
+                has: targets.column(column),
+                weights: &targets.weights(column),
+                c: self.c,
+                l1_ratio,
+                tolerance: self.tolerance,
+                max_iterations: self.max_iterations,
+            };
+            problem.solve()
+        };
+        let minima: Vec<l1::Minimum> = (0..columns).into_par_iter().map(minimum).collect::<Result<_>>()?;
+        let most = |of: fn(&l1::Minimum) -> usize| minima.iter().map(of).max().unwrap_or(0).to_string();
+        let notes = vec![
+            ("solver".to_owned(), format!("coordinate descent, {} columns", train.dims())),
+            ("newton steps".to_owned(), most(|minimum| minimum.iterations)),
+            ("coordinate descent sweeps".to_owned(), most(|minimum| minimum.sweeps)),
+        ];
+        let gradient_norm = minima.iter().map(|minimum| minimum.gradient_norm).fold(0.0, f64::max);
+        let bias = minima.iter().map(|minimum| minimum.bias).collect();
+        let weights = minima.into_iter().flat_map(|minimum| minimum.weights).collect();
+        Ok(Solved { weights, bias, scaler, gradient_norm, notes })
     }
 
     fn problem<'a, S: super::newton::Space>(
@@ -509,6 +605,33 @@ mod tests {
                 .expect("NaN is refused")
                 .to_string();
             assert!(error.contains("NaN"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_an_l1_penalty_cannot_be_combined_with_is_a_fault_that_names_the_key() {
+        let keys = |spec: Logistic| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
+        let l1 = Logistic { penalty: Penalty::L1, ..Logistic::default() };
+        assert!(keys(l1.clone()).is_empty());
+        assert_eq!(keys(Logistic { multi: MultiClass::Multinomial, ..l1.clone() }), ["penalty"]);
+        assert_eq!(keys(Logistic { penalize_bias: true, ..l1.clone() }), ["penalize_bias"]);
+        for (l1_ratio, expected) in [(None, &["l1_ratio"][..]), (Some(1.5), &["l1_ratio"]), (Some(0.5), &[])] {
+            assert_eq!(keys(Logistic { penalty: Penalty::ElasticNet, l1_ratio, ..l1.clone() }), expected);
+        }
+    }
+
+    #[test]
+    fn an_elastic_net_without_l1_is_the_l2_penalty() {
+        for standardize in [true, false] {
+            let train = set(90, 20, 3);
+            let l2 = Logistic { tolerance: 1e-9, ..spec(MultiClass::Ovr, standardize) };
+            let net = Logistic { penalty: Penalty::ElasticNet, l1_ratio: Some(0.0), ..l2.clone() };
+            let [a, b] = [l2, net].map(|spec| spec.minimum(&train, Task::SingleLabel, MEMORY_BUDGET).unwrap());
+            assert!(b.converged, "{:?}", b.notes);
+            let size = a.weights.iter().fold(0.0f64, |size, w| size.max(w.abs()));
+            let pairs = a.weights.iter().zip(&b.weights).chain(a.bias.iter().zip(&b.bias));
+            let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-5 * size.max(1.0), "standardize {standardize}: {off} of {size}");
         }
     }
 

@@ -80,8 +80,13 @@ impl Targets {
         numbers.iter_mut().zip(weights).for_each(|(number, weight)| *number *= weight);
     }
 
-    fn column(&self, k: usize) -> &[bool] {
+    pub fn column(&self, k: usize) -> &[bool] {
         &self.values[k * self.rows..(k + 1) * self.rows]
+    }
+
+    /// The weight of the loss of each row in a column.
+    pub fn weights(&self, k: usize) -> Vec<f64> {
+        (k * self.rows..(k + 1) * self.rows).map(|at| self.weight(at)).collect()
     }
 }
 

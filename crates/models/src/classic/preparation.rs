@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::eigen::symmetric_eigen;
-use super::l1::l1_weights;
+use super::l1::{ByColumn, l1_weights};
 use super::mutual_information::{Digamma, mutual_information};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
@@ -80,7 +80,7 @@ impl Select {
         let scores = match self.score {
             Score::FClassif => f_scores(rows, labels, n_classes, task),
             Score::MutualInfoClassif => mutual_information_scores(rows, labels, n_classes, task),
-            Score::L1 => l1_scores(rows, labels, n_classes, self.c),
+            Score::L1 => l1_scores(rows, labels, n_classes, self.c)?,
         };
         let mut order: Vec<usize> = (0..rows.dims).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
@@ -310,15 +310,16 @@ fn mutual_information_scores(rows: &Rows, labels: &[Labels], n_classes: usize, t
 }
 
 /// The sum of the absolute weights of a column over the classes, each against the rest.
-fn l1_scores(rows: &Rows, labels: &[Labels], n_classes: usize, c: f64) -> Vec<f64> {
+fn l1_scores(rows: &Rows, labels: &[Labels], n_classes: usize, c: f64) -> Result<Vec<f64>> {
+    let columns = ByColumn::of(rows);
     let weights = |class: usize| {
         let has: Vec<bool> = labels.iter().map(|labels| labels.contains(&class)).collect();
         // A class that all clips have, or none, tells nothing about columns.
         let is_open = has.contains(&true) && has.contains(&false);
-        if is_open { l1_weights(rows, &has, c) } else { vec![0.0; rows.dims] }
+        if is_open { l1_weights(&columns, &has, c) } else { Ok(vec![0.0; rows.dims]) }
     };
-    let of_classes: Vec<Vec<f64>> = (0..n_classes).into_par_iter().map(weights).collect();
-    (0..rows.dims).map(|column| of_classes.iter().map(|weights| weights[column].abs()).sum()).collect()
+    let of_classes: Vec<Vec<f64>> = (0..n_classes).into_par_iter().map(weights).collect::<Result<_>>()?;
+    Ok((0..rows.dims).map(|column| of_classes.iter().map(|weights| weights[column].abs()).sum()).collect())
 }
 
 /// The mean square between the groups over that within them.
