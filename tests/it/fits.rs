@@ -120,3 +120,75 @@ fn a_search_within_a_model_is_scored_on_songs_of_the_training_split_and_recorded
     dir.done(&["run", "plain.toml", "-q"]);
     assert_eq!(row("runs/plain/latest/results.csv"), searched);
 }
+
+const WITH_IMPORTANCES: &str = r#"
+save_models = true
+[data]
+use = "demo"
+clips_per_class = 12
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+validation = 0.25
+test = 0.25
+[features.timbre]
+kind = "mfcc"
+n_mfcc = 3
+summary = ["mean", "std"]
+[features.both]
+kind = "concat"
+of = ["timbre", { kind = "rms", summary = ["max"] }]
+[models.logistic]
+[models.linear_svm]
+[models.random_forest]
+n_estimators = 5
+[models.hist_gradient_boosting]
+max_iterations = 3
+[models.knn]
+[models.chosen]
+kind = "logistic"
+select = { score = "mutual_info_classif", k = 2 }
+[models.reduced]
+kind = "linear_svm"
+pca = 2
+[evaluate]
+bootstrap = 0
+"#;
+
+#[test]
+fn coefficients_and_importances_are_saved_under_the_names_of_the_columns() {
+    let dir = TestDir::with(&[("a.toml", WITH_IMPORTANCES)]);
+    dir.done(&["run", "a.toml", "-q"]);
+    let table = dir.read("runs/a/latest/importances.csv");
+    assert_eq!(table.lines().next(), Some("features,model,seed,class,column,name,value"));
+    let of = |feature: &str, model: &str| -> Vec<Vec<String>> {
+        let start = format!("{feature},{model},1,");
+        let lines = table.lines().filter(|line| line.starts_with(&start));
+        lines.map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    let names =
+        ["timbre.mean[0]", "timbre.mean[1]", "timbre.mean[2]", "timbre.std[0]", "timbre.std[1]", "timbre.std[2]"];
+    let forest = of("both", "random_forest");
+    let found: Vec<&str> = forest.iter().map(|cells| cells[5].as_str()).collect();
+    assert_eq!(found, [&names[..], &["rms.max[0]"]].concat());
+    assert!(forest.iter().all(|cells| cells[3].is_empty()), "{forest:?}");
+    for model in ["random_forest", "hist_gradient_boosting"] {
+        let sum: f64 = of("timbre", model).iter().map(|cells| cells[6].parse::<f64>().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-4, "{model}: {sum}");
+    }
+    let record: Value = serde_json::from_str(&dir.read("runs/a/latest/run.json")).unwrap();
+    let classes = record["classes"].as_array().unwrap().len();
+    for (model, columns) in [("logistic", 6), ("linear_svm", 6), ("chosen", 2), ("reduced", 2)] {
+        let rows = of("timbre", model);
+        assert_eq!(rows.len(), classes * columns, "{model}");
+        assert_eq!(rows[0][3], record["classes"][0].as_str().unwrap(), "{model}");
+    }
+    assert!(of("timbre", "chosen").iter().all(|cells| names[cells[4].parse::<usize>().unwrap()] == cells[5]));
+    assert_eq!(of("timbre", "reduced")[1][5], "pca[1]");
+    assert!(of("timbre", "knn").is_empty());
+    // A run that copies the trials of another has the same table.
+    dir.done(&["run", "a.toml", "-q", "--set", "evaluate.bootstrap=50"]);
+    assert_eq!(dir.read("runs/a/latest/importances.csv"), table);
+}

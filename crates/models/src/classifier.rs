@@ -34,10 +34,32 @@ pub trait Classifier: Send + Sync {
         None
     }
 
+    /// How much each column counts, for kinds that say so ([`ModelKind::has_importances`]).
+    fn importances(&self) -> Vec<Importances> {
+        Vec::new()
+    }
+
     /// Facts about the fit for the log and `run.json`, such as iterations and the tolerance reached.
     fn notes(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+}
+
+/// How much the columns that a model sees count: coefficients of a linear model, importances of trees.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Importances {
+    /// The class, if each has values of its own.
+    pub class: Option<usize>,
+    pub columns: Vec<(ModelColumn, f32)>,
+}
+
+/// A column that a model sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelColumn {
+    /// A column of the feature.
+    Feature(usize),
+    /// A principal component.
+    Component(usize),
 }
 
 /// Predictions along one hyperparameter.
@@ -83,6 +105,11 @@ pub trait ModelKind {
     /// Whether the fit takes the weights of clips; otherwise every clip counts the same.
     fn uses_weights(&self) -> bool {
         self.as_network().is_some()
+    }
+
+    /// Whether the fitted model has [`Classifier::importances`].
+    fn has_importances(&self) -> bool {
+        false
     }
 
     /// Files that the fit reads beside its training set. Their contents change the model.

@@ -35,7 +35,7 @@ use device::Device;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 pub use classic::grid_search::{CandidateScores, SearchResults};
-pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
+pub use classifier::{Classifier, FitContext, Importances, ModelColumn, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
 pub use tensor::{Tensor, TensorValues};
 pub use training::callback::{Epoch, NoCallback, RateCurve, TrainingCallback};

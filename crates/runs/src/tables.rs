@@ -494,6 +494,34 @@ pub fn cv_results(trials: &[TrialRecord]) -> Result<DataFrame> {
     frame(rows.len(), columns)
 }
 
+/// The coefficient or importance of a column in a model.
+pub struct Importance<'a> {
+    pub trial: &'a Trial,
+    /// None if it is the same for all classes.
+    pub class: Option<usize>,
+    /// The index of the column of the feature, or of the principal component.
+    pub column: usize,
+    pub name: String,
+    pub value: f32,
+}
+
+/// `importances.csv`.
+pub fn importances(rows: &[Importance], classes: &Classes) -> Result<DataFrame> {
+    let text = |name: &str, of: &dyn Fn(&Importance) -> Option<String>| {
+        Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>())
+    };
+    let columns = vec![
+        text("features", &|row| Some(row.trial.features.clone())),
+        text("model", &|row| Some(row.trial.model.clone())),
+        Column::new("seed".into(), rows.iter().map(|row| row.trial.seed).collect::<Vec<_>>()),
+        text("class", &|row| row.class.map(|class| classes.name(class).to_owned())),
+        Column::new("column".into(), rows.iter().map(|row| row.column as u64).collect::<Vec<_>>()),
+        text("name", &|row| Some(row.name.clone())),
+        Column::new("value".into(), rows.iter().map(|row| row.value).collect::<Vec<_>>()),
+    ];
+    frame(rows.len(), columns)
+}
+
 /// A value without the quotes of a word.
 fn short(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)

@@ -25,6 +25,7 @@ use timbre_runs::run_dir::{
 
 mod settings;
 pub mod prepare;
+mod importances;
 pub mod inspect;
 mod signature;
 pub mod select;

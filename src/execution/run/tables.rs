@@ -6,9 +6,9 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use polars_core::prelude::DataFrame;
 
-use super::by_labels;
 use super::prepare::PreparedDataset;
 use super::scoring::{self, FinishedTrials};
+use super::{by_labels, importances};
 use timbre_core::labels::Task;
 use timbre_experiment::Experiment;
 use timbre_inputs::data::{DataSpec, several::SET_TAG, split::Splits};
@@ -85,6 +85,10 @@ pub fn write_all(
     }
     if trials.iter().any(|trial| trial.search.is_some()) {
         write_csv(dir, experiment, Table::CvResults, tables::cv_results(trials)?)?;
+    }
+    let importances = importances::rows(dir, experiment, trials)?;
+    if !importances.is_empty() {
+        write_csv(dir, experiment, Table::Importances, tables::importances(&importances, classes)?)?;
     }
     write_csv(dir, experiment, Table::ThresholdCurves, tables::threshold_curves(&scored, classes)?)?;
     write_epochs(dir, experiment, trials, None)?;

@@ -29,6 +29,7 @@ mod samplewise;
 mod post_process;
 mod raw;
 pub mod cache;
+pub mod column_names;
 pub mod extraction;
 mod fft;
 pub mod stft;

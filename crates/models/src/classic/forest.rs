@@ -63,6 +63,7 @@ macro_rules! tree_model {
             type Fitted = $crate::classic::forest::Forest;
 
             const USES_WEIGHTS: bool = true;
+            const HAS_IMPORTANCES: bool = true;
 
             fn own_faults(&self) -> Vec<timbre_core::registry::Fault> {
                 let count = $crate::classic::forest::TreeKind::trees(self).n_estimators;
@@ -203,6 +204,10 @@ impl RowClassifier for Forest {
             list("importances", self.importances.clone()),
             Tensor::new(&format!("{prefix}leaves"), leaves, self.leaves.clone()),
         ]
+    }
+
+    fn importances(&self) -> Vec<(Option<usize>, Vec<f32>)> {
+        vec![(None, self.importances.clone())]
     }
 
     fn notes(&self) -> Vec<(String, String)> {

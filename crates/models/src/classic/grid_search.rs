@@ -21,7 +21,9 @@ use serde_json::{Map, Value, json};
 
 use crate::device::Device;
 use crate::tensor::take_tensor;
-use crate::{Classifier, FeatureChoice, FitContext, ModelKind, ModelSpec, SingleModel, Tensor, ValidationCurve};
+use crate::{
+    Classifier, FeatureChoice, FitContext, Importances, ModelKind, ModelSpec, SingleModel, Tensor, ValidationCurve,
+};
 use timbre_core::{cancel::Cancelled, range::RangeSpec, registry::Fault, seed::Seed};
 use timbre_evaluation::{metrics::DecisionRule, metrics::weighted_metric, predictions::Predictions};
 use timbre_inputs::{data::split::grouped_folds, dataset::feature_set::FeatureSet};
@@ -296,6 +298,10 @@ impl ModelKind for GridSearch {
         self.first().as_kind().uses_weights()
     }
 
+    fn has_importances(&self) -> bool {
+        self.first().as_kind().has_importances()
+    }
+
     fn depends_on_metric(&self) -> bool {
         true
     }
@@ -321,6 +327,10 @@ impl Classifier for Searched {
         let mut tensors = vec![Tensor::new(CHOSEN, vec![1], vec![self.chosen as f32])];
         tensors.extend(self.model.tensors()?);
         Ok(tensors)
+    }
+
+    fn importances(&self) -> Vec<Importances> {
+        self.model.importances()
     }
 
     fn search_results(&self) -> Option<&SearchResults> {

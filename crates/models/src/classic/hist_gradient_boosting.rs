@@ -63,6 +63,7 @@ impl RowModel for HistGradientBoosting {
     type Fitted = Boosted;
 
     const USES_WEIGHTS: bool = true;
+    const HAS_IMPORTANCES: bool = true;
 
     fn own_faults(&self) -> Vec<Fault> {
         let fault = |wrong: bool, sentence: &str| wrong.then(|| sentence.to_owned());
@@ -473,6 +474,16 @@ impl RowClassifier for Boosted {
             list("node_values", of_nodes(|node| node.value)),
             list("node_next", of_nodes(|node| node.next as f32)),
         ]
+    }
+
+    /// The share of the splits at each column, as LightGBM's `importance_type="split"`; scikit-learn has no importances here.
+    fn importances(&self) -> Vec<(Option<usize>, Vec<f32>)> {
+        let mut counts = vec![0.0; self.dims];
+        let splits = self.nodes.iter().filter(|node| node.column >= 0);
+        splits.for_each(|node| counts[node.column as usize] += 1.0);
+        let total: f32 = counts.iter().sum();
+        counts.iter_mut().for_each(|count| *count /= total.max(1.0));
+        vec![(None, counts)]
     }
 
     fn notes(&self) -> Vec<(String, String)> {

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::device::Device;
 use crate::tensor::take_tensor;
-use crate::{Classifier, FitContext, ModelKind, Tensor, ValidationCurve};
+use crate::{Classifier, FitContext, Importances, ModelKind, Tensor, ValidationCurve};
 use timbre_core::labels::{Labels, Task};
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -122,6 +122,14 @@ impl Classifier for KnownRows {
             }
         }
         Ok(tensors)
+    }
+
+    fn importances(&self) -> Vec<Importances> {
+        let models = self.models.iter().enumerate().filter_map(|(class, model)| Some((class, model.as_ref()?)));
+        let of_class = |(class, model): (usize, &Box<dyn Classifier>)| {
+            model.importances().into_iter().map(move |own| Importances { class: Some(class), ..own })
+        };
+        models.flat_map(of_class).collect()
     }
 
     fn notes(&self) -> Vec<(String, String)> {

@@ -53,6 +53,7 @@ impl RowModel for LinearSvm {
     type Fitted = Scores;
 
     const USES_WEIGHTS: bool = true;
+    const HAS_IMPORTANCES: bool = true;
 
     fn own_faults(&self) -> Vec<Fault> {
         let c = !(1e-12..=1e12).contains(&self.c);
@@ -230,6 +231,18 @@ impl RowClassifier for Scores {
             tensor("bias", vec![count], &self.bias),
             tensor("curves", vec![count, 2], &self.curves),
         ]
+    }
+
+    fn importances(&self) -> Vec<(Option<usize>, Vec<f32>)> {
+        if self.classes == 2 {
+            let first = self.weights.iter().map(|weight| -weight).collect();
+            return vec![(Some(0), first), (Some(1), self.weights.clone())];
+        }
+        self.weights
+            .chunks_exact(self.dims)
+            .enumerate()
+            .map(|(class, weights)| (Some(class), weights.to_vec()))
+            .collect()
     }
 
     fn notes(&self) -> Vec<(String, String)> {

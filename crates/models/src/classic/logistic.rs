@@ -33,7 +33,7 @@ use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_tensor};
-use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
+use crate::{Classifier, FeatureChoice, FitContext, Importances, ModelColumn, ModelKind, Tensor};
 use timbre_core::{labels::Task, registry::Fault};
 use timbre_evaluation::{
     metrics::DecisionRule,
@@ -167,6 +167,10 @@ impl ModelKind for Logistic {
     }
 
     fn uses_weights(&self) -> bool {
+        true
+    }
+
+    fn has_importances(&self) -> bool {
         true
     }
 
@@ -462,6 +466,17 @@ impl Classifier for Fitted {
         }
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
+    }
+
+    fn importances(&self) -> Vec<Importances> {
+        let classes = self.weights.chunks_exact(self.dims).zip(&self.bias).enumerate();
+        // A class that every training clip has, or none, has no weights.
+        let fitted = classes.filter(|(_, (_, bias))| bias.abs() < f32::MAX);
+        let of_class = |(class, (weights, _)): (usize, (&[f32], &f32))| Importances {
+            class: Some(class),
+            columns: weights.iter().enumerate().map(|(at, &weight)| (ModelColumn::Feature(at), weight)).collect(),
+        };
+        fitted.map(of_class).collect()
     }
 
     fn notes(&self) -> Vec<(String, String)> {

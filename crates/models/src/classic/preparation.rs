@@ -19,6 +19,7 @@ use super::l1::{ByColumn, l1_weights};
 use super::mutual_information::{Digamma, mutual_information};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
+use crate::ModelColumn;
 use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
 use timbre_core::{
     labels::{Labels, Task},
@@ -237,6 +238,15 @@ impl Preparation {
     pub fn width(&self) -> usize {
         let selected = self.selected.as_ref().map_or(self.columns, Vec::len);
         self.components.as_ref().map_or(selected, |components| components.count())
+    }
+
+    /// What the column `at` of the model is.
+    pub fn column(&self, at: usize) -> ModelColumn {
+        match (&self.components, &self.selected) {
+            (Some(_), _) => ModelColumn::Component(at),
+            (None, Some(selected)) => ModelColumn::Feature(selected[at]),
+            (None, None) => ModelColumn::Feature(at),
+        }
     }
 
     /// All rows of a set, prepared.

@@ -8,7 +8,7 @@ use super::ensure_columns;
 use super::preparation::{Preparation, Preparing};
 use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{Classifier, FitContext, ModelKind, Tensor, ValidationCurve};
+use crate::{Classifier, FitContext, Importances, ModelColumn, ModelKind, Tensor, ValidationCurve};
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -65,6 +65,16 @@ impl Classifier for Reduced {
         let mut tensors = self.preparation.tensors();
         tensors.extend(self.model.tensors()?);
         Ok(tensors)
+    }
+
+    fn importances(&self) -> Vec<Importances> {
+        let mut all = self.model.importances();
+        for (column, _) in all.iter_mut().flat_map(|own| &mut own.columns) {
+            if let ModelColumn::Feature(at) = *column {
+                *column = self.preparation.column(at);
+            }
+        }
+        all
     }
 
     fn notes(&self) -> Vec<(String, String)> {

@@ -18,7 +18,7 @@ use super::preparation::{Preparation, Preparing, Rows};
 use super::{ensure_columns, probability_row};
 use crate::classifier::ensure_trainable;
 use crate::tensor::{chunk_ranges, take_shaped};
-use crate::{Classifier, FitContext, ModelKind, Tensor};
+use crate::{Classifier, FitContext, Importances, ModelKind, Tensor};
 use timbre_core::{labels::Task, registry::Fault, seed::Seed};
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -79,6 +79,9 @@ pub trait RowModel: Prepared {
     /// Whether the fit calls [`Problem::row_weights`].
     const USES_WEIGHTS: bool = false;
 
+    /// Whether the fitted model has [`RowClassifier::importances`].
+    const HAS_IMPORTANCES: bool = false;
+
     fn own_faults(&self) -> Vec<Fault> {
         Vec::new()
     }
@@ -107,6 +110,11 @@ pub trait RowClassifier: Send + Sync {
 
     /// Every tensor, its name after the prefix.
     fn tensors(&self, prefix: &str) -> Vec<Tensor>;
+
+    /// How much each column counts: for every class, or once for all of them (None). Of two classes the second comes last.
+    fn importances(&self) -> Vec<(Option<usize>, Vec<f32>)> {
+        Vec::new()
+    }
 
     fn notes(&self) -> Vec<(String, String)> {
         Vec::new()
@@ -170,6 +178,10 @@ macro_rules! row_model {
 
             fn uses_weights(&self) -> bool {
                 <Self as $crate::classic::row_model::RowModel>::USES_WEIGHTS
+            }
+
+            fn has_importances(&self) -> bool {
+                <Self as $crate::classic::row_model::RowModel>::HAS_IMPORTANCES
             }
 
             fn fit(
@@ -370,6 +382,29 @@ impl<F: RowClassifier> Classifier for Fitted<F> {
             }
         }
         Ok(tensors)
+    }
+
+    fn importances(&self) -> Vec<Importances> {
+        let importances = |class: Option<usize>, values: Vec<f32>| Importances {
+            class,
+            columns: values.into_iter().enumerate().map(|(at, value)| (self.preparation.column(at), value)).collect(),
+        };
+        match &self.output {
+            Output::Single(present, model) => {
+                let all = model.iter().flat_map(RowClassifier::importances);
+                all.map(|(class, values)| importances(class.map(|class| present[class]), values)).collect()
+            }
+            Output::Several(models) => {
+                let open = models.iter().enumerate().filter_map(|(class, model)| match model {
+                    ClassModel::Open(model) => Some((class, model)),
+                    _ => None,
+                });
+                // The second class has the label.
+                let of_class =
+                    |(class, model): (usize, &F)| Some(importances(Some(class), model.importances().pop()?.1));
+                open.filter_map(of_class).collect()
+            }
+        }
     }
 
     fn notes(&self) -> Vec<(String, String)> {

@@ -127,6 +127,8 @@ pub enum Table {
     Curves,
     /// Only where a model has several values for a key.
     CvResults,
+    /// Only where a model has coefficients or importances, and is saved.
+    Importances,
     /// ROC and precision-recall curves.
     ThresholdCurves,
     Epochs,
@@ -181,6 +183,7 @@ impl Table {
             Table::Hardest => "hardest.csv",
             Table::Curves => "curves.csv",
             Table::CvResults => "cv_results.csv",
+            Table::Importances => "importances.csv",
             Table::ThresholdCurves => "threshold_curves.csv",
             Table::Epochs => "epochs.csv",
             Table::Recordings => "recordings.csv",
