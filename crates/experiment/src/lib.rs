@@ -14,16 +14,27 @@ use timbre_inputs::{
 use timbre_models::ModelSpec;
 use timbre_signal::audio::AudioSpec;
 
-mod axes;
-mod check;
-mod errors;
-mod evaluate;
-mod grid;
-pub mod members;
+// TOML files and their parents to one tree with positions.
 mod read;
-pub mod reference;
+// `[grid]`: axes over the keys.
+mod axes;
+// `[evaluate]`.
+mod evaluate;
+// The tree against the schema, then across tables.
+mod check;
+// The tree to an `Experiment`.
 mod resolve;
+// The points of a grid, each an `Experiment`.
+mod grid;
+// The models of an experiment, and the members of ensembles.
+pub mod members;
+// The input shapes of networks.
 pub mod shapes;
+// The reference of every key.
+pub mod reference;
+// All errors of an experiment at once.
+mod errors;
+// "Did you mean".
 pub mod suggest;
 
 pub use axes::{HalvingSpec, TpeSpec};

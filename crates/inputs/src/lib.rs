@@ -1,11 +1,18 @@
 //! Inputs of models: recordings become feature matrices, feature sets and training examples.
 
+// Data sets and splits: `ClipRecord`s.
 pub mod data;
+// Downloads published data sets.
 pub mod download;
-pub mod features;
-pub mod augment;
-pub mod dataset;
+// Checks of the recordings: `timbre data check`.
 pub mod audit;
+// Measurements of the recordings: `timbre data describe --html`.
 pub mod sound_survey;
+// Augmentations of clips and images.
+pub mod augment;
+// Features: a `Clip` to a `FeatureMatrix`; extraction and cache.
+pub mod features;
+// Feature sets, and training examples for networks.
+pub mod dataset;
 #[cfg(test)]
 mod fingerprint;

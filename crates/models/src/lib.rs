@@ -6,18 +6,26 @@
 
 #![allow(unsafe_code, reason = "SIMD kernels, disjoint writes of parallel loops, queries of the GPU drivers")]
 
-pub mod classic;
-pub mod device;
-pub mod embedding;
-pub mod networks;
-pub mod tensor_file;
-pub mod training;
-
+// What every model does: `ModelKind`, `Classifier`.
 mod classifier;
+// The features that a model is fitted on.
 mod feature_choice;
+// Models that are no networks.
+pub mod classic;
+// Network architectures.
+pub mod networks;
+// The training loop of networks.
+pub mod training;
+// Pretrained networks as a feature.
+pub mod embedding;
+// The CPU and GPUs.
+pub mod device;
+// CPU kernels of networks.
 mod kernels;
+// Named arrays of a fitted model.
 mod tensor;
-
+// Safetensors files.
+pub mod tensor_file;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code, reason = "AVX2 versions of loops: noise, phase vocoder")]
 
+// Decoding: bytes to a `Clip`.
 pub mod audio;
+// Signal processing over slices of samples.
 pub mod dsp;
+// The positions of sliding windows.
 pub mod windows;
