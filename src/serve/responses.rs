@@ -8,7 +8,7 @@ use super::Limits;
 use super::query::PredictQuery;
 use super::served_models::{ENSEMBLE, ServedModel};
 use crate::inference::{Confusion, Prediction, Predictor, UsedPart};
-use timbre_core::labels::{Classes, Task};
+use timbre_core::labels::Task;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
@@ -217,12 +217,6 @@ pub struct LimitsCard {
     pub channels: u16,
 }
 
-/// The English name of a class, if all classes are codes of IRMAS: another model may have a class `cla`.
-fn name(classes: &Classes, code: &str) -> String {
-    let names = || classes.names().iter().all(|class| irmas::name(class).is_some());
-    irmas::name(code).filter(|_| names()).unwrap_or(code).to_owned()
-}
-
 fn model_id(served: &ServedModel) -> ModelId {
     let name = served.primary().name();
     let model = if served.is_ensemble() { ENSEMBLE } else { name.model.as_str() };
@@ -267,7 +261,12 @@ pub fn instruments(decision_rule: &DecisionRule, prediction: &Prediction, predic
     let mut all: Vec<Instrument> = (decisions.scores.probabilities.iter().enumerate())
         .map(|(class, &confidence)| {
             let code = classes.name(class).to_owned();
-            Instrument { name: name(classes, &code), code, confidence, decided: decided.contains(&class) }
+            Instrument {
+                name: irmas::display_name(classes, &code).to_owned(),
+                code,
+                confidence,
+                decided: decided.contains(&class),
+            }
         })
         .collect();
     all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
@@ -358,7 +357,7 @@ fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
             .classes()
             .names()
             .iter()
-            .map(|code| ClassCard { code: code.clone(), name: name(primary.classes(), code) })
+            .map(|code| ClassCard { code: code.clone(), name: irmas::display_name(primary.classes(), code).to_owned() })
             .collect(),
         coverage: coverage(primary),
         window: primary.window().map(|window| WindowCard { seconds: window.seconds, hop: window.hop }),

@@ -190,7 +190,10 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
     }
     assert_eq!(fs::read_dir(dir.path("pixels")).unwrap().count(), 13);
     let models = dir.read("figures/models.svg");
-    assert!(models.contains("(test), mean of 2 seeds<") && models.contains("; lines: lowest to highest seed<"));
+    assert!(
+        models.contains("(test), mean of 2 seeds<")
+            && models.contains("; lines: 95 % intervals; small circles: seeds<")
+    );
     assert!(run.join("report.md").is_file());
 }
 

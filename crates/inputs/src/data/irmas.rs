@@ -43,9 +43,13 @@ const NAMES: [&str; 11] = [
     "voice",
 ];
 
-/// The English name of one of the [`INSTRUMENTS`].
-pub fn name(code: &str) -> Option<&'static str> {
-    INSTRUMENTS.iter().position(|other| *other == code).map(|at| NAMES[at])
+/// The name of a class for people: English if all classes are codes of IRMAS, because another data set may have a class `cla`.
+pub fn display_name<'a>(classes: &Classes, class: &'a str) -> &'a str {
+    let position = |code: &str| INSTRUMENTS.iter().position(|other| *other == code);
+    match position(class) {
+        Some(at) if classes.names().iter().all(|code| position(code).is_some()) => NAMES[at],
+        _ => class,
+    }
 }
 
 const TRAINING_FOLDER: &str = "IRMAS-TrainingData";

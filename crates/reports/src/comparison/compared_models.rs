@@ -10,7 +10,7 @@ use super::run::{ModelKey, Run, TrialPredictions};
 use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
 use timbre_core::{labels::Labels, progress::Printer, seed::Seed, text};
-use timbre_evaluation::metrics::{self, bootstrap, replicates};
+use timbre_evaluation::metrics::{self, DecisionRule, bootstrap, replicates};
 use timbre_runs::{
     run_dir::{self, ResultRow, SplitRecord, Trial},
     tables,
@@ -111,7 +111,7 @@ impl ModelComparer<'_> {
         let is_reference = self.is_reference(run, place);
         let (decisions, matched) = self.paired(run, place, own, reference);
         if let Ok(decisions) = &decisions {
-            issues.tested_songs = Some(songs(decisions).len().min(issues.tested_songs.unwrap_or(usize::MAX)));
+            issues.tested_songs = Some(songs(&decisions.by_seed).len().min(issues.tested_songs.unwrap_or(usize::MAX)));
         }
         if let Ok(matched) = &matched {
             issues.count(matched);
@@ -207,24 +207,8 @@ impl ModelComparer<'_> {
                 return Some(interval);
             }
         }
-        let (decisions, names) = (decisions.as_ref().ok()?, names.ok()?);
-        let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
-        let truths: Vec<Vec<Labels>> = decisions.by_seed.iter().map(|own| own.split.truth()).collect();
-        let mut terms = Vec::new();
-        for (own, truth) in decisions.by_seed.iter().zip(&truths) {
-            let score = metrics::weighted_metric(
-                decisions.decision_rule.task,
-                metric,
-                truth,
-                &own.decided,
-                &own.split.predictions,
-            );
-            terms.push(SeedScore {
-                song: own.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(),
-                score,
-            });
-        }
-        significance::interval(&terms, songs.len(), self.interval_resamples, LEVEL, seed())
+        let decisions = decisions.as_ref().ok()?;
+        mean_interval(&decisions.by_seed, decisions.decision_rule, metric, self.interval_resamples)
     }
 
     fn versus(&self, matched: &MatchedDecisions, metric: &str) -> Versus {
@@ -296,12 +280,31 @@ impl ModelComparer<'_> {
 }
 
 /// The distinct songs on which a model was tested.
-fn songs<'a>(decisions: &ModelDecisions<'a>) -> Vec<&'a str> {
-    let clips = decisions.by_seed.iter().flat_map(|own| &own.split.clips);
+fn songs<'a>(by_seed: &'a [SeedDecisions<'a>]) -> Vec<&'a str> {
+    let clips = by_seed.iter().flat_map(|own| &own.split.clips);
     let mut names: Vec<&str> = clips.map(|clip| clip.song.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The 95 % interval of the mean over the seeds of one model, from a bootstrap over songs and seeds.
+pub fn mean_interval(
+    by_seed: &[SeedDecisions],
+    decision_rule: &DecisionRule,
+    metric: &str,
+    resamples: usize,
+) -> Option<(f64, f64)> {
+    let songs: HashMap<&str, usize> = songs(by_seed).into_iter().enumerate().map(|(at, name)| (name, at)).collect();
+    let truths: Vec<Vec<Labels>> = by_seed.iter().map(|own| own.split.truth()).collect();
+    let mut terms = Vec::new();
+    for (own, truth) in by_seed.iter().zip(&truths) {
+        terms.push(SeedScore {
+            song: own.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(),
+            score: metrics::weighted_metric(decision_rule.task, metric, truth, &own.decided, &own.split.predictions),
+        });
+    }
+    significance::interval(&terms, songs.len(), resamples, LEVEL, seed())
 }
 
 /// The same resamples for every row, so that two rows differ only by their predictions.

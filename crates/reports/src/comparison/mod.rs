@@ -22,9 +22,11 @@ mod terminal;
 mod short_values;
 mod csv_markdown;
 
+pub(crate) use compared_models::mean_interval;
 pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
+pub(crate) use pairing::SeedDecisions;
 pub(crate) use run::recordings;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
 pub use schema::*;

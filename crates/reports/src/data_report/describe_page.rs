@@ -138,7 +138,7 @@ fn histogram(title: &str, label: &str, values: &[f64]) -> Panel {
         title: title.to_owned(),
         x: Axis { label: label.to_owned(), scale: Scale::Linear },
         y: Axis { label: "recordings".to_owned(), scale: Scale::Counts },
-        lines: vec![Line { name: "recordings".to_owned(), points }],
+        lines: vec![Line::new("recordings", points)],
         mark: None,
     }
 }
@@ -185,7 +185,7 @@ fn mean_spectra(of: &Described) -> String {
         let mean = |band: usize| sounds.iter().map(|sound| sound.spectrum[band]).sum::<f64>() / sounds.len() as f64;
         let decibels = |band: usize| (10.0 * mean(band).log10()).max(FLOOR_DB);
         let points = of.survey.bands.iter().enumerate().map(|(band, hertz)| (*hertz, decibels(band))).collect();
-        Line { name: of.set.classes.name(label).to_owned(), points }
+        Line::new(of.set.classes.name(label), points)
     };
     let classes = by_class(of);
     let lines: Vec<Line> = classes.iter().enumerate().filter(|(_, sounds)| !sounds.is_empty()).map(line).collect();

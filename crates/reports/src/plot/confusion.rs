@@ -1,5 +1,5 @@
 //! Draws a confusion matrix: true classes as rows, predicted classes as columns. Right and wrong decisions have a colour each; a
-//! larger share of the row is stronger.
+//! larger share of the row is stronger. With few classes each cell has its share below its count.
 
 use std::fmt::Write;
 
@@ -23,7 +23,16 @@ pub struct ConfusionMatrix<'a> {
 const WIDTH: f64 = 440.0;
 /// Width of the row label, to the left of the names.
 const NAMES_LEFT: f64 = 38.0;
-const TITLE: f64 = 40.0;
+/// Height of the title and of the colour scale below it.
+const TITLE: f64 = 72.0;
+/// With up to so many classes the cells have room for their shares.
+const SHARES: usize = 16;
+/// The smallest cell with a count and a share.
+const SHARE: f64 = 35.0;
+/// The shares of the colour scale, the width of each, and the room for the words before them.
+const STEPS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+const STEP: f64 = 18.0;
+const STEPS_LEFT: f64 = 92.0;
 const LARGEST: f64 = 42.0;
 /// The smallest cell that leaves room for a small name beside it.
 const SMALLEST: f64 = 14.0;
@@ -42,6 +51,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let n = of.classes.len();
     let largest = of.counts.iter().flatten().copied().max().unwrap_or(0).to_string();
     let narrowest = (TextStyle::Small.width(&largest) + AIR).clamp(SMALLEST, NUMBERS);
+    let narrowest = if n <= SHARES { SHARE } else { narrowest };
     let usual =
         WIDTH - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
     let side = n.max(1) as f64;
@@ -59,6 +69,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let mut out = String::new();
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escape_xml(of.title)));
+    put(format_args!("{}", colour_scale()));
     for (truth, row) in of.counts.iter().enumerate() {
         let y = TITLE + cell * truth as f64;
         for (decided, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -68,18 +79,26 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
             put(format_args!(
                 "<rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\">\
                  <title>{}: {count} of {} {}</title></rect>\n",
-                (share * OPACITY).max(0.06),
+                opacity(share),
                 escape_xml(&format!("{} → {}", of.classes[truth], of.classes[decided])),
                 of.support[truth],
                 if of.support[truth] == 1 { "recording" } else { "recordings" },
             ));
             if let Some(style) = counted {
+                let (x, y) = (x + cell / 2.0, y + cell / 2.0);
+                let above = if n <= SHARES { 7.0 } else { 0.0 };
                 put(format_args!(
-                    "<text class=\"ink middle{}\" x=\"{:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
+                    "<text class=\"ink middle{}\" x=\"{x:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
                     small(style),
-                    x + cell / 2.0,
-                    y + cell / 2.0 + 4.5
+                    y + 4.5 - above
                 ));
+                if n <= SHARES {
+                    put(format_args!(
+                        "<text class=\"ink middle small\" x=\"{x:.1}\" y=\"{:.1}\" pointer-events=\"none\">{:.0} %</text>\n",
+                        y + 12.0,
+                        100.0 * share
+                    ));
+                }
             }
         }
     }
@@ -116,6 +135,28 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     Drawing::new(of.title, (width, height), out)
 }
 
+/// The opacity of a cell with this share of its row.
+fn opacity(share: f64) -> f64 {
+    (share * OPACITY).max(0.06)
+}
+
+/// The scale of both colours, below the title.
+fn colour_scale() -> String {
+    let mut out = String::new();
+    for (class, words, y) in [("right", "on the diagonal", 36.0), ("wrong", "elsewhere", 50.0)] {
+        out += &format!("<text class=\"soft small\" x=\"1\" y=\"{}\">{words}</text>", y + 9.5);
+        for (n, share) in STEPS.iter().enumerate() {
+            out += &format!(
+                "<rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{}\" y=\"{y}\" width=\"{STEP}\" height=\"12\"/>",
+                opacity(*share),
+                STEPS_LEFT + STEP * n as f64
+            );
+        }
+    }
+    let x = STEPS_LEFT + STEP * STEPS.len() as f64 + 8.0;
+    out + &format!("<text class=\"soft small\" x=\"{x}\" y=\"53\">0 to 100 % of the row</text>\n")
+}
+
 fn small(style: TextStyle) -> &'static str {
     if style == TextStyle::Small { " small" } else { "" }
 }
@@ -142,11 +183,16 @@ mod tests {
     #[test]
     fn right_and_wrong_have_a_colour_each_and_every_count_is_written() {
         let picture = picture(&["a<b", "c"], &[vec![3, 1], vec![0, 0]]);
-        assert_eq!(picture.matches("<rect class=\"right\"").count(), 1);
-        assert_eq!(picture.matches("<rect class=\"wrong\"").count(), 1);
+        // One cell each, and the scale.
+        assert_eq!(picture.matches("<rect class=\"right\"").count(), 1 + STEPS.len());
+        assert_eq!(picture.matches("<rect class=\"wrong\"").count(), 1 + STEPS.len());
         assert!(picture.contains("a&lt;b → c: 1 of 4 recordings"));
         let texts = texts(&picture);
-        assert!(["3", "1", "truth", "decided", "a&lt;b"].iter().all(|word| texts.iter().any(|text| text == word)));
+        assert!(
+            ["3", "75 %", "1", "25 %", "truth", "decided", "a&lt;b"]
+                .iter()
+                .all(|word| texts.iter().any(|text| text == word))
+        );
     }
 
     fn numbered(n: usize, name: &str) -> String {

@@ -101,12 +101,14 @@ pub fn page_style() -> String {
         .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.right{fill:#0072b2}.wrong{fill:#d55e00}.missed{fill:#0072b2;\
         fill-opacity:.25}.thick{stroke-width:3;stroke:#0072b2}.thin{stroke-width:1.5;stroke:#59636e}.small{font-size:11px}\
         .beside{stroke-width:2;stroke:#d55e00;stroke-dasharray:6 4}.under{fill:none;stroke:#000;stroke-width:4}\
-        .over{fill:none;stroke:#fff;stroke-width:1.8}"
+        .over{fill:none;stroke:#fff;stroke-width:1.8}.seed{fill:#fff;stroke:#1f2328;stroke-width:1.2}\
+        .faint{stroke-width:1;stroke-opacity:.6}"
             .to_owned();
     let mut dark =
         ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.grid{stroke:#262c36}.axis{stroke:#6e7681}\
         .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}.right{fill:#56b4e9}.wrong{fill:#ff9a4d}\
-        .missed{fill:#56b4e9;fill-opacity:.3}.thick{stroke:#56b4e9}.thin{stroke:#9da7b3}.beside{stroke:#ff9a4d}"
+        .missed{fill:#56b4e9;fill-opacity:.3}.thick{stroke:#56b4e9}.thin{stroke:#9da7b3}.beside{stroke:#ff9a4d}\
+        .seed{fill:#0d1117;stroke:#e6edf3}"
             .to_owned();
     for (n, (on_white, on_black, dashes)) in COLOURS.iter().enumerate() {
         let _ = write!(

@@ -14,7 +14,10 @@ use super::text_width::{TextStyle, with_minus};
 pub struct Interval {
     pub name: String,
     pub value: f64,
+    /// The confidence interval.
     pub ends: Option<(f64, f64)>,
+    /// The values of the seeds, if there are several: drawn as dots.
+    pub seeds: Vec<f64>,
 }
 
 const WIDTH: f64 = 440.0;
@@ -57,9 +60,11 @@ fn draw(
     let left = 14.0 + longest;
     let width = WIDTH.max(left + SCALE + VALUE);
     let right = width - VALUE;
-    let values = rows
-        .iter()
-        .flat_map(|row| [row.value, row.ends.map_or(row.value, |e| e.0), row.ends.map_or(row.value, |e| e.1)]);
+    let of_row = |row: &Interval| {
+        let (low, high) = row.ends.unwrap_or((row.value, row.value));
+        row.seeds.iter().copied().chain([row.value, low, high]).collect::<Vec<_>>()
+    };
+    let values = rows.iter().flat_map(of_row);
     let ruler =
         AxisLayout::new(Scale::Linear, values.chain(reference.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;
@@ -93,6 +98,9 @@ fn draw(
         {
             put(format_args!("<path class=\"thick interval\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>"));
         }
+        for at in row.seeds.iter().filter_map(|value| ruler.position(*value)) {
+            put(format_args!("<circle class=\"seed\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"));
+        }
         if let Some(at) = ruler.position(row.value) {
             put(format_args!("<circle class=\"right value\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>"));
         }
@@ -122,13 +130,22 @@ mod tests {
 
     #[test]
     fn a_value_is_inside_its_interval_if_it_has_one() {
-        let row = |name: &str, value, ends| Interval { name: name.to_owned(), value, ends };
+        let row = |name: &str, value, ends| Interval {
+            name: name.to_owned(),
+            value,
+            ends,
+            seeds: vec![value - 0.125, value + 0.125],
+        };
         let rows = [row("mel.knn", 0.5, Some((0.25, 0.75))), row("<raw>", 0.0, None)];
         let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250"))).in_page();
         let (values, lines) = (circles(&picture, "value"), paths(&picture, "interval"));
         assert_eq!((values.len(), lines.len()), (2, 1));
+        // Half as far from the value as the ends of the interval.
+        let seeds = circles(&picture, "seed");
+        assert_eq!((seeds.len(), seeds[0].1), (4, values[0].1));
         let ends: Vec<f64> = lines[0][1..].split([' ', 'H']).map(|n| n.parse().unwrap()).collect();
         assert!(((ends[0] + ends[2]) / 2.0 - values[0].0).abs() < 0.2);
+        assert!(((ends[0] + values[0].0) / 2.0 - seeds[0].0).abs() < 0.2);
         let beside: f64 = paths(&picture, "beside")[0][1..].split(' ').next().unwrap().parse().unwrap();
         assert!((beside - ends[0]).abs() < 0.11);
         assert!(texts(&picture).iter().any(|text| text == "&lt;raw&gt;"));
@@ -143,7 +160,7 @@ mod tests {
             let drawing = intervals(
                 &"long title ".repeat(20),
                 "accuracy",
-                &[Interval { name: name.to_owned(), value: 0.5, ends: None }],
+                &[Interval { name: name.to_owned(), value: 0.5, ends: None, seeds: Vec::new() }],
                 None,
             );
             let picture = drawing.in_page();
@@ -155,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_difference_has_a_sign_unless_it_is_zero() {
-        let row = |value| Interval { name: "x".to_owned(), value, ends: None };
+        let row = |value| Interval { name: "x".to_owned(), value, ends: None, seeds: Vec::new() };
         let texts = texts(&differences("t", "difference", &[0.25, -0.25, -0.0001].map(row)).in_page());
         assert!(["+0.250", "−0.250", "0.000"].iter().all(|value| texts.iter().any(|text| text == value)), "{texts:?}");
     }

@@ -69,10 +69,30 @@ pub enum Scale {
     Log,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
+    pub shape: LineShape,
+    /// Further lines of the same colour, drawn thin and not named, such as those of other seeds.
+    pub thin: Vec<Vec<(f64, f64)>>,
+}
+
+impl Line {
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Line {
+        Line { name: name.into(), points, ..Line::default() }
+    }
+}
+
+/// What connects the points of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineShape {
+    #[default]
+    Straight,
+    /// Steps: the y of a point holds from the x of the point before.
+    Steps,
+    /// Nothing; other marks may be drawn at the points.
+    Points,
 }
 
 /// A marked position with a text.
@@ -108,7 +128,7 @@ pub fn rate_finder(trial: &str, curve: &RateCurve) -> String {
         title: format!("Learning rate finder of {trial}"),
         x: axis("learning rate", Scale::Log),
         y: axis("training loss, smoothed", Scale::Linear),
-        lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
+        lines: vec![Line::new("loss", curve.points.clone())],
         mark,
     };
     panels(&[panel], PlotSize::FILE).as_file()
@@ -116,14 +136,14 @@ pub fn rate_finder(trial: &str, curve: &RateCurve) -> String {
 
 /// Losses, and below them metrics, over the epochs. The best epoch is marked.
 pub fn learning_curves(trial: &str, epochs: &[Epoch]) -> String {
-    panels(&learning_panels(trial, epochs), PlotSize::FILE).as_file()
+    panels(&learning_panels(trial, epochs, &[], ""), PlotSize::FILE).as_file()
 }
 
-/// The panels of [`learning_curves`]: losses first.
-pub fn learning_panels(trial: &str, epochs: &[Epoch]) -> Vec<Panel> {
-    let line = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Line {
-        name: name.to_owned(),
-        points: epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
+/// The panels of [`learning_curves`]: losses first. The epochs of other seeds are thin lines; with these, `metric` is the only metric.
+pub fn learning_panels(trial: &str, epochs: &[Epoch], others: &[Vec<Epoch>], metric: &str) -> Vec<Panel> {
+    let line = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| {
+        let points = |epochs: &[Epoch]| epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect();
+        Line { thin: others.iter().map(|own| points(own)).collect(), ..Line::new(name, points(epochs)) }
     };
     let best = epochs.iter().rev().find(|epoch| epoch.best);
     let mark =
@@ -142,9 +162,13 @@ pub fn learning_panels(trial: &str, epochs: &[Epoch]) -> Vec<Panel> {
         let is_summarized = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
         is_summarized || name == "f1_weighted" || metrics::is_loss(name)
     };
-    let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_redundant(name));
+    let all = || epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys());
+    let names: Vec<&String> = match all().find(|name| *name == metric) {
+        Some(metric) if !others.is_empty() => vec![metric],
+        _ => all().filter(|name| !is_redundant(name)).take(METRICS).collect(),
+    };
     let metrics: Vec<Line> =
-        names.take(METRICS).map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
+        names.into_iter().map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
     if !metrics.is_empty() {
         panels.push(panel("On the validation split".to_owned(), "score", metrics));
     }
@@ -164,8 +188,8 @@ pub fn threshold_curve(
         title: title.to_owned(),
         x: axis("threshold", Scale::Linear),
         y: axis(score, Scale::Linear),
-        lines: std::iter::once(Line { name: score.to_owned(), points })
-            .chain(as_run.map(|(cutoff, score, name)| Line { name, points: vec![(cutoff, score)] }))
+        lines: std::iter::once(Line::new(score, points))
+            .chain(as_run.map(|(cutoff, score, name)| Line::new(name, vec![(cutoff, score)])))
             .collect(),
         mark: Some(Marker { x, y, text }),
     };
@@ -242,6 +266,17 @@ mod tests {
         assert_eq!(texts.iter().filter(|t| *t == "best: epoch 8").count(), 2);
         // Both panels have their first and last epoch at the same x.
         assert!(lines.iter().all(|line| line[0].0 == lines[0][0].0 && line[19].0 == lines[0][19].0));
+    }
+
+    #[test]
+    fn other_seeds_are_thin_lines_of_the_same_colour_and_leave_one_metric() {
+        let panels_of = |others: &[Vec<Epoch>]| learning_panels("mel.cnn", &epochs(20), others, "balanced");
+        let drawn = panels(&panels_of(&[epochs(12), epochs(5)]), PlotSize::FILE).as_file();
+        // Both losses and the metric, each with the lines of two other seeds below its own.
+        assert_eq!(polylines(&drawn).iter().map(Vec::len).collect::<Vec<_>>(), [12, 5, 20, 12, 5, 20, 12, 5, 20]);
+        assert_eq!(drawn.matches("class=\"line s0 faint\"").count(), 4);
+        assert_eq!(drawn.matches("class=\"line s1 faint\"").count(), 2);
+        assert_eq!((panels_of(&[epochs(12)])[1].lines.len(), panels_of(&[])[1].lines.len()), (1, 6));
     }
 
     #[test]

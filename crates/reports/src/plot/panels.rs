@@ -7,7 +7,7 @@ use timbre_core::text::escape_xml;
 
 use super::drawing::{Drawing, LINES};
 use super::text_width::TextStyle;
-use super::{Marker, Panel};
+use super::{LineShape, Marker, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
 
@@ -89,7 +89,7 @@ fn head_height(panel: &Panel, width: f64) -> f64 {
 /// Both axes of a panel that begins at `top`.
 pub(super) fn rulers(panel: &Panel, top: f64, paper: PlotSize) -> (AxisLayout, AxisLayout) {
     let from = top + head_height(panel, paper.width);
-    let points = || panel.lines.iter().flat_map(|line| &line.points);
+    let points = || panel.lines.iter().flat_map(|line| line.points.iter().chain(line.thin.iter().flatten()));
     let across = (LEFT + 8.0, paper.width - RIGHT - 8.0);
     (
         AxisLayout::new(panel.x.scale, points().map(|p| p.0), across, paper.ticks, false),
@@ -112,7 +112,12 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
             let (n, middle) = (n % LINES, top + TITLE + LEGEND * (row as f64 + 0.4));
-            put(format_args!("<path class=\"line s{n}\" d=\"M{at:.1} {middle:.1}h28\"/>"));
+            match line.shape {
+                LineShape::Points => {
+                    put(format_args!("<circle class=\"d{n}\" cx=\"{:.1}\" cy=\"{middle:.1}\" r=\"4\"/>", at + 14.0));
+                }
+                _ => put(format_args!("<path class=\"line s{n}\" d=\"M{at:.1} {middle:.1}h28\"/>")),
+            }
             put(format_args!(
                 "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
                 at + SAMPLE,
@@ -157,12 +162,15 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
     }
     for (n, line) in panel.lines.iter().enumerate() {
         let n = n % LINES;
+        for part in line.thin.iter().flat_map(|points| parts(points, &x, &y)) {
+            put(format_args!("<polyline class=\"line s{n} faint\" points=\"{}\"/>\n", joined(&part)));
+        }
         for part in parts(&line.points, &x, &y) {
-            let places: Vec<String> = part.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-            if part.len() > 1 {
-                put(format_args!("<polyline class=\"line s{n}\" points=\"{}\"/>\n", places.join(" ")));
+            let places = if line.shape == LineShape::Steps { joined(&steps(&part)) } else { joined(&part) };
+            if part.len() > 1 && line.shape != LineShape::Points {
+                put(format_args!("<polyline class=\"line s{n}\" points=\"{places}\"/>\n"));
             }
-            if part.len() == 1 || line.points.len() <= DOTS {
+            if part.len() == 1 || line.points.len() <= DOTS && line.shape == LineShape::Straight {
                 part.iter().for_each(|(x, y)| {
                     put(format_args!("<circle class=\"dot d{n}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"))
                 });
@@ -195,6 +203,16 @@ fn draw_marker(
     ));
 }
 
+/// The corners of a line of steps: each point with the one before it at the same height.
+fn steps(part: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let corners = part.windows(2).flat_map(|pair| [(pair[0].0, pair[1].1), pair[1]]);
+    part.first().copied().into_iter().chain(corners).collect()
+}
+
+fn joined(places: &[(f64, f64)]) -> String {
+    places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ")
+}
+
 /// The segments of a line between its gaps, as positions.
 fn parts(points: &[(f64, f64)], x: &AxisLayout, y: &AxisLayout) -> Vec<Vec<(f64, f64)>> {
     let places: Vec<Option<(f64, f64)>> = points.iter().map(|p| Some((x.position(p.0)?, y.position(p.1)?))).collect();
@@ -217,7 +235,7 @@ mod tests {
     }
 
     fn line(name: &str, points: &[(f64, f64)]) -> Line {
-        Line { name: name.to_owned(), points: points.to_vec() }
+        Line::new(name, points.to_vec())
     }
 
     #[test]
@@ -241,6 +259,16 @@ mod tests {
         assert_eq!(polylines(&picture).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(circles(&picture, "dot").len(), 5);
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
+    }
+
+    #[test]
+    fn steps_go_only_up_down_and_sideways_and_points_are_not_connected() {
+        let points = [(0.0, 1.0), (0.5, 1.0), (0.5, 0.5), (1.0, 0.25)];
+        let shaped = |shape| panels(&[panel(vec![Line { shape, ..line("a", &points) }])], PlotSize::FILE).as_file();
+        let lines = polylines(&shaped(LineShape::Steps));
+        assert_eq!((lines.len(), lines[0].len()), (1, 7));
+        assert!(lines[0].windows(2).all(|pair| pair[0].0 == pair[1].0 || pair[0].1 == pair[1].1), "{lines:?}");
+        assert!(polylines(&shaped(LineShape::Points)).is_empty());
     }
 
     #[test]

@@ -165,17 +165,33 @@ fn shown(value: Option<&str>) -> String {
     if is_path { TextStyle::Plain.keep_end(plain, VALUE) } else { TextStyle::Plain.cut(plain, VALUE) }
 }
 
+/// The values of the seeds, if there are several.
+fn several(values: Vec<f64>) -> Vec<f64> {
+    if values.len() > 1 { values } else { Vec::new() }
+}
+
 pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
     let scores = || comparison.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
     let values: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| {
-            Some((line, Interval { name: String::new(), value: score.mean?, ends: score.interval }))
+            Some((
+                line,
+                Interval {
+                    name: String::new(),
+                    value: score.mean?,
+                    ends: score.interval,
+                    seeds: several(score.values.clone()),
+                },
+            ))
         })
         .take(DRAWN)
         .collect();
     let differences: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| Some((line, paired(score)?)))
-        .map(|(line, own)| (line, Interval { name: String::new(), value: own.difference, ends: Some(own.interval) }))
+        .map(|(line, own)| {
+            let seeds = several(own.by_seed.iter().flatten().copied().collect());
+            (line, Interval { name: String::new(), value: own.difference, ends: Some(own.interval), seeds })
+        })
         .take(DRAWN)
         .collect();
     let named = |rows: Vec<(&ComparedModel, Interval)>| -> Vec<Interval> {
@@ -190,7 +206,7 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Fig
             name: "scores",
             drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None),
             caption: captioned(&format!(
-                "Mean over the seeds, with the interval over {} and seeds.",
+                "Mean over the seeds (small circles), with the interval over {} and seeds.",
                 comparison.resampled
             )),
         });

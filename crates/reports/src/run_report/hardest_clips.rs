@@ -94,9 +94,9 @@ pub fn of_other(run: &ReportData, scored: &ScoredSplit) -> String {
         let p = |labels: &[usize]| Cell::number(scored.mean_probability(clip, labels).map(f64::from));
         vec![
             Cell::text(&of.path),
-            Cell::text(&or_none(class_list(&run.classes, &of.truth))),
+            Cell::text(&or_none(class_list(&run.names, &of.truth))),
             p(&of.truth),
-            Cell::text(&or_none(class_list(&run.classes, &scored.decided[clip]))),
+            Cell::text(&or_none(class_list(&run.names, &scored.decided[clip]))),
             p(&scored.decided[clip]),
         ]
     };
@@ -111,8 +111,8 @@ fn or_none(classes: String) -> String {
 }
 
 fn summary(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
-    let truth = or_none(class_list(&run.classes, &scored.split.clips[clip].truth));
-    format!("{truth}, predicted as {}", or_none(class_list(&run.classes, &scored.decided[clip])))
+    let truth = or_none(class_list(&run.names, &scored.split.clips[clip].truth));
+    format!("{truth}, predicted as {}", or_none(class_list(&run.names, &scored.decided[clip])))
 }
 
 /// The true classes, the predicted classes, and the path of a recording.
@@ -121,9 +121,9 @@ fn description(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
     let p = |labels: &[usize]| scored.mean_probability(clip, labels).map_or(String::new(), |p| format!(" ({p:.2})"));
     format!(
         "<div>Truth <strong>{}</strong>{}</div><div>Predicted <strong>{}</strong>{}</div><div class=\"path\">{}</div>",
-        escape_xml(&or_none(class_list(&run.classes, &of.truth))),
+        escape_xml(&or_none(class_list(&run.names, &of.truth))),
         p(&of.truth),
-        escape_xml(&or_none(class_list(&run.classes, &scored.decided[clip]))),
+        escape_xml(&or_none(class_list(&run.names, &scored.decided[clip]))),
         p(&scored.decided[clip]),
         escape_xml(&of.path)
     )

@@ -36,9 +36,9 @@ pub fn markdown(run: &ReportData, conclusion: &Conclusion, best: Option<&ScoredS
                 };
                 vec![
                     of.path.clone(),
-                    class_list(&run.classes, &of.truth),
+                    class_list(&run.names, &of.truth),
                     p(&of.truth),
-                    class_list(&run.classes, &scored.decided[clip]),
+                    class_list(&run.names, &scored.decided[clip]),
                     p(&scored.decided[clip]),
                 ]
             });
@@ -79,7 +79,7 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
     let rows = by_f1(scored).into_iter().map(|class| {
         let own = &scored.scores.per_class[class];
         let mut row = vec![
-            run.classes.name(class).to_owned(),
+            run.names.name(class).to_owned(),
             own.support.to_string(),
             format!("{:.3}", own.precision),
             format!("{:.3}", own.recall),

@@ -63,7 +63,9 @@ const LEVELS: [(usize, usize); 4] = [(6, MAX_MEDIA), (3, 1_500_000), (1, 500_000
 pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     let run = ReportData::read(run)?;
     let conclusion = conclusion::conclude(&run);
-    let mut pages = LEVELS.iter().map(|&(models, budget)| with_level(&run, &conclusion, find, models, budget));
+    let best = overview::best_models(&run);
+    let level = |&(models, budget): &(usize, usize)| with_level(&run, &conclusion, best.as_ref(), find, models, budget);
+    let mut pages = LEVELS.iter().map(level);
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
@@ -78,14 +80,20 @@ fn sentence(conclusion: &Conclusion) -> String {
     format!("{}: {}{choice}", conclusion.headline, conclusion.sentence)
 }
 
-fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
+fn with_level(
+    run: &ReportData,
+    conclusion: &Conclusion,
+    best: Option<&(Figure, String)>,
+    find: FindRecording,
+    models: usize,
+    budget: usize,
+) -> Report {
     let trials = run.shown(models);
     let shown: Vec<(&TrialRecord, ScoredSplit)> =
         trials.iter().filter_map(|record| Some((record, run.scored(record)?))).collect();
     let figures: Vec<Vec<Figure>> =
         shown.iter().map(|(record, scored)| model_details::trial_figures(run, record, scored)).collect();
-    let best = overview::best_models(run);
-    let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
+    let models = overview::html(run, best.map(|(figure, _)| figure));
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
     if !shown.is_empty() {
         sections.push(details(run, &shown, &figures));
@@ -93,7 +101,7 @@ fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, mo
     let search = run_dir::read_search(&run.path);
     let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
     if let Some(search) = &search {
-        let html = threshold_section::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
+        let html = threshold_section::html(search, &run.classes, searched.as_ref().map(|(_, svg)| svg.as_str()));
         sections.push(Section { id: "thresholds", title: "Threshold search".to_owned(), html });
     }
     let (mut playable, mut missing) = (0, 0);
@@ -115,7 +123,7 @@ fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, mo
         sentence: sentence(conclusion),
         playable,
         missing,
-        figures: files(run, best.as_ref(), &shown, &figures, searched),
+        figures: files(run, best, &shown, &figures, searched),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::figures::Figure;
 use super::report_data::{ReportData, by_f1};
 use crate::page::{Cell, figures, folded, paragraph, table};
-use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
+use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, LineShape, Marker, Panel, PlotSize, Scale};
 
 use timbre_core::{
     progress::duration,
@@ -35,12 +35,14 @@ pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit
     all.extend(cutoffs(run, scored));
     all.push(calibration(run, scored));
     if !trial.epochs.is_empty() {
-        let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs);
+        let others = run.epochs_of_other_seeds(&trial.trial);
+        let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs, &others, run.metric());
+        let thin = if others.is_empty() { "" } else { " Thin lines: the other seeds." };
         for (panel, name) in panels.iter().zip(TRAINING) {
             let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
             let caption = match name {
-                "loss" => format!("{}.", count(trial.epochs.len(), "epoch")),
-                _ => "Scores of each epoch; epochs.csv has every metric.".to_owned(),
+                "loss" => format!("{}.{thin}", count(trial.epochs.len(), "epoch")),
+                _ => format!("Scores of each epoch; epochs.csv has every metric.{thin}"),
             };
             all.push(Figure { name, drawing, caption });
         }
@@ -85,7 +87,7 @@ fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let of = |title: &str, counts: &[Vec<u64>], truth: &str, decided: &str| {
         plot::confusion(&ConfusionMatrix {
             title,
-            classes: run.classes.names(),
+            classes: run.names.names(),
             counts,
             support: &support,
             truth,
@@ -97,12 +99,12 @@ fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
         (
             of("True and false positives by class", &counts, "true class", "predicted class"),
             "Recordings. Diagonal: the class was predicted correctly. Elsewhere: another class was predicted that the recording does not \
-             have. A stronger colour is a larger share of the row. Rows do not add up, because a recording may have several classes.",
+             have. Shares and colours: of the recordings of the row. Rows do not add up, because a recording may have several classes.",
         )
     } else {
         (
             of("Confusion matrix", &scored.scores.confusion, "true class", "predicted class"),
-            "Recordings; correct on the diagonal. A stronger colour is a larger share of the row.",
+            "Recordings, and their share of the row; correct on the diagonal.",
         )
     };
     Figure { name: "confusion", drawing, caption: caption.to_owned() }
@@ -112,7 +114,7 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let bar = |class: usize| {
         let own = &scored.scores.per_class[class];
         ClassBar {
-            class: run.classes.name(class).to_owned(),
+            class: run.names.name(class).to_owned(),
             true_positives: own.hits,
             false_negatives: own.support - own.hits,
             false_positives: own.predicted - own.hits,
@@ -142,18 +144,31 @@ fn decisions<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> +
 fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     let share = |label: &str| Axis { label: label.to_owned(), scale: Scale::Share };
     let steps = threshold_curve(scored.split.pairs());
-    let line = |name: &str, steps: &[ThresholdPoint], point: &dyn Fn(&ThresholdPoint) -> (f64, f64)| Line {
-        name: name.to_owned(),
-        points: thinned(steps, POINTS).map(point).collect(),
+    let points = |steps: &[ThresholdPoint], point: &dyn Fn(&ThresholdPoint) -> (f64, f64)| -> Vec<(f64, f64)> {
+        thinned(steps, POINTS).map(point).collect()
     };
-    let of_class = |class: &usize| (run.classes.name(*class).to_owned(), threshold_curve(scored.split.cases(*class)));
+    // A value by the threshold, as steps: it holds from the next smaller score up to its own.
+    let by_threshold = |name: &str, steps: &[ThresholdPoint], value: &dyn Fn(&ThresholdPoint) -> f64| {
+        let mut points = points(steps, &|step| (f64::from(step.cutoff), value(step)));
+        points.extend(points.last().map(|lowest| (0.0, lowest.1)));
+        points.reverse();
+        Line { shape: LineShape::Steps, ..Line::new(name, points) }
+    };
+    let of_class = |class: &usize| (run.names.name(*class).to_owned(), threshold_curve(scored.split.cases(*class)));
     let drawn = drawn_classes(scored);
     let of_classes: Vec<(String, Vec<ThresholdPoint>)> = drawn.iter().map(of_class).collect();
-    let lines = |point: &dyn Fn(&ThresholdPoint) -> (f64, f64), from: Option<(f64, f64)>| -> Vec<Line> {
-        let own = of_classes.iter().map(|(name, steps)| line(name, steps, point));
-        let mut lines: Vec<Line> = std::iter::once(line("all classes", &steps, point)).chain(own).collect();
-        lines.iter_mut().for_each(|line| line.points.splice(0..0, from).for_each(drop));
-        lines
+    let named = || std::iter::once(("all classes", &steps)).chain(of_classes.iter().map(|(name, own)| (&**name, own)));
+    // The average precision is the area under these steps.
+    let precision_line = |(name, steps): (&str, &Vec<ThresholdPoint>)| {
+        let mut points = points(steps, &|step| (step.recall, step.precision));
+        points.splice(0..0, points.first().map(|first| (0.0, first.1)));
+        Line { shape: LineShape::Steps, ..Line::new(name, points) }
+    };
+    // Recordings with equal scores are a straight line, as in the area under the curve.
+    let roc_line = |(name, steps): (&str, &Vec<ThresholdPoint>)| {
+        let mut points = points(steps, &|step| (step.false_positive_rate, step.recall));
+        points.insert(0, (0.0, 0.0));
+        Line::new(name, points)
     };
     let each = if run.classes.len() < plot::LINES {
         "Over all pairs of recording and class, and of each class"
@@ -171,14 +186,14 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         title: "Precision and recall".to_owned(),
         x: share("recall"),
         y: share("precision"),
-        lines: lines(&|step| (step.recall, step.precision), None),
+        lines: named().map(precision_line).collect(),
         mark,
     };
     let roc = Panel {
         title: "ROC".to_owned(),
         x: share("false positive rate"),
         y: share("true positive rate"),
-        lines: lines(&|step| (step.false_positive_rate, step.recall), Some((0.0, 0.0))),
+        lines: named().map(roc_line).collect(),
         mark: None,
     };
     let votes = scored.split.windows.is_some() && run.decision_rule.aggregate == Aggregate::Vote;
@@ -193,9 +208,7 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         } else {
             format!("common: {chosen}")
         };
-        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| {
-            line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
-        };
+        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| by_threshold(name, &steps, value);
         let panel = Panel {
             title: "Scores by threshold".to_owned(),
             x: share(label),
@@ -217,9 +230,7 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     } else {
         let steps = threshold_curve(decisions(scored));
         let all = scored.split.clips.len().max(1) as f64;
-        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| {
-            line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
-        };
+        let of = |name: &str, value: &dyn Fn(&ThresholdPoint) -> f64| by_threshold(name, &steps, value);
         let panel = Panel {
             title: "Accuracy against coverage".to_owned(),
             x: share("confidence threshold"),
@@ -287,7 +298,8 @@ fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
         name: "calibration",
         drawing: plot::reliability("Calibration", &points),
         caption: format!(
-            "A case is {what}. The area of a circle is proportional to its cases. Expected calibration error {:.3}.",
+            "A case is {what}. The area of a circle is proportional to its cases; a vertical line is the 95 % interval (Wilson) of a bin, \
+             as if its cases were independent. Expected calibration error {:.3}.",
             bins.error()
         ),
     }
@@ -297,9 +309,8 @@ fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
 fn curve(run: &ReportData, scored: &ScoredSplit) -> Option<Figure> {
     let own = &scored.split.curve;
     let first = own.first()?;
-    let line = |name: &str, of: &dyn Fn(&CurvePoint) -> Option<f64>| Line {
-        name: name.to_owned(),
-        points: own.iter().filter_map(|point| Some((point.value, of(point)?))).collect(),
+    let line = |name: &str, of: &dyn Fn(&CurvePoint) -> Option<f64>| {
+        Line::new(name, own.iter().filter_map(|point| Some((point.value, of(point)?))).collect())
     };
     let bounds = [line("95 % from", &|point| Some(point.interval?.0)), line("to", &|point| Some(point.interval?.1))];
     let has_interval = !bounds[0].points.is_empty();
@@ -342,7 +353,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
     let row = |class: usize| {
         let own = &scored.scores.per_class[class];
         vec![
-            Cell::text(run.classes.name(class)),
+            Cell::text(run.names.name(class)),
             Cell::count(own.support),
             Cell::count(own.predicted),
             Cell::number(Some(own.precision)),
@@ -382,7 +393,7 @@ mod tests {
 
     #[test]
     fn training_figures_name_no_split_because_they_show_another_one() {
-        let panels = plot::learning_panels("mel.cnn.s1", &[]);
+        let panels = plot::learning_panels("mel.cnn.s1", &[], &[], "");
         let figure = |name| Figure { name, drawing: plot::panels(&panels, PlotSize::FIGURE), caption: String::new() };
         let of = |name| footer(&figure(name), "mel.cnn.s1", "x 01234567", "test");
         assert_eq!(of("confusion"), "mel.cnn.s1 of x 01234567, test split");

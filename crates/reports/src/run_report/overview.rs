@@ -3,12 +3,13 @@
 use super::conclusion::baseline_label;
 use super::figures::Figure;
 use super::report_data::{RankedModel, ReportData, mean};
+use crate::comparison::{SeedDecisions, mean_interval};
 use crate::page::{self, Cell, Heading, folded, paragraph, table};
 use crate::plot::{self, Interval};
 use timbre_core::text::count;
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::{
-    run_dir::{self, ResultRow},
+    run_dir::{self, ResultRow, TrialRecord},
     tables::{cell, resampled},
 };
 
@@ -37,12 +38,13 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     }
     shown.sort_by(|a, b| b.value.total_cmp(&a.value));
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
+    let drawn = resampled(run.has_no_songs);
     // A figure file has no caption and little room for a footer.
     let has_lines = shown.iter().any(|own| own.ends.is_some());
     let (of_seeds, legend) = match run.record.seeds.len() {
         0 | 1 if !has_lines => (String::new(), "no intervals"),
         0 | 1 => (String::new(), "lines: 95 % intervals"),
-        seeds => (format!(", mean of {seeds} seeds"), "lines: lowest to highest seed"),
+        seeds => (format!(", mean of {seeds} seeds"), "lines: 95 % intervals; small circles: seeds"),
     };
     let drawing = plot::intervals(
         "Models and the best trivial baseline",
@@ -57,8 +59,10 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     };
     let lines = match run.record.seeds.len() {
         0 | 1 if !has_lines => "Without intervals.".to_owned(),
-        0 | 1 => format!("Lines: 95 % intervals of a bootstrap over {}.", resampled(run.has_no_songs)),
-        seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
+        0 | 1 => format!("Lines: 95 % intervals of a bootstrap over {drawn}."),
+        seeds => format!(
+            "Means of {seeds} seeds; lines: 95 % intervals of a bootstrap over {drawn} and seeds; small circles: seeds."
+        ),
     };
     let caption =
         format!("{lines} Highest on the {} split first. Dashed: the best trivial baseline.{more}", run.split());
@@ -67,20 +71,29 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
 
 fn interval(run: &ReportData, own: &RankedModel) -> Interval {
     let metric = run.metric();
-    // With several seeds the point is their mean, and the interval of one seed might not contain it.
-    let ends = match own.rows.as_slice() {
+    let (ends, seeds) = match own.rows.as_slice() {
         [only] => {
             let end = |which: &str| only.metrics.get(&format!("{metric}_{which}")).copied();
-            end("low").zip(end("high"))
+            (end("low").zip(end("high")), Vec::new())
         }
-        several => lowest_to_highest(several.iter().filter_map(|row| row.metrics.get(metric).copied())),
+        several => {
+            let seeds = several.iter().filter_map(|row| row.metrics.get(metric).copied());
+            (interval_over_seeds(run, own), seeds.collect())
+        }
     };
-    Interval { name: own.name(), value: own.mean, ends }
+    Interval { name: own.name(), value: own.mean, ends, seeds }
 }
 
-/// The smallest and the largest value. None without values.
-fn lowest_to_highest(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+/// The interval of the mean, as `compare` computes it. None without a bootstrap, or without the predictions of every seed.
+fn interval_over_seeds(run: &ReportData, own: &RankedModel) -> Option<(f64, f64)> {
+    let resamples = Some(run.experiment.evaluate.bootstrap).filter(|&resamples| resamples > 0)?;
+    let trials: Vec<TrialRecord> =
+        own.trials().map(|trial| run_dir::read_trial(&run.path, trial)).collect::<Option<_>>()?;
+    let by_seed: Vec<SeedDecisions> = trials
+        .iter()
+        .map(|own| Some(SeedDecisions::new(own.trial.seed, run.split_of(own)?, &run.decision_rule)))
+        .collect::<Option<_>>()?;
+    mean_interval(&by_seed, &run.decision_rule, run.metric(), resamples)
 }
 
 /// The trivial baseline with the highest score.
@@ -196,18 +209,4 @@ fn results(run: &ReportData) -> String {
         &format!("Every metric of every model: {}", count(rows.len(), "row")),
         &(cut + &table("", &headings, &lines)),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_range_of_several_seeds_contains_their_mean() {
-        let seeds = [0.5, 0.7, 0.3];
-        let (low, high) = lowest_to_highest(seeds.into_iter()).unwrap();
-        assert_eq!((low, high), (0.3, 0.7));
-        assert!(low <= mean(seeds.into_iter()) && mean(seeds.into_iter()) <= high);
-        assert_eq!(lowest_to_highest(std::iter::empty()), None);
-    }
 }

@@ -9,6 +9,8 @@ use crate::comparison::recordings;
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::Experiment;
+use timbre_inputs::data::irmas;
+use timbre_models::Epoch;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial, TrialRecord};
 use timbre_runs::tables::{self, ScoreGrid, ScoredSplit, cell, have_no_songs};
 
@@ -22,6 +24,8 @@ pub struct ReportData {
     /// The content of `config.resolved.toml`.
     pub resolved: String,
     pub classes: Classes,
+    /// The names of the classes for people: `violin` for `vio` of IRMAS.
+    pub names: Classes,
     pub decision_rule: DecisionRule,
     pub grid: ScoreGrid,
     /// The models, best first.
@@ -75,6 +79,7 @@ impl ReportData {
             path: run.to_owned(),
             ranked_on,
             experiment,
+            names: Classes::new(record.classes.iter().map(|class| irmas::display_name(&classes, class))),
             classes,
             grid,
             record,
@@ -105,6 +110,14 @@ impl ReportData {
     pub fn shown(&self, most: usize) -> Vec<TrialRecord> {
         let first = self.ranked.iter().filter_map(|ranked| ranked.trials().next());
         first.take(most).filter_map(|trial| run_dir::read_trial(&self.path, trial)).collect()
+    }
+
+    /// The epochs of the other seeds of a trial's model.
+    pub fn epochs_of_other_seeds(&self, trial: &Trial) -> Vec<Vec<Epoch>> {
+        let is_same = |own: &&RankedModel| own.features == trial.features && own.model == trial.model;
+        let others = self.ranked.iter().filter(is_same).flat_map(RankedModel::trials).filter(|own| *own != trial);
+        let epochs = others.filter_map(|own| Some(run_dir::read_trial(&self.path, own)?.epochs));
+        epochs.filter(|epochs| !epochs.is_empty()).collect()
     }
 
     /// The split of a trial that is shown.

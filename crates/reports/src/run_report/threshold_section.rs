@@ -2,7 +2,11 @@
 
 use crate::page::{Cell, figure, folded, paragraph, table};
 use crate::plot;
-use timbre_core::text::{count, escape_xml};
+use timbre_core::{
+    labels::Classes,
+    text::{count, escape_xml},
+};
+use timbre_inputs::data::irmas;
 use timbre_runs::{
     run_dir::{SearchRecord, SearchedSplit, SearchedTrial},
     tables::resampled,
@@ -11,7 +15,8 @@ use timbre_runs::{
 /// Trials shown beside the best one; thresholds.json has all.
 const OTHERS: usize = 60;
 
-pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
+/// `classes`: those of the run, which may have other names for people.
+pub fn html(search: &SearchRecord, classes: &Classes, picture: Option<&str>) -> String {
     let Some(best) = best(search) else { return String::new() };
     let mut html = String::new();
     if search.tuned_on == "test" {
@@ -20,7 +25,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
     html += &points(search, best);
     html += &remarks(best).iter().map(|words| paragraph(words)).collect::<String>();
     html += &picture.map_or(String::new(), |svg| map(search, best, svg));
-    html += &by_class(best);
+    html += &by_class(best, classes);
     let others: Vec<&SearchedTrial> = search.trials.iter().filter(|own| own.trial != best.trial).collect();
     if !others.is_empty() {
         let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
@@ -123,10 +128,13 @@ fn remarks(of: &SearchedTrial) -> Vec<String> {
     all
 }
 
-fn by_class(of: &SearchedTrial) -> String {
+fn by_class(of: &SearchedTrial, classes: &Classes) -> String {
     let Some(own) = &of.per_class else { return String::new() };
     let row = |(class, cutoff): (&String, &f64)| {
-        vec![Cell::text(class), Cell { html: cutoff.to_string(), sort: Some(*cutoff), ..Cell::default() }]
+        vec![
+            Cell::text(irmas::display_name(classes, class)),
+            Cell { html: cutoff.to_string(), sort: Some(*cutoff), ..Cell::default() },
+        ]
     };
     let rows: Vec<Vec<Cell>> = own.cutoffs.iter().map(row).collect();
     folded("Thresholds by class", &table("", &[("class", false), ("threshold", true)], &rows))
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_chosen_point_is_beside_that_of_the_run_on_both_splits() {
-        let html = html(&search(), None);
+        let html = html(&search(), &Classes::default(), None);
         let rest = &html[html.find("f1_micro of mel.knn.s1").expect("the best of them is there")..];
         assert!(!html[..html.len() - rest.len()].contains("<table"), "and comes first");
         let own = &rest[..rest.find("</table>").unwrap()];
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_choice_on_the_test_split_is_not_called_a_result() {
         let on_test = SearchRecord { tuned_on: "test".to_owned(), ..search() };
-        assert!(html(&on_test, None).contains("these scores are not a test result"));
-        assert_eq!(html(&SearchRecord { trials: Vec::new(), ..search() }, None), "");
+        assert!(html(&on_test, &Classes::default(), None).contains("these scores are not a test result"));
+        assert_eq!(html(&SearchRecord { trials: Vec::new(), ..search() }, &Classes::default(), None), "");
     }
 }
