@@ -128,7 +128,7 @@ fn hostile_names_are_only_text_in_a_report() {
         page.contains("&lt;img src=x onerror=alert(2)&gt;") || page.contains("&lt;img src=x…"),
         "the class is named"
     );
-    for name in ["svg", "table", "figure", "audio", "img", "details"] {
+    for name in ["svg", "table", "figure", "audio", "image", "details"] {
         assert!(all.iter().any(|own| own == name), "no {name}");
     }
     let markdown = dir.read("runs/hostile/latest/report.md");
@@ -173,6 +173,7 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
     let page = dir.read("runs/hostile/latest/report.html");
     check(&page);
     assert!(!page.contains("<audio") && page.contains("recordings are not available"));
+    assert!(before.contains("Recordings and lengths of each split.<") && page.contains("so there are no lengths."));
     assert!(text(&output.stdout).contains("trivial"), "{}", text(&output.stdout));
     dir.done(&["report", "hostile/latest", "--recordings", "moved"]);
     assert_eq!(dir.read("runs/hostile/latest/report.html"), before, "the same folder, the same bytes");
@@ -331,6 +332,13 @@ fn labels_windows_searches_and_networks_are_all_shown() {
         "<td>as run</td><td>0.2</td><td>0.26</td>",
         "given to the model.",
         "share of windows that voted",
+        "Results by number of labels",
+        "best trivial baseline</th>",
+        "by_labels.csv has every metric.",
+        "<td>violin (vio)</td>",
+        "Recordings and lengths of each split.<",
+        ">time (s)</text>",
+        "0 to 100 % of the row",
     ] {
         assert!(page.contains(words), "{words}");
     }

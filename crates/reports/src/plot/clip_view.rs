@@ -5,11 +5,11 @@ use std::fmt::Write;
 use timbre_inputs::sound_survey::SpectralCourse;
 use timbre_signal::{audio::Clip, dsp::level};
 
+use super::Scale;
 use super::augmentation_preview::outline;
 use super::axis::AxisLayout;
 use super::drawing::Drawing;
-use super::spectrogram_image::SpectrogramImage;
-use super::{Scale, data_uri};
+use super::spectrogram_plot::with_frequencies;
 
 const WIDTH: f64 = 440.0;
 const LEFT: f64 = 58.0;
@@ -21,10 +21,6 @@ const GAP: f64 = 12.0;
 const LEGEND: f64 = 24.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 8.0;
-/// Frequencies with a label.
-const TICKS: [(f64, &str); 6] =
-    [(250.0, "250"), (500.0, "500"), (1000.0, "1000"), (2000.0, "2000"), (4000.0, "4000"), (8000.0, "8000")];
-
 /// Draws the clip; `description` is for screen readers.
 pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse) -> Drawing {
     let seconds = clip.samples.len() as f64 / f64::from(clip.sample_rate);
@@ -73,22 +69,8 @@ pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse) -> Dra
     let values = curves.iter().flat_map(|(_, values)| values.iter().map(|value| f64::from(*value)));
     let hertz = AxisLayout::new(Scale::Linear, values.chain([0.0]), (bottom, curves_top), 3, true);
     ruler(&hertz, "Hz", (curves_top, bottom));
-    let mut picture = SpectrogramImage::new(clip.sample_rate);
-    picture.add(&clip.samples);
-    if let Some(png) = picture.png() {
-        // The last column may reach beyond the clip.
-        let width = (x(seconds) - LEFT) * (picture.seconds() / seconds.max(1e-9)).min(1.0);
-        put(format_args!(
-            "<image x=\"{LEFT}\" y=\"{image_top}\" width=\"{width:.1}\" height=\"{IMAGE}\" preserveAspectRatio=\"none\" href=\"{}\"/>\n",
-            data_uri("image/png", &png)
-        ));
-    }
-    for (hertz, text) in TICKS {
-        let Some(share) = picture.height_of(hertz) else { continue };
-        let y = image_top + IMAGE * (1.0 - share);
-        put(format_args!("<path class=\"axis\" d=\"M{} {y:.1}H{LEFT}\"/>", LEFT - 4.0));
-        put(format_args!("<text class=\"soft end small\" x=\"{}\" y=\"{:.1}\">{text}</text>\n", LEFT - 6.0, y + 4.0));
-    }
+    let image = with_frequencies(clip, (LEFT, image_top), (x(seconds) - LEFT, IMAGE));
+    put(format_args!("{image}"));
     let middle = image_top + IMAGE / 2.0;
     put(format_args!(
         "<text class=\"ink middle small\" x=\"11\" y=\"{middle}\" transform=\"rotate(-90 11 {middle})\">frequency (Hz)</text>\n"

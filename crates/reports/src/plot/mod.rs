@@ -23,6 +23,7 @@ mod palette_image;
 mod text_width;
 mod panels;
 pub mod spectrogram_image;
+mod spectrogram_plot;
 mod raster;
 #[cfg(test)]
 mod svg_reader;
@@ -37,6 +38,7 @@ pub use intervals::{Interval, differences, intervals};
 pub use panels::{PlotSize, panels};
 pub use raster::{ImageFormat, bytes};
 pub use reliability::reliability;
+pub use spectrogram_plot::spectrogram_plot;
 pub use text_width::TextStyle;
 
 /// Metrics shown in the learning curves: more lines could not be distinguished. `epochs.csv` has all.

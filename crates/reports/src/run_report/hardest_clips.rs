@@ -9,8 +9,7 @@ use timbre_core::text::{count, escape_xml};
 use super::report_data::ReportData;
 use crate::page::{Cell, paragraph, table};
 use crate::player::player;
-use crate::plot::data_uri;
-use crate::plot::spectrogram_image::SpectrogramImage;
+use crate::plot;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_runs::tables::{ScoredSplit, class_list};
 use timbre_signal::audio::{self, AudioSpec, Clip, Crop};
@@ -173,11 +172,7 @@ fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
         let part = if crop == Crop::Centre { "the middle" } else { "the first" };
         format!("<div class=\"path\">Excerpt: {part} {SECONDS:.0} s of the {of:.1} s given to the model.</div>")
     });
-    let mut picture = SpectrogramImage::new(sound.sample_rate);
-    picture.add(&sound.samples);
-    let image = picture.png().map_or(String::new(), |png| {
-        format!("<img alt=\"Spectrogram of {}\" src=\"{}\">", escape_xml(words), data_uri("image/png", &png))
-    });
+    let image = plot::spectrogram_plot(&format!("Spectrogram of {words}"), sound).in_page();
     image + &player(sound, words) + &note
 }
 

@@ -14,6 +14,8 @@ use timbre_runs::{
     tables::ScoredSplit,
 };
 
+mod data_section;
+mod group_scores;
 mod hardest_clips;
 mod comparison_page;
 mod model_details;
@@ -29,6 +31,7 @@ mod conclusion;
 use crate::page::{self, Page, Section, paragraph};
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
+use group_scores::GroupScores;
 use hardest_clips::HardestClips;
 
 pub use comparison_figures::comparison_figures;
@@ -64,7 +67,13 @@ pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     let run = ReportData::read(run)?;
     let conclusion = conclusion::conclude(&run);
     let best = overview::best_models(&run);
-    let level = |&(models, budget): &(usize, usize)| with_level(&run, &conclusion, best.as_ref(), find, models, budget);
+    let shared = Shared {
+        conclusion: &conclusion,
+        best: best.as_ref(),
+        groups: group_scores::read(&run),
+        data: data_section::html(&run, find),
+    };
+    let level = |&(models, budget): &(usize, usize)| with_level(&run, &shared, find, models, budget);
     let mut pages = LEVELS.iter().map(level);
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
@@ -80,14 +89,18 @@ fn sentence(conclusion: &Conclusion) -> String {
     format!("{}: {}{choice}", conclusion.headline, conclusion.sentence)
 }
 
-fn with_level(
-    run: &ReportData,
-    conclusion: &Conclusion,
-    best: Option<&(Figure, String)>,
-    find: FindRecording,
-    models: usize,
-    budget: usize,
-) -> Report {
+/// What does not depend on how much is shown.
+struct Shared<'a> {
+    conclusion: &'a Conclusion,
+    /// The figure of the best models, and the legend for its file.
+    best: Option<&'a (Figure, String)>,
+    groups: Vec<GroupScores>,
+    /// The section about the recordings.
+    data: String,
+}
+
+fn with_level(run: &ReportData, shared: &Shared, find: FindRecording, models: usize, budget: usize) -> Report {
+    let Shared { conclusion, best, groups, data } = shared;
     let trials = run.shown(models);
     let shown: Vec<(&TrialRecord, ScoredSplit)> =
         trials.iter().filter_map(|record| Some((record, run.scored(record)?))).collect();
@@ -97,6 +110,11 @@ fn with_level(
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
     if !shown.is_empty() {
         sections.push(details(run, &shown, &figures));
+    }
+    if !groups.is_empty() {
+        let by: Vec<&str> = groups.iter().map(|own| own.divided_by.as_str()).collect();
+        let title = format!("Results by {}", by.join(", "));
+        sections.push(Section { id: "groups", title, html: group_scores::html(run, groups) });
     }
     let search = run_dir::read_search(&run.path);
     let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
@@ -109,6 +127,9 @@ fn with_level(
         let all = hardest(run, &shown, find, budget);
         (playable, missing) = (all.playable, all.missing);
         sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html: all.html });
+    }
+    if !data.is_empty() {
+        sections.push(Section { id: "data", title: "Data".to_owned(), html: data.clone() });
     }
     sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: configuration::html(run) });
     sections.push(Section {
@@ -123,7 +144,7 @@ fn with_level(
         sentence: sentence(conclusion),
         playable,
         missing,
-        figures: files(run, best, &shown, &figures, searched),
+        figures: files(run, *best, &shown, &figures, searched),
     }
 }
 
