@@ -78,6 +78,7 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     let (device, callback) = (Device::cpu(), Last(Mutex::new(0.0)));
     let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
     let context = FitContext {
+        name: "resnet18",
         seed: Seed::new(1),
         decision_rule,
         metric: "accuracy",

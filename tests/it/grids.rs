@@ -188,8 +188,7 @@ fn the_score_of_a_point_names_the_best_model_on_the_validation_split() {
             (best.0, best.1.as_str()),
             "{csv}"
         );
-        let line =
-            format!("[{}/2] models.knn.k={}  accuracy {:.3} ({}, validation)", at + 1, 1 + 2 * at, best.0, best.1);
+        let line = format!("[{}/2] k={}  accuracy {:.3} ({}, validation)", at + 1, 1 + 2 * at, best.0, best.1);
         assert!(printed.contains(&line), "{line}\n{printed}");
     }
     assert!(!printed.contains("no validation split"), "{printed}");
@@ -213,7 +212,7 @@ fn without_a_validation_split_a_point_of_several_models_has_no_score() {
     let (printed, of_two) = scores(&dir, &["--set", "split.validation=0.0"]);
     assert_eq!(of_two, [Value::Null, Value::Null]);
     assert_eq!(printed.matches("no validation split").count(), 1, "{printed}");
-    assert!(printed.contains("[1/2] models.knn.k=1  ") && !printed.contains("  accuracy 0"), "{printed}");
+    assert!(printed.contains("[1/2] k=1  ") && !printed.contains("  accuracy 0"), "{printed}");
     fs::write(dir.path("tiny.toml"), format!("{TINY}[grid]\n\"models.knn.k\" = [1, 3]\n")).unwrap();
     let (printed, of_one) = scores(&dir, &["--set", "split.validation=0.0"]);
     assert!(of_one.iter().all(|score| score["model"] == "centroid.knn" && score["split"] == "test"), "{of_one:?}");

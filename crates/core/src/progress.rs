@@ -3,14 +3,14 @@
 //! Nothing here writes to stdout, which is for data.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::text::for_terminal;
 
@@ -22,6 +22,9 @@ const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// Jobs shorter than this print no line.
 const MIN_REPORTED: Duration = Duration::from_millis(300);
+
+/// All bars. Whatever else is written to stderr suspends them, so that no line is torn.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// How progress and messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Printer {
     /// Starts a job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
         let bar = match self {
-            Printer::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
+            Printer::Bars => BARS.add(ProgressBar::new(total as u64)),
             _ => ProgressBar::hidden(),
         };
         bar.set_style(
@@ -72,10 +75,32 @@ impl Printer {
     }
 }
 
-/// Prints a line to stderr, without escape sequences that names may contain. Errors are ignored, so that the work continues
-/// after a pipe or terminal is closed.
+/// Prints a line to stderr, above any bar and without escape sequences that names may contain. Errors are ignored, so that the work
+/// continues after a pipe or terminal is closed.
 pub fn eprint_line(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", for_terminal(line));
+    let _ = writeln!(AboveBars, "{}", for_terminal(line));
+}
+
+/// Stderr above any bar.
+#[derive(Clone, Copy, Debug)]
+pub struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        BARS.suspend(|| io::stderr().write_all(bytes))
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments) -> io::Result<()> {
+        self.write_all(text.to_string().as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// A running job.
@@ -104,6 +129,7 @@ impl Progress {
     pub fn finish(self) {
         drop(self.ticker);
         self.job.bar.finish_and_clear();
+        BARS.remove(&self.job.bar);
         let took = self.job.started.elapsed();
         if took >= MIN_REPORTED {
             self.printer.message(&format!("{}: {} in {}", self.job.what, self.job.total, seconds(took)));

@@ -1,4 +1,4 @@
-//! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, grouped digits, name patterns, parts of dotted keys and short names for them.
+//! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, shortened text, grouped digits, name patterns, parts of dotted keys and short names for them.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,6 +135,16 @@ pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
     keys.iter().map(|key| suffixes(key).find(is_unique).unwrap_or(key)).collect()
 }
 
+/// The beginning and the end of a text that is longer than `widest` characters.
+pub fn cut(text: &str, widest: usize) -> String {
+    let n = text.chars().count();
+    if n <= widest {
+        return text.to_owned();
+    }
+    let (head, tail) = (widest / 2, widest.saturating_sub(widest / 2 + 1));
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(n - tail)).collect()
+}
+
 /// A field of a CSV file (RFC 4180).
 pub fn csv_field(text: &str) -> Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
@@ -226,6 +236,12 @@ mod tests {
         for (pattern, name, matches) in cases {
             assert_eq!(glob_matches(pattern, name), matches, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]", 24), "[0.001, 0.00…1, 0.00003]");
+        assert_eq!((cut("žica", 4), cut("žica!", 4)), ("žica".to_owned(), "ži…!".to_owned()));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct ConfigError {
     pub line: usize,
     /// In characters, from 1; 0 without a line to show.
     pub column: usize,
+    /// The dotted key of that line, such as `models.knn.k`; empty without one.
+    pub key: String,
     /// What is wrong.
     pub message: String,
     /// What to do, or what was expected. May be empty.
@@ -109,6 +111,7 @@ impl ErrorCollector {
             place: source.name.clone(),
             line: position.line,
             column: position.column,
+            key: source.key(at.start),
             message,
             help: help.to_owned(),
             text: position.text.to_owned(),
@@ -120,9 +123,17 @@ impl ErrorCollector {
 
     /// Adds an error of the request, or of an unreadable file.
     pub fn add_without_line(&mut self, place: String, message: String, help: &str) {
-        let (line, column, text, width) = (0, 0, String::new(), 0);
-        let fault =
-            ConfigError { place, line, column, message, help: help.to_owned(), text, width, is_argument: false };
+        let fault = ConfigError {
+            place,
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message,
+            help: help.to_owned(),
+            text: String::new(),
+            width: 0,
+            is_argument: false,
+        };
         self.found.push((0, 0, fault));
     }
 

@@ -136,6 +136,8 @@ pub trait ModelKind {
 
 /// Everything that a fit needs beside its training set.
 pub struct FitContext<'a> {
+    /// The name of the model in messages.
+    pub name: &'a str,
     pub seed: Seed,
     /// The task, and how predictions become decisions.
     pub decision_rule: DecisionRule,
@@ -158,6 +160,7 @@ impl FitContext<'_> {
         static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
         static NEVER: AtomicBool = AtomicBool::new(false);
         FitContext {
+            name: "model",
             seed,
             decision_rule: DecisionRule::default(),
             metric: "accuracy",

@@ -271,6 +271,7 @@ pub fn text(grid: &SweepRecord, rows: &[Row]) -> String {
         }
         lines.push(line);
     }
+    tables::fit(&mut lines, 1..words);
     let mut text = aligned(&lines, words);
     if models.len() > MAX_LINES {
         text += &format!("… and {} more lines\n", models.len() - MAX_LINES);

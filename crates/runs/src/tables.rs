@@ -25,7 +25,7 @@ use timbre_signal::audio::Excerpt;
 
 mod score_grid;
 
-pub use score_grid::{ScoreGrid, aligned, cell};
+pub use score_grid::{ScoreGrid, TERMINAL, aligned, cell, fit};
 
 /// The scores of a trial on one subset.
 pub struct ScoredSplit<'a> {

@@ -18,7 +18,7 @@ pub struct CompareArgs {
     /// The run (or `RUN:MODEL`) that the others are compared with [default: the first].
     #[arg(long, value_name = "RUN", value_parser = name_from_here)]
     pub reference: Option<String>,
-    /// Also show this metric, or `all` (repeatable) [default: the headline metric of the reference].
+    /// Show this metric, or `all` (repeatable) [default: the headline metric of the reference].
     #[arg(long, value_name = "METRIC")]
     pub metric: Vec<String>,
     /// The split to compare [default: test].

@@ -10,6 +10,7 @@ use timbre_models::device::DeviceChoice;
 
 mod comparison;
 mod data;
+pub mod examples;
 mod experiment;
 mod inference;
 mod runs;
@@ -68,7 +69,7 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// Increase verbosity (repeat for more).
+    /// Print more: -v the time of each stage and model, and why features are computed; -vv also the augmentations of each example.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }
@@ -120,6 +121,7 @@ pub enum Command {
         key: String,
     },
     /// Run an experiment and print its score grid.
+    #[command(after_long_help = examples::RUN)]
     Run {
         #[command(flatten)]
         target: ExperimentArgs,
@@ -153,11 +155,16 @@ pub enum Command {
     /// Validate an experiment and look at its recordings, without decoding them.
     ///
     /// Ends with the exit code that a run would have, as far as it is known.
+    #[command(after_long_help = examples::CHECK)]
     Check {
         #[command(flatten)]
         target: ExperimentArgs,
+        /// Print one JSON object: the errors with file, line, column, key, message and help, or what a run would do, as `plan --json`.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what a run would compute; of a grid also the estimated cost.
+    #[command(after_long_help = examples::PLAN)]
     Plan {
         #[command(flatten)]
         target: ExperimentArgs,
@@ -179,6 +186,7 @@ pub enum Command {
         pool: ThreadArgs,
     },
     /// Compare runs: configuration, scores, and significance tests.
+    #[command(after_long_help = examples::COMPARE)]
     Compare {
         #[command(flatten)]
         what: CompareArgs,
@@ -216,6 +224,7 @@ pub enum Command {
         json: bool,
     },
     /// Rewrite report.html and report.md of a run, or grid.html of a sweep.
+    #[command(after_long_help = examples::REPORT)]
     Report {
         /// A run as in `compare`, or the experiment of a sweep.
         #[arg(value_name = "RUN", value_parser = name_from_here)]
@@ -227,6 +236,7 @@ pub enum Command {
         figures: FigureArgs,
     },
     /// List runs with their status and best score.
+    #[command(after_long_help = examples::RUNS)]
     Runs(RunsArgs),
     /// Manage baselines for `compare RUN --baseline FILE`.
     #[command(subcommand)]
@@ -236,6 +246,7 @@ pub enum Command {
     /// Classifies whole recordings in windows, whatever their length, and reports when each class is present: in the windows of the
     /// run, or in windows as long as its clips. With --clip, a model that was evaluated on clips classifies one clip of each
     /// recording, cropped as in the run (`audio.clip_seconds`, `audio.crop`). The output says which part was used.
+    #[command(after_long_help = examples::PREDICT)]
     Predict {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1` [default: the
         /// best model on the validation split].
@@ -259,6 +270,7 @@ pub enum Command {
     /// Recordings are classified as by `predict`: in the windows of the run, or one clip of each, cropped as in the run
     /// (`audio.clip_seconds`, `audio.crop`), unless --windows is given. Responses say which part was used.
     /// If TIMBRE_TOKEN is set in the environment, API requests must carry that token.
+    #[command(after_long_help = examples::SERVE)]
     Serve(ServeArgs),
     Rm(RmArgs),
     Gc(GcArgs),

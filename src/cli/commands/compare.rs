@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::report::write_figures;
-use super::{ExitStatus, baseline, print, print_data};
+use super::{ExitStatus, baseline, print, print_data, terminal_width};
 use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
 use timbre_core::{error::UserError, files, progress::Printer};
 use timbre_reports::{
@@ -32,14 +32,9 @@ pub fn compare(common: &GlobalArgs, what: &CompareArgs, check: &BaselineArgs) ->
     if what.json {
         print_data(&format!("{}\n", json!(found)))?;
     } else {
-        print(&comparison::text(&found, width()))?;
+        print(&comparison::text(&found, terminal_width()))?;
     }
     Ok(ExitStatus::Done)
-}
-
-/// The width of the terminal; none if stdout is not a terminal.
-fn width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
 /// The baseline, if it is a run and not a file, followed by the run to check.

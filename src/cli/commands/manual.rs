@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use super::{ExitStatus, print};
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, examples};
 
 pub fn completions(shell: Shell) -> Result<ExitStatus> {
     let mut text = Vec::new();
@@ -23,14 +24,30 @@ pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
     match out {
         Some(folder) => {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-            clap_mangen::generate_to(command, folder)
-                .with_context(|| format!("cannot write in {}", folder.display()))?;
+            write_pages(command, folder).with_context(|| format!("cannot write in {}", folder.display()))?;
         }
         None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page).context("cannot write the page")?;
-            print(&String::from_utf8(page).context("a page is text")?)?;
+            print(&page(&Man::new(command)).context("cannot write the page")?)?;
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// The pages of a command and of its subcommands.
+fn write_pages(mut command: clap::Command, folder: &Path) -> Result<()> {
+    command.build();
+    for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        write_pages(subcommand.clone(), folder)?;
+    }
+    let manual = Man::new(command);
+    Ok(std::fs::write(folder.join(manual.get_filename()), page(&manual)?)?)
+}
+
+/// A page with its examples in a section of this name; clap's name for what follows the options is EXTRA.
+fn page(manual: &Man) -> Result<String> {
+    let mut page = Vec::new();
+    manual.render(&mut page)?;
+    let page = String::from_utf8(page)?;
+    let extra = format!(".SH EXTRA\n{}\n", examples::HEADING);
+    Ok(page.replace(&extra, ".SH EXAMPLES\n.nf\n").replace(".SH EXTRA\n", ".SH \"EXIT STATUS\"\n"))
 }

@@ -17,7 +17,7 @@ use crate::inference::Predictor;
 use timbre_core::{
     cancel::Cancelled,
     error::{ExitStatus, UserError},
-    progress::{Printer, eprint_line},
+    progress::{AboveBars, Printer, eprint_line},
     text::{for_terminal, shell_quoted},
 };
 use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
@@ -90,7 +90,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         }
         Command::Evaluate(wanted) => evaluate::evaluate(common, &wanted),
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
-        Command::Check { target } => plan::check(common, &target),
+        Command::Check { target, json } => plan::check(common, &target, json),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, out, format, pool } => {
             run::features(common, &target, out.as_deref(), format, &pool)
@@ -150,7 +150,7 @@ fn start_logging(common: &GlobalArgs) {
     // A closed stderr must not end the program.
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| AboveBars)
         .with_ansi(false)
         .without_time()
         .log_internal_errors(false)
@@ -173,6 +173,11 @@ fn write_out(text: &str) -> Result<bool> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         other => other.context("cannot write to stdout").map(|()| true),
     }
+}
+
+/// The width of the terminal; none if stdout is not a terminal.
+fn terminal_width() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
 fn request(common: &GlobalArgs, target: &ExperimentArgs) -> Request {

@@ -2,27 +2,52 @@
 //!
 //! Both list and hash the recordings and read their headers. A data set that a run would generate is not generated.
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Error, Result};
+use serde_json::{Value, json};
 
-use super::{ExitStatus, again, expand_grid, print, print_data, resolve, settings};
+use super::{ExitStatus, again, exit_of, expand_grid, print, print_data, resolve, settings};
 use crate::cli::args::{ExperimentArgs, GlobalArgs};
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{select::extraction_of, trials_of};
 use crate::execution::sweep;
 use timbre_core::text::{count, thousands};
-use timbre_experiment::{members::ENSEMBLE_FEATURES, shapes};
+use timbre_experiment::{ConfigError, ConfigErrors, members::ENSEMBLE_FEATURES, shapes};
 use timbre_inputs::{augment::AugmentSpec, data::MissingData};
 use timbre_models::networks::{InputShape, LayerRow};
 use timbre_runs::{run_dir::Trial, tables::aligned};
 
 /// Ends with the exit code that a run would have, as far as that is known.
-pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
-    let ended = show(common, target, false);
+pub fn check(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
+    let ended = show(common, target, as_json);
+    if as_json {
+        return ended.or_else(print_errors);
+    }
     if ended.as_ref().is_err_and(|error| error.is::<MissingData>()) {
         print(&format!("`{}` is valid, but its recordings are missing.\n", target.experiment))?;
     }
     ended
+}
+
+/// Prints an error as the object of `check --json`, and returns its exit code.
+fn print_errors(error: Error) -> Result<ExitStatus> {
+    let errors = match error.downcast_ref::<ConfigErrors>() {
+        Some(all) => all.iter().map(error_json).collect(),
+        None => vec![
+            json!({ "file": null, "line": null, "column": null, "key": null, "message": format!("{error:#}"), "help": null }),
+        ],
+    };
+    print_data(&format!("{}\n", json!({ "schema": timbre_runs::run_dir::SCHEMA, "errors": errors })))?;
+    Ok(exit_of(&error))
+}
+
+/// What an error has no value for is null.
+fn error_json(error: &ConfigError) -> Value {
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let number = |number: usize| Some(number).filter(|number| *number > 0);
+    json!({
+        "file": text(&error.place), "line": number(error.line), "column": number(error.column),
+        "key": text(&error.key), "message": error.message, "help": text(&error.help),
+    })
 }
 
 pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {

@@ -1,18 +1,20 @@
 //! `timbre runs`: list runs.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, arguments_text, print_data, write_out};
+use super::{ExitStatus, arguments_text, print_data, terminal_width, write_out};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
 use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
     text::count,
 };
+use timbre_experiment::suggest;
 use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
     listing::{self, ListedRun, RunFilter, RunState},
@@ -35,6 +37,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - MAX_LISTED));
     }
     let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
+    ensure_known(&listing.runs, &wanted.experiments)?;
     let runs = choice(wanted).of(listing.runs);
     if wanted.json {
         let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
@@ -51,7 +54,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         return Ok(ExitStatus::Done);
     }
     // Its cells are printable, and the colours are escape sequences.
-    write_out(&listing::text(&runs, wanted.metric, is_coloured()))?;
+    write_out(&listing::text(&runs, wanted.metric, terminal_width(), is_coloured()))?;
     if runs.len() < all {
         printer.message(&format!("{} of {}", runs.len(), count(all, "run")));
     }
@@ -63,6 +66,19 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     }
     printer.message(&format!("Next: {}", next(common, &runs)));
     Ok(ExitStatus::Done)
+}
+
+/// A name that no run has is an error, as in the other commands. A pattern may match nothing.
+fn ensure_known(runs: &[ListedRun], wanted: &[String]) -> Result<()> {
+    let known: BTreeSet<&str> = runs.iter().map(|run| run.entry.experiment.as_str()).collect();
+    let unknown = wanted.iter().find(|name| !name.contains(['*', '?', '[']) && !known.contains(name.as_str()));
+    match unknown {
+        Some(name) => {
+            let help = suggest::help(name, known, "Experiments with runs");
+            bail!(UserError::usage(format!("no run of an experiment `{name}`: {help}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn choice(wanted: &RunsArgs) -> RunFilter {

@@ -109,7 +109,7 @@ pub fn run_prepared(
     record.arguments.clone_from(&resolved.arguments);
     // An earlier start of this run may have copied trials; they are not copied again.
     record.reused = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.reused);
-    record.seconds.insert("data".into(), started.elapsed().as_secs_f64());
+    note_time(&mut record, "data", started);
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
     let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier };
@@ -117,7 +117,7 @@ pub fn run_prepared(
     // The reason for every error that follows from it.
     let result = dir.ensure_exists().and(result);
     record.ended = Some(run_dir::now());
-    record.seconds.insert("total".into(), started.elapsed().as_secs_f64());
+    note_time(&mut record, "total", started);
     match result {
         Ok(()) => {
             record.status = final_status(&record, experiment);
@@ -127,6 +127,7 @@ pub fn run_prepared(
             // The report is a function of the complete folder, so it comes last.
             let clock = Instant::now();
             let report = write_report(dir.path(), data, settings);
+            tracing::info!("report: {}", timbre_core::progress::seconds(clock.elapsed()));
             dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": report.as_ref().err() }));
             let path = dir.path().to_owned();
             Ok(RunOutcome { path, record, reused: false, report_error: None, conclusion: None }.with_report(report))
@@ -212,6 +213,13 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
 fn fit_signatures(experiment: &Experiment, data: &PreparedDataset) -> IndexMap<String, String> {
     let one = |trial: &Trial| Some((trial.to_string(), data.fit_signature(experiment, trial)?));
     trials_of(experiment).iter().filter_map(one).collect()
+}
+
+/// Records the time since `start` as that of a stage, and logs it.
+fn note_time(record: &mut RunRecord, stage: &str, start: Instant) {
+    let took = start.elapsed();
+    tracing::info!("{stage}: {}", timbre_core::progress::seconds(took));
+    record.seconds.insert(stage.to_owned(), took.as_secs_f64());
 }
 
 /// The signature does not contain `max_unusable`: each start applies its own limit.
@@ -317,7 +325,7 @@ impl Run<'_> {
         record.cache = selection.cache();
         record.data.clips = selection.clips.len();
         record.data.unusable = selection.unusable.len();
-        record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
+        note_time(record, "features", clock);
         self.dir.write_unusable(&self.data.unusable_lines(&selection.unusable))?;
         let splits = self.data.splits(self.experiment, &selection.clips)?;
         inspect::check_threshold_search(self.experiment, &splits)?;
@@ -329,7 +337,7 @@ impl Run<'_> {
         }
         let done = self.run_trials(&selection, &splits, record)?;
         record.fitted_in = self.earlier.used();
-        record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
+        note_time(record, "models", clock);
         let clock = Instant::now();
         let classes = &self.data.set.classes;
         record.results = tables::write_all(self.dir, self.experiment, self.data, &done)?;
@@ -338,7 +346,7 @@ impl Run<'_> {
             let summaries = artifacts.search_thresholds(self.dir, self.experiment, classes, &done.trials)?;
             summaries.iter().for_each(|summary| self.settings.printer.message(summary));
         }
-        record.seconds.insert("tables".into(), clock.elapsed().as_secs_f64());
+        note_time(record, "tables", clock);
         Ok(())
     }
 

@@ -75,6 +75,7 @@ impl Run<'_> {
         };
         self.dir.write_trial(&finished)?;
         self.dir.remove_checkpoints(trial);
+        tracing::info!("{trial}: fit {fit_seconds:.2} s, predict {predict_seconds:.2} s");
         let seconds = json!({ "fit": fit_seconds, "predict": predict_seconds });
         let epochs = finished.epochs.len();
         self.dir.log(
@@ -121,7 +122,9 @@ impl Run<'_> {
     ) -> Result<Box<dyn Classifier>> {
         let spec = self.experiment.models[&trial.model].as_kind();
         let checkpoints = self.dir.checkpoints(trial);
+        let name = trial.to_string();
         let context = FitContext {
+            name: &name,
             seed: Seed::new(trial.seed).child("fit").child(trial),
             decision_rule: self.decision_rule(),
             metric: self.experiment.evaluate.metric().name(),

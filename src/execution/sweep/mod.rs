@@ -545,7 +545,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// `[3/12] models.knn.k=3  accuracy 0.812 (mfcc.knn, validation)  2.1 s, about 19 s left`
+    /// `[3/12] k=3  accuracy 0.812 (mfcc.knn, validation)  2.1 s, about 19 s left`
     fn print_progress(
         &self,
         queue: &WorkQueue,
@@ -571,7 +571,7 @@ impl Sweep<'_> {
             }
         };
         let done = queue.total - left;
-        self.settings.printer.message(&format!("[{done}/{}] {}{score}{took}{rest}", queue.total, point.title()));
+        self.settings.printer.message(&format!("[{done}/{}] {}{score}{took}{rest}", queue.total, point.short_title()));
     }
 }
 

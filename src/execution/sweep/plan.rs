@@ -16,7 +16,10 @@ use timbre_core::{error::ExitStatus, progress::duration, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::cache::FeatureCache;
 use timbre_runs::sweep_table::{cell_text, short_name, short_names};
-use timbre_runs::{sweep_record::SCHEMA, tables::aligned};
+use timbre_runs::{
+    sweep_record::SCHEMA,
+    tables::{aligned, fit},
+};
 
 /// A sweep before it runs.
 pub struct Plan {
@@ -341,6 +344,7 @@ impl Plan {
             line.push(point.state());
             lines.push(line);
         }
+        fit(&mut lines, 1..words - 4);
         text += &aligned(&lines, words);
         for later in &self.later {
             text += &self.later_line(later);

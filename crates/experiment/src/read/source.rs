@@ -63,6 +63,34 @@ impl Source {
         let width = self.text[start..end.min(line_end)].trim_end().chars().count();
         Position { line, column: self.text[line_start..start].chars().count() + 1, text, width: width.max(1) }
     }
+
+    /// The dotted key of the line at `at`: its table and its own key. Empty without one. What is within a value of several lines has the
+    /// key of that value.
+    pub fn key(&self, at: usize) -> String {
+        let line = self.lines.partition_point(|first| *first <= at);
+        let above: Vec<&str> = self.text.lines().take(line).map(str::trim).collect();
+        let (mut key, mut table) = (None, None);
+        for text in above.into_iter().rev() {
+            table = table_of(text);
+            if table.is_some() {
+                break;
+            }
+            key = key.or_else(|| text.split_once('=').map(|(key, _)| key.trim()).filter(|key| is_key(key)));
+        }
+        [table, key].into_iter().flatten().collect::<Vec<_>>().join(".")
+    }
+}
+
+/// The name in the header of a table, `[models.knn]` or `[[augment]]`.
+fn table_of(line: &str) -> Option<&str> {
+    let (name, after) = line.strip_prefix('[')?.trim_start_matches('[').split_once(']')?;
+    let after = after.trim_start_matches(']').trim();
+    Some(name.trim()).filter(|name| is_key(name) && (after.is_empty() || after.starts_with('#')))
+}
+
+/// Whether a text can be a dotted key.
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "_-.\"".contains(c))
 }
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
@@ -85,6 +113,20 @@ mod tests {
         let position = source.position(start, start + 1);
         assert_eq!((position.line, position.column, position.width), (2, 10, 1));
         assert_eq!(position.text, "\"žica\" = 2");
+    }
+
+    #[test]
+    fn a_place_has_the_key_of_its_line_or_of_the_value_around_it() {
+        let source = source(
+            "seeds = [1]\n[models.knn]\nk = 0 # a = b\nlist = [\n  [1],\n  { x = \"y = z\" },\n]\n[[augment]]\nkind = 3\n",
+        );
+        let key = |word: &str| source.key(source.text.find(word).unwrap());
+        assert_eq!(key("1]"), "seeds");
+        assert_eq!(key("[models"), "models.knn");
+        assert_eq!(key("0 #"), "models.knn.k");
+        assert_eq!(key("y = z"), "models.knn.list");
+        assert_eq!(key("3"), "augment.kind");
+        assert_eq!(Source::new("--set a.b=1".into(), "a.b=1".into(), true).key(4), "a.b");
     }
 
     #[test]

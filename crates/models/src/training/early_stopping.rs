@@ -50,6 +50,11 @@ impl Monitor {
         }
     }
 
+    /// Whether a metric is monitored, and not a loss.
+    pub fn is_metric(&self) -> bool {
+        matches!(self.monitored, Monitored::Metric(_))
+    }
+
     /// The monitored metric, which is shown beside the losses.
     pub fn metric<'a>(&'a self, epoch: &'a Epoch) -> Option<(&'a str, f64)> {
         match &self.monitored {

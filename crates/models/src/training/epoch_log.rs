@@ -6,26 +6,51 @@ use super::early_stopping::Monitor;
 use crate::Epoch;
 use timbre_core::progress::seconds;
 
-/// `epoch 3/20: loss 0.412 · validation loss 0.398 · f1_macro 0.712 · * best · 312 clips/s · data wait 3 % · 2 min 05 s left`.
-pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration) -> String {
-    let Some(last) = history.last() else { return String::new() };
-    let mut parts = vec![format!("epoch {}/{epochs}: loss {}", last.epoch, number(last.train_loss))];
-    if !last.metrics.is_empty() {
-        let loss = last.validation_loss.map_or("not finite".to_owned(), number);
-        parts.push(format!("validation loss {loss}"));
+/// The table of the epochs of one training, a line at a time. Each line names the model, because trainings may run at once.
+pub struct EpochTable<'a> {
+    pub model: &'a str,
+    pub epochs: usize,
+    pub monitor: &'a Monitor,
+}
+
+impl EpochTable<'_> {
+    /// `mel.resnet18.s1    epoch     loss  val loss  f1_macro  best  clips/s  left`
+    pub fn header(&self) -> String {
+        let metric = match self.monitor.is_metric() {
+            true => format!("  {:>8}", self.monitor.name()),
+            false => String::new(),
+        };
+        format!(
+            "{}  {:>7}  {:>7}  {:>8}{metric}  best  {:>7}  left",
+            self.model, "epoch", "loss", "val loss", "clips/s"
+        )
     }
-    if let Some((name, value)) = monitor.metric(last) {
-        parts.push(format!("{name} {value:.4}"));
+
+    /// The line of the last epoch. A wait for data is shown if it takes a tenth of the time or more.
+    pub fn line(&self, history: &[Epoch], left: Duration) -> String {
+        let Some(last) = history.last() else { return String::new() };
+        let validation = match last.metrics.is_empty() {
+            true => "–".to_owned(),
+            false => last.validation_loss.map_or("not finite".to_owned(), number),
+        };
+        let mut line = format!(
+            "{}  {:>7}  {:>7}  {validation:>8}",
+            self.model,
+            format!("{}/{}", last.epoch, self.epochs),
+            number(last.train_loss)
+        );
+        if let Some((name, value)) = self.monitor.metric(last) {
+            line += &format!("  {:>width$}", format!("{value:.4}"), width = name.len().max(8));
+        }
+        line += &format!("  {:4}  {:>7}", if last.best { "best" } else { "" }, count(last.clips_per_second));
+        if last.epoch < self.epochs {
+            line += &format!("  {}", seconds(left));
+        }
+        if last.waited >= 0.1 {
+            line += &format!("  (data wait {:.0} %)", 100.0 * last.waited);
+        }
+        line
     }
-    if last.best {
-        parts.push("* best".to_owned());
-    }
-    parts.push(format!("{} clips/s", count(last.clips_per_second)));
-    parts.push(format!("data wait {:.0} %", 100.0 * last.waited));
-    if last.epoch < epochs {
-        parts.push(format!("{} left", seconds(left)));
-    }
-    parts.join(" · ")
 }
 
 /// Scientific notation for the huge losses of a training that diverges.
@@ -84,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_losses_metric_speed_and_time_left() {
+    fn the_lines_of_a_training_name_the_model_and_stand_below_their_header() {
         let epoch = Epoch {
             epoch: 3,
             learning_rate: 0.1,
@@ -97,15 +122,17 @@ mod tests {
             waited: 0.031,
         };
         let monitor = Monitor::new("f1_macro", None, &DecisionRule::default(), true).unwrap();
-        let text = line(std::slice::from_ref(&epoch), 20, &monitor, Duration::from_secs(125));
-        assert_eq!(
-            text,
-            "epoch 3/20: loss 0.4123 · validation loss 0.3988 · f1_macro 0.7123 · * best · 312 clips/s · data wait 3 % · \
-             2 min 05 s left"
-        );
-        let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, ..epoch };
+        let table = EpochTable { model: "mel.resnet18.s1", epochs: 20, monitor: &monitor };
+        let line = table.line(std::slice::from_ref(&epoch), Duration::from_secs(125));
+        assert_eq!(table.header(), "mel.resnet18.s1    epoch     loss  val loss  f1_macro  best  clips/s  left");
+        assert_eq!(line, "mel.resnet18.s1     3/20   0.4123    0.3988    0.7123  best      312  2 min 05 s");
+        let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, waited: 0.25, ..epoch };
         let monitor = Monitor::new("loss", None, &DecisionRule::default(), false).unwrap();
-        let text = line(&[bare], 3, &monitor, Duration::ZERO);
-        assert_eq!(text, "epoch 3/3: loss 0.4123 · 312 clips/s · data wait 3 %");
+        let table = EpochTable { model: "a", epochs: 3, monitor: &monitor };
+        assert_eq!(table.header(), "a    epoch     loss  val loss  best  clips/s  left");
+        assert_eq!(
+            table.line(&[bare], Duration::ZERO),
+            "a      3/3   0.4123         –            312  (data wait 25 %)"
+        );
     }
 }

@@ -100,6 +100,7 @@ impl TestFit {
         self.stop.store(false, Ordering::Relaxed);
         let device = Device::cpu();
         let context = FitContext {
+            name: "test",
             seed: Seed::new(1),
             decision_rule: DecisionRule { task: self.task, ..DecisionRule::default() },
             metric: "accuracy",

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use super::batch_source::BatchSource;
 use super::checkpoint::{self, Checkpoint, CheckpointState, Checkpoints, NamedArrays};
 use super::early_stopping::Monitor;
-use super::epoch_log;
+use super::epoch_log::{self, EpochTable};
 use super::epoch_loss::{EpochLoss, scalar};
 use super::inputs::{self, Normalization};
 use super::learner::{GradientSum, Learner, TrainingSetup};
@@ -127,7 +127,11 @@ impl TrainingRun<'_> {
             self.context.callback.on_epoch_end(&state.history)?;
             let done = (state.history.len() - start) as u32;
             let left = clock.elapsed() / done * (self.plan.epochs() - state.history.len()) as u32;
-            self.context.printer.message(&epoch_log::line(&state.history, self.plan.epochs(), &self.monitor, left));
+            let table = EpochTable { model: self.context.name, epochs: self.plan.epochs(), monitor: &self.monitor };
+            if done == 1 {
+                self.context.printer.message(&table.header());
+            }
+            self.context.printer.message(&table.line(&state.history, left));
         }
         let ended = self.stop_reason(&state.history).expect("the loop has ended");
         let mut network = learner.inference_network();
@@ -194,7 +198,8 @@ impl TrainingRun<'_> {
         learner.optimizer.restore(memory);
         learner.average = average;
         let CheckpointState { rate, curve, history, steps, .. } = progress;
-        self.context.printer.message(&format!("resuming after epoch {} of {}", history.len(), self.plan.epochs()));
+        let (name, done, all) = (self.context.name, history.len(), self.plan.epochs());
+        self.context.printer.message(&format!("{name}: resuming after epoch {done} of {all}"));
         if let Some(curve) = &curve {
             self.context.callback.on_rates_found(curve)?;
         }
@@ -212,17 +217,20 @@ impl TrainingRun<'_> {
                 Ok(network)
             })?;
             let report = report.expect("an import returns a report");
-            self.context.printer.message(&format!("initial weights from {path}: {report}"));
+            self.context.printer.message(&format!("{}: initial weights from {path}: {report}", self.context.name));
         }
         learner.average = self.training.ema.map(|decay| WeightEma::new(decay, learner.network()));
         if self.context.validation.is_none() {
-            self.context.printer.message("no validation subset: the training loss selects the best epoch");
+            let name = self.context.name;
+            self.context
+                .printer
+                .message(&format!("{name}: no validation subset: the training loss selects the best epoch"));
         }
         let curve = if self.training.find_rate { Some(self.find_rate(learner)?) } else { None };
         let rate = curve.as_ref().map_or(self.training.learning_rate, |curve| curve.suggestion);
         if let Some(curve) = &curve {
             self.context.callback.on_rates_found(curve)?;
-            self.context.printer.message(&format!("learning rate found: {rate:.2e}"));
+            self.context.printer.message(&format!("{}: learning rate found: {rate:.2e}", self.context.name));
         }
         Ok(TrainingState { rate, curve, history: Vec::new(), steps: 0, best: None })
     }

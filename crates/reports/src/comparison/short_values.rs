@@ -1,5 +1,7 @@
 //! Shortens the values of keys for tables.
 
+use timbre_core::text::cut;
+
 /// Characters of a value in a column of a table.
 pub const CELL: usize = 24;
 
@@ -30,16 +32,6 @@ fn without(value: &str, (head, tail): (usize, usize)) -> String {
     format!("{}{inner}{}", if from > 0 { "…" } else { "" }, if to < n { "…" } else { "" })
 }
 
-/// The beginning and the end of a text that is longer than `widest` characters.
-pub fn cut(text: &str, widest: usize) -> String {
-    let n = text.chars().count();
-    if n <= widest {
-        return text.to_owned();
-    }
-    let (head, tail) = (widest / 2, widest.saturating_sub(widest / 2 + 1));
-    text.chars().take(head).chain(['…']).chain(text.chars().skip(n - tail)).collect()
-}
-
 /// A TOML string without its quotes, unless they are needed to read it. Other values stay as they are.
 fn unquoted(value: &str) -> &str {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -57,7 +49,6 @@ mod tests {
         let list = |third: &str| Some(format!("[\"cel\", \"cla\", \"{third}\", \"gac\", \"gel\", \"org\", \"pia\"]"));
         let shown = short_values(&[list("flu"), None, list("xyz")], 20);
         assert_eq!(shown, ["…\", \"flu\", \"…", "–", "…\", \"xyz\", \"…"]);
-        assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]", 24), "[0.001, 0.00…1, 0.00003]");
     }
 
     #[test]

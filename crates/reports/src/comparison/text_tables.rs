@@ -2,7 +2,7 @@
 
 use super::schema::{ComparedBaseline, ComparedModel, Comparison, Score, Versus};
 use super::short_values;
-use timbre_core::text::thousands;
+use timbre_core::text::{cut, thousands};
 use timbre_runs::run_dir::Status;
 
 /// A table of text cells. The first `text_columns` columns hold text, the others numbers.
@@ -40,7 +40,7 @@ fn table(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
         let mut row = vec![run_list(&numbers)];
         if keys {
             let value = |values: &[Option<String>]| match runs {
-                [run] => short_values::cut(values[*run].as_deref().unwrap_or("–"), short_values::CELL),
+                [run] => cut(values[*run].as_deref().unwrap_or("–"), short_values::CELL),
                 _ => String::new(),
             };
             row.extend(comparison.keys.iter().map(|key| value(&key.values)));

@@ -4,13 +4,28 @@ use super::{ListedRun, RunState};
 use crate::tables::aligned;
 use timbre_core::{progress::duration, text::one_line};
 
-/// One line per run, with `metric` instead of the headline metric of each run. `colour` highlights runs that are not done.
-pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
+/// Columns that a narrow terminal lacks, the first one first. The name of a run begins with its time.
+const OPTIONAL: [&str; 3] = ["when (UTC)", "time", "95 %"];
+
+/// One line per run, with `metric` instead of the headline metric of each run. `width` is that of the terminal, `colour` highlights runs
+/// that are not done.
+pub fn text(runs: &[ListedRun], metric: Option<&str>, width: Option<usize>, colour: bool) -> String {
     const HEADER: [&str; 9] =
         ["experiment", "run", "status", "when (UTC)", "best model", "metric", "score", "95 %", "time"];
     let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
     lines.extend(runs.iter().map(|run| line(run, metric)));
-    let text = aligned(&lines, 6);
+    let mut words = 6;
+    let mut text = aligned(&lines, words);
+    for column in OPTIONAL {
+        let is_wider = |width| text.lines().any(|line| line.chars().count() > width);
+        if !width.is_some_and(is_wider) {
+            break;
+        }
+        let at = lines[0].iter().position(|name| name == column).expect("each is a column");
+        lines.iter_mut().for_each(|line| drop(line.remove(at)));
+        words -= usize::from(at < words);
+        text = aligned(&lines, words);
+    }
     if !colour {
         return text;
     }

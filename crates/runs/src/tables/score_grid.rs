@@ -1,11 +1,13 @@
 //! The score grid, and aligned text for a terminal.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use polars_core::prelude::{Column, DataFrame};
 
 use super::frame;
 use crate::run_dir::{ResultRow, reported_split};
-use timbre_core::text::one_line;
+use timbre_core::text::{cut, one_line};
 use timbre_evaluation::metrics::replicates;
 
 /// The headline metric by feature (rows) and model (columns): `grid.csv`.
@@ -100,6 +102,24 @@ pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
     text
 }
 
+/// The width of the narrowest usual terminal.
+pub const TERMINAL: usize = 80;
+/// A column is not made narrower than this.
+const NARROWEST: usize = 10;
+
+/// Shortens cells of these columns until the table is as wide as a usual terminal, those of the widest column first.
+pub fn fit(lines: &mut [Vec<String>], columns: Range<usize>) {
+    let all = lines.first().map_or(0, Vec::len);
+    loop {
+        let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
+        let total = (0..all).map(width).sum::<usize>() + 2 * all.saturating_sub(1);
+        let widest = columns.clone().map(|c| (width(c), c)).max().filter(|(width, _)| *width > NARROWEST);
+        let Some((width, column)) = widest.filter(|_| total > TERMINAL) else { return };
+        let to = width.saturating_sub(total - TERMINAL).max(width / 2).max(NARROWEST);
+        lines.iter_mut().for_each(|line| line[column] = cut(&line[column], to));
+    }
+}
+
 /// The index of a name, which is added if it is new.
 fn index_of(names: &mut Vec<String>, name: &str) -> usize {
     names.iter().position(|n| n == name).unwrap_or_else(|| {
@@ -121,6 +141,23 @@ pub fn cell(values: &[f64]) -> String {
 mod tests {
     use super::*;
     use crate::tables::{tests::row, write_csv};
+
+    #[test]
+    fn long_cells_are_shortened_until_the_table_fits_a_terminal() {
+        let long = "[\"noise\", \"pitch_shift\", \"time_stretch\", \"mix\", \"frequency_mask\"]".to_owned();
+        let row =
+            |first: &str, value: &str| vec!["1".to_owned(), first.to_owned(), value.to_owned(), "0.812".to_owned()];
+        let mut lines = vec![row("k", "augment"), row("3", &long), row("5", &long.repeat(6))];
+        fit(&mut lines, 1..3);
+        let text = aligned(&lines, 3);
+        assert!(text.lines().all(|line| line.chars().count() <= TERMINAL), "{text}");
+        assert!(text.contains("[\"noise\"") && text.contains('…') && text.contains("mask\"]"), "{text}");
+        // A table that fits stays as it is.
+        let mut short = vec![row("k", "augment"), row("3", &long)];
+        let before = short.clone();
+        fit(&mut short, 1..3);
+        assert_eq!(short == before, aligned(&before, 3).lines().all(|line| line.chars().count() <= TERMINAL));
+    }
 
     #[test]
     fn the_grid_keeps_the_order_of_features_and_models() {
