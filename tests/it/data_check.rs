@@ -85,7 +85,7 @@ fn a_check_finds_every_kind_of_fault() {
         "the same  train/owl/1x.wav = train/wren/wrong.wav, with different labels, in different songs\n",
         "samples   train/owl/2x.wav = train/wren/2float.wav, with different labels\n",
         "similar   test/owl/3soft.wav ~ train/owl/3x.wav: ",
-        "song      3: 2 parts: 1 in training, 1 in testing\n",
+        "song      3: 2 subsets: 1 in training, 1 in testing\n",
         "counts    7 training recordings; published are 9\n",
         "counts    6 recordings of owl; published are 8\n",
         "labels    1.00 a recording, 50.0% of the classes; from 6 of owl to 6 of wren, 1.0 to 1\n",
@@ -94,7 +94,7 @@ fn a_check_finds_every_kind_of_fault() {
         assert!(printed.contains(line), "{line:?} in\n{printed}");
     }
     assert!(
-        printed.lines().any(|line| line.starts_with("similar ") && line.ends_with(", in different parts")),
+        printed.lines().any(|line| line.starts_with("similar ") && line.ends_with(", in different subsets")),
         "{printed}"
     );
     let page = dir.read("check.html");

@@ -103,9 +103,9 @@ impl FindingKind {
             FindingKind::SameSamples => "Other files with the same samples",
             FindingKind::NearDuplicate => "Recordings that share sound",
             FindingKind::OtherLabels => "Duplicates with different labels",
-            FindingKind::OtherSubset => "Duplicates in different parts",
+            FindingKind::OtherSubset => "Duplicates in different subsets",
             FindingKind::OtherSong => "Duplicates in different songs",
-            FindingKind::DividedSong => "Songs in several parts",
+            FindingKind::DividedSong => "Songs in several subsets",
             FindingKind::Counts => "Other numbers than published",
             FindingKind::UnusedFile => "Audio files in no recording",
             FindingKind::OrphanLabels => "Label files without a recording",
@@ -140,7 +140,7 @@ impl Finding {
     pub fn notes(&self) -> String {
         let words = |kind: &FindingKind| match kind {
             FindingKind::OtherLabels => ", with different labels",
-            FindingKind::OtherSubset => ", in different parts",
+            FindingKind::OtherSubset => ", in different subsets",
             FindingKind::OtherSong => ", in different songs",
             _ => "",
         };

@@ -251,19 +251,19 @@ fn described(pair: &NearDuplicate) -> String {
 }
 
 fn divided_songs(records: &[ClipRecord]) -> Vec<Finding> {
-    let mut places: BTreeMap<&str, BTreeMap<(Subset, Option<&str>), usize>> = BTreeMap::new();
+    let mut subsets_of: BTreeMap<&str, BTreeMap<(Subset, Option<&str>), usize>> = BTreeMap::new();
     for record in records {
-        *places.entry(&record.group).or_default().entry((record.subset, record.fold.as_deref())).or_default() += 1;
+        *subsets_of.entry(&record.group).or_default().entry((record.subset, record.fold.as_deref())).or_default() += 1;
     }
     let name = |(subset, fold): &(Subset, Option<&str>)| match fold {
         Some(fold) => format!("fold {fold}"),
         None => subset.name().to_owned(),
     };
-    let divided = places.into_iter().filter(|(_, parts)| parts.len() > 1);
+    let divided = subsets_of.into_iter().filter(|(_, subsets)| subsets.len() > 1);
     divided
-        .map(|(song, parts)| {
-            let parts: Vec<String> = parts.iter().map(|(part, n)| format!("{n} in {}", name(part))).collect();
-            Finding::of(FindingKind::DividedSong, song, count(parts.len(), "part") + ": " + &parts.join(", "))
+        .map(|(song, subsets)| {
+            let subsets: Vec<String> = subsets.iter().map(|(subset, n)| format!("{n} in {}", name(subset))).collect();
+            Finding::of(FindingKind::DividedSong, song, count(subsets.len(), "subset") + ": " + &subsets.join(", "))
         })
         .collect()
 }
