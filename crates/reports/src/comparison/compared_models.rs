@@ -197,8 +197,7 @@ impl ModelComparer<'_> {
         metric: &str,
         decisions: &Result<ModelDecisions, String>,
     ) -> Option<(f64, f64)> {
-        let names = decisions.as_ref().map(songs);
-        if names.as_ref().is_ok_and(|names| names.len() < 2) {
+        if decisions.as_ref().is_ok_and(|decisions| songs(&decisions.by_seed).len() < 2) {
             return None;
         }
         if let [row] = rows {
@@ -288,7 +287,7 @@ fn songs<'a>(by_seed: &'a [SeedDecisions<'a>]) -> Vec<&'a str> {
     names
 }
 
-/// The 95 % interval of the mean over the seeds of one model, from a bootstrap over songs and seeds.
+/// The 95 % interval of the mean over the seeds of one model, from a bootstrap over songs and seeds. None with one song.
 pub fn mean_interval(
     by_seed: &[SeedDecisions],
     decision_rule: &DecisionRule,
@@ -296,6 +295,9 @@ pub fn mean_interval(
     resamples: usize,
 ) -> Option<(f64, f64)> {
     let songs: HashMap<&str, usize> = songs(by_seed).into_iter().enumerate().map(|(at, name)| (name, at)).collect();
+    if songs.len() < 2 {
+        return None;
+    }
     let truths: Vec<Vec<Labels>> = by_seed.iter().map(|own| own.split.truth()).collect();
     let mut terms = Vec::new();
     for (own, truth) in by_seed.iter().zip(&truths) {
