@@ -108,3 +108,25 @@ fn a_grid_is_not_written_as_one_array() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("`--set`"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn the_features_of_one_recording_are_drawn_into_a_file_that_is_named() {
+    let dir = TestDir::with(&[("tiny.toml", &TINY.replace("[features.centroid]", TWO_FEATURES))]);
+    let listed = dir.done(&["features", "tiny.toml", "-q", "--out", "arrays"]);
+    assert!(listed.status.success());
+    let recordings = dir.read("arrays/recordings.csv");
+    let clip = recordings.lines().nth(1).unwrap().split(',').next().unwrap();
+    let output = dir.done(&["features", "tiny.toml", "-q", "--plot", clip, "--out", "figures"]);
+    let path = text(&output.stdout).trim().to_owned();
+    assert!(path.contains("figures/tiny.") && path.ends_with(".svg"), "{path}");
+    let picture = std::fs::read_to_string(dir.path(&path)).unwrap();
+    for word in [">mel (8 × 44)<", ">mfcc (20 values)<", ">time (s)<", ">frequency (Hz)<", ">coefficient<"] {
+        assert!(picture.contains(word), "{word}");
+    }
+    let output = dir.done(&["features", "tiny.toml", "-q", "--plot", clip, "--png"]);
+    let path = text(&output.stdout).trim().to_owned();
+    assert!(std::fs::read(dir.path(&path)).unwrap().starts_with(b"\x89PNG"), "{path}");
+    let unknown = dir.timbre(&["features", "tiny.toml", "--plot", "no such clip"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("no recording of"), "{}", text(&unknown.stderr));
+}

@@ -176,12 +176,19 @@ pub enum Command {
     Features {
         #[command(flatten)]
         target: ExperimentArgs,
-        /// Also write the features of every recording to this folder, with `recordings.csv` for the order of the rows.
+        /// Also write the features of every recording to this folder, with `recordings.csv` for the order of the rows. With `--plot`: the
+        /// folder of the figure [default: that of the project].
         #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         out: Option<PathBuf>,
         /// `npy`: an array of recordings, bands and frames. `parquet`: a table with one matrix per row.
-        #[arg(long, value_enum, default_value_t = FeatureFormat::Npy, requires = "out")]
+        #[arg(long, value_enum, default_value_t = FeatureFormat::Npy, requires = "out", conflicts_with = "plot")]
         format: FeatureFormat,
+        /// Only draw each feature of one recording, with axes in seconds and Hz: its path in the data set, or a part of it.
+        #[arg(long, value_name = "CLIP")]
+        plot: Option<String>,
+        /// Draw as PNG [default: SVG].
+        #[arg(long, requires = "plot")]
+        png: bool,
         #[command(flatten)]
         pool: ThreadArgs,
     },

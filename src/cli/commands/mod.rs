@@ -23,6 +23,7 @@ use timbre_core::{
 use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_reports::plot::ImageFormat;
 
 mod artifacts;
 mod augment;
@@ -92,7 +93,10 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target, json } => plan::check(common, &target, json),
         Command::Plan { target, json } => plan::plan(common, &target, json),
-        Command::Features { target, out, format, pool } => {
+        Command::Features { target, out, plot: Some(clip), png, .. } => {
+            run::plot_features(common, &target, &clip, out.as_deref(), ImageFormat::from_flag(png))
+        }
+        Command::Features { target, out, format, pool, .. } => {
             run::features(common, &target, out.as_deref(), format, &pool)
         }
         Command::Compare { what, check } => compare::compare(common, &what, &check),

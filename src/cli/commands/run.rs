@@ -1,22 +1,29 @@
 //! `timbre run` and `timbre features`.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::latest::RunIdentity;
-use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
+use super::{
+    ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, resolve, settings, start_threads,
+};
 use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
+use crate::execution::run::feature_plot::{self, PlottedFeature};
 use crate::execution::run::{self, FeatureFormat, RunOutcome, Settings};
 use crate::inference;
 use timbre_core::{
     error::UserError,
+    files,
     progress::{Printer, eprint_line},
     text::count,
 };
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_reports::plot::feature_view::{FeatureView, feature_view};
+use timbre_reports::plot::{self, ImageFormat};
 use timbre_reports::run_report;
 use timbre_runs::{
     run_dir::{self, ReportFile, SCHEMA, Status, unusable_file},
@@ -167,6 +174,30 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
         (Status::Done, None) => printer.message(&format!("Next: timbre compare {path}")),
         _ => {}
     }
+}
+
+/// Draws the features of one recording.
+pub fn plot_features(
+    common: &GlobalArgs,
+    target: &ExperimentArgs,
+    clip: &str,
+    folder: Option<&Path>,
+    format: ImageFormat,
+) -> Result<ExitStatus> {
+    let experiment = resolve(common, target)?.experiment;
+    let (id, features) = feature_plot::of_clip(&experiment, &settings(common, false), clip)?;
+    let views: Vec<FeatureView> =
+        features.into_iter().map(|PlottedFeature { name, matrix, axes }| FeatureView { name, matrix, axes }).collect();
+    let picture = feature_view(&format!("{id}, features of {}", experiment.name), &views).as_file();
+    let word: String = id.chars().map(|c| if c.is_alphanumeric() || "-.".contains(c) { c } else { '_' }).collect();
+    let name = format!("{}.{word}.{}", experiment.name, format.extension());
+    let path = folder.unwrap_or(Path::new("")).join(name);
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    files::write_bytes(&path, &plot::bytes(&picture, format)?)?;
+    print(&format!("{}\n", path.display()))?;
+    Ok(ExitStatus::Done)
 }
 
 pub fn features(

@@ -81,29 +81,32 @@ impl AugmentationPreview {
 
     /// The row of a training clip by its id, or by a part of an id that no other clip has.
     pub fn row(&self, clip: &str) -> Result<usize> {
-        if let Some(row) = self.examples.row(clip) {
-            return Ok(row);
-        }
-        let matching: Vec<usize> =
-            (0..self.examples.len()).filter(|&row| self.examples.id(row).contains(clip)).collect();
-        let named =
-            |rows: &[usize]| rows.iter().take(5).map(|&row| self.examples.id(row)).collect::<Vec<_>>().join("\n  ");
-        let all: Vec<usize> = (0..self.examples.len()).collect();
-        match matching[..] {
-            [row] => Ok(row),
-            [] => Err(UserError::usage(format!(
-                "no training clip of {} is named `{clip}`; the first of {} are\n  {}",
-                self.trial,
-                all.len(),
-                named(&all)
-            ))
-            .into()),
-            _ => Err(UserError::usage(format!(
-                "`{clip}` matches {} clips:\n  {}\n  …",
-                matching.len(),
-                named(&matching)
-            ))
-            .into()),
-        }
+        let ids: Vec<&str> = (0..self.examples.len()).map(|row| self.examples.id(row)).collect();
+        row_of_clip(&ids, clip, &format!("training clip of {}", self.trial))
+    }
+}
+
+/// The row of a clip by its id, or by a part of an id that no other clip has. `what` says what the clips are.
+pub(super) fn row_of_clip(ids: &[&str], clip: &str, what: &str) -> Result<usize> {
+    if let Some(row) = ids.iter().position(|id| *id == clip) {
+        return Ok(row);
+    }
+    let matching: Vec<usize> = (0..ids.len()).filter(|&row| ids[row].contains(clip)).collect();
+    let named =
+        |rows: &mut dyn Iterator<Item = usize>| rows.take(5).map(|row| ids[row]).collect::<Vec<_>>().join("\n  ");
+    match matching[..] {
+        [row] => Ok(row),
+        [] => Err(UserError::usage(format!(
+            "no {what} is named `{clip}`; the first of {} are\n  {}",
+            ids.len(),
+            named(&mut (0..ids.len()))
+        ))
+        .into()),
+        _ => Err(UserError::usage(format!(
+            "`{clip}` matches {} clips:\n  {}\n  …",
+            matching.len(),
+            named(&mut matching.iter().copied())
+        ))
+        .into()),
     }
 }

@@ -40,6 +40,7 @@ mod artifacts;
 pub mod augmentation_preview;
 pub mod environment;
 mod feature_files;
+pub mod feature_plot;
 mod model_source;
 
 pub use artifacts::{AudioSource, NoArtifacts, RunArtifacts};

@@ -28,6 +28,7 @@ pub mod framewise;
 mod samplewise;
 mod post_process;
 mod raw;
+pub mod axes;
 pub mod cache;
 pub mod column_names;
 pub mod extraction;

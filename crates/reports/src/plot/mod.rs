@@ -17,6 +17,7 @@ mod drawing;
 mod heat_map;
 pub mod augmentation_preview;
 pub mod clip_view;
+pub mod feature_view;
 pub mod scatter;
 mod intervals;
 mod palette_image;
