@@ -6,11 +6,11 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, WeakProgressBar};
 
 use crate::text::for_terminal;
 
@@ -23,8 +23,9 @@ const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// Jobs shorter than this print no line.
 const MIN_REPORTED: Duration = Duration::from_millis(300);
 
-/// All bars. Whatever else is written to stderr suspends them, so that no line is torn.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+/// The bars of this process. Whatever else is written to stderr suspends them, so that no line is torn. (`MultiProgress` panics in
+/// `suspend` after the terminal is closed.)
+static BARS: Mutex<Vec<WeakProgressBar>> = Mutex::new(Vec::new());
 
 /// How progress and messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Printer {
     /// Starts a job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
         let bar = match self {
-            Printer::Bars => BARS.add(ProgressBar::new(total as u64)),
+            Printer::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
             _ => ProgressBar::hidden(),
         };
         bar.set_style(
@@ -68,6 +69,9 @@ impl Printer {
                 }),
         );
         bar.set_message(what.to_owned());
+        if self == Printer::Bars {
+            BARS.lock().unwrap_or_else(PoisonError::into_inner).push(bar.downgrade());
+        }
         let job =
             Arc::new(Job { what: what.to_owned(), total, done: AtomicUsize::new(0), bar, started: Instant::now() });
         let ticker = (self != Printer::Quiet).then(|| Ticker::start(self, &job));
@@ -81,6 +85,21 @@ pub fn eprint_line(line: &str) {
     let _ = writeln!(AboveBars, "{}", for_terminal(line));
 }
 
+/// The bars that are drawn, in the order of their start. Forgets the others.
+fn drawn_bars() -> Vec<ProgressBar> {
+    let mut bars = BARS.lock().unwrap_or_else(PoisonError::into_inner);
+    bars.retain(|bar| bar.upgrade().is_some_and(|bar| !bar.is_finished()));
+    bars.iter().filter_map(WeakProgressBar::upgrade).collect()
+}
+
+/// Writes while none of the bars is drawn.
+fn suspending(bars: &[ProgressBar], write: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+    match bars.split_first() {
+        None => write(),
+        Some((first, others)) => first.suspend(|| suspending(others, write)),
+    }
+}
+
 /// Stderr above any bar.
 #[derive(Clone, Copy, Debug)]
 pub struct AboveBars;
@@ -91,7 +110,7 @@ impl Write for AboveBars {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        BARS.suspend(|| io::stderr().write_all(bytes))
+        suspending(&drawn_bars(), &mut || io::stderr().write_all(bytes))
     }
 
     fn write_fmt(&mut self, text: fmt::Arguments) -> io::Result<()> {
@@ -129,7 +148,6 @@ impl Progress {
     pub fn finish(self) {
         drop(self.ticker);
         self.job.bar.finish_and_clear();
-        BARS.remove(&self.job.bar);
         let took = self.job.started.elapsed();
         if took >= MIN_REPORTED {
             self.printer.message(&format!("{}: {} in {}", self.job.what, self.job.total, seconds(took)));
@@ -218,6 +236,25 @@ mod tests {
         assert_eq!(pace(3, 4, Duration::from_secs(90)), "about 30 s left");
         assert_eq!(pace(900, 1000, Duration::from_secs(3)), "300/s, about 0.33 s left");
         assert_eq!(pace(0, 4, Duration::from_secs(12)), "12 s so far");
+    }
+
+    #[test]
+    fn a_message_above_bars_is_written_once_and_finished_bars_are_forgotten() {
+        let (first, second) = (Printer::Bars.start("first", 2), Printer::Bars.start("second", 2));
+        first.step();
+        let mut written = 0;
+        let bars = drawn_bars();
+        suspending(&bars, &mut || {
+            written += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((written, bars.len()), (1, 2));
+        first.finish();
+        assert_eq!(drawn_bars().len(), 1);
+        // A job that failed never finishes.
+        drop((second, bars));
+        assert_eq!(drawn_bars().len(), 0);
     }
 
     #[test]
