@@ -103,7 +103,16 @@ test("nothing is asked of the network, and a recording plays", async () => {
     return audio.duration;
   });
   assert.ok(Math.abs(seconds - 3) < 0.01, `${seconds}`);
-  const loaded = await tab.$$eval(".clips img", (images) => images.map((image) => image.naturalWidth));
+  const loaded = await tab.$$eval(".clips svg image", (images) =>
+    Promise.all(
+      images.map(async (image) => {
+        const picture = new Image();
+        picture.src = image.getAttribute("href");
+        await picture.decode();
+        return picture.naturalWidth;
+      }),
+    ),
+  );
   assert.ok(loaded.length > 0 && loaded.every((width) => width > 50));
   assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [url]);
 });

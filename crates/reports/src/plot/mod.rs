@@ -173,7 +173,9 @@ pub fn learning_panels(trial: &str, epochs: &[Epoch], others: &[Vec<Epoch>], met
     let metrics: Vec<Line> =
         names.into_iter().map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
     if !metrics.is_empty() {
-        panels.push(panel("On the validation split".to_owned(), "score", metrics));
+        // A single line has no legend.
+        let score = if metrics.len() == 1 { metrics[0].name.clone() } else { "score".to_owned() };
+        panels.push(panel("On the validation split".to_owned(), &score, metrics));
     }
     panels
 }
@@ -280,6 +282,7 @@ mod tests {
         assert_eq!(drawn.matches("class=\"line s0 faint\"").count(), 4);
         assert_eq!(drawn.matches("class=\"line s1 faint\"").count(), 2);
         assert_eq!((panels_of(&[epochs(12)])[1].lines.len(), panels_of(&[])[1].lines.len()), (1, 6));
+        assert!(drawn.contains(">balanced</text>"), "the axis names it");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::hardest_clips::FindRecording;
 use super::report_data::ReportData;
 use crate::page::{Cell, paragraph, table};
-use timbre_core::{progress::seconds, text::count};
+use timbre_core::{progress::duration, text::count};
 use timbre_inputs::data::irmas;
 use timbre_runs::{run_dir::Table, tables};
 use timbre_signal::audio;
@@ -110,8 +110,10 @@ fn lengths<'a>(
             probed.iter().filter(|(row, _)| split(*row) == *wanted).map(|(_, seconds)| *seconds).collect();
         lengths.sort_unstable_by(f64::total_cmp);
         let mut cells = vec![Cell::text(wanted), Cell::count(own().count() as u64), Cell::count(of_songs.len() as u64)];
-        let length =
-            |value: Option<&f64>| Cell { sort: value.copied(), ..Cell::text(&value.map_or("–".to_owned(), time)) };
+        let length = |value: Option<&f64>| Cell {
+            sort: value.copied(),
+            ..Cell::text(&value.map_or("–".to_owned(), |length| duration(*length)))
+        };
         cells.extend([lengths.first(), lengths.get(lengths.len() / 2), lengths.last()].map(length));
         let mean = lengths.iter().sum::<f64>() / lengths.len() as f64;
         let total = Some(mean * own().count() as f64).filter(|total| total.is_finite());
@@ -134,8 +136,4 @@ fn lengths<'a>(
         _ => String::new(),
     };
     table(&format!("Recordings and lengths of each split.{read}"), &headings, &rows)
-}
-
-fn time(length: &f64) -> String {
-    seconds(std::time::Duration::try_from_secs_f64(*length).unwrap_or_default())
 }

@@ -45,6 +45,7 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
         return HardestClips { html: paragraph("Every recording was classified correctly."), playable: 0, missing: 0 };
     }
     let (mut left, mut playable, mut missing, mut items) = (budget, 0, 0, String::new());
+    let mut too_large = 0;
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
         match media_of(run, &scored.split.clips[clip].path, find, &summary(run, scored, clip)) {
@@ -53,7 +54,7 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
                 playable += 1;
                 media = parts;
             }
-            Some(_) => {}
+            Some(_) => too_large += 1,
             None => missing += 1,
         }
         items += &format!("<li>{media}{}</li>\n", description(run, scored, clip));
@@ -63,13 +64,18 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     } else {
         String::new()
     };
+    let silent = if too_large > 0 {
+        paragraph(&format!("{} without spectrogram and player, to keep the page small.", count(too_large, "recording")))
+    } else {
+        String::new()
+    };
     let more = hardest.len().saturating_sub(SEEN);
     let more = if more > 0 {
         paragraph(&format!("{} wrong in total; hardest.csv has more of them.", count(hardest.len(), "recording")))
     } else {
         String::new()
     };
-    HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{more}"), playable, missing }
+    HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{silent}{more}"), playable, missing }
 }
 
 /// The maximum number of characters of images and audio of a page.

@@ -113,7 +113,7 @@ fn with_level(run: &ReportData, shared: &Shared, find: FindRecording, models: us
     }
     if !groups.is_empty() {
         let by: Vec<&str> = groups.iter().map(|own| own.divided_by.as_str()).collect();
-        let title = format!("Results by {}", by.join(", "));
+        let title = if by.len() > 3 { "Results by group".to_owned() } else { format!("Results by {}", by.join(", ")) };
         sections.push(Section { id: "groups", title, html: group_scores::html(run, groups) });
     }
     let search = run_dir::read_search(&run.path);
@@ -172,7 +172,7 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
         count(run.ranked.len(), "model"),
         count(record.seeds.len(), "seed"),
         format!("signature {}", &record.signature[..8]),
-        format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
+        format!("started {} UTC", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
     ];
     let facts = page::facts(&facts);
     let class = match conclusion.kind {

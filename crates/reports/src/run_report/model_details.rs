@@ -162,13 +162,17 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     let precision_line = |(name, steps): (&str, &Vec<ThresholdPoint>)| {
         let mut points = points(steps, &|step| (step.recall, step.precision));
         points.splice(0..0, points.first().map(|first| (0.0, first.1)));
-        Line { shape: LineShape::Steps, ..Line::new(name, points) }
+        let area = areas(steps, |before, step| step.precision * (step.recall - before.recall));
+        Line { shape: LineShape::Steps, ..Line::new(format!("{name} {area:.2}"), points) }
     };
     // Recordings with equal scores are a straight line, as in the area under the curve.
     let roc_line = |(name, steps): (&str, &Vec<ThresholdPoint>)| {
         let mut points = points(steps, &|step| (step.false_positive_rate, step.recall));
         points.insert(0, (0.0, 0.0));
-        Line::new(name, points)
+        let area = areas(steps, |before, step| {
+            (step.false_positive_rate - before.false_positive_rate) * (step.recall + before.recall) / 2.0
+        });
+        Line::new(format!("{name} {area:.2}"), points)
     };
     let each = if run.classes.len() < plot::LINES {
         "Over all pairs of recording and class, and of each class"
@@ -246,17 +250,32 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         Figure {
             name: "precision_recall",
             drawing: draw(&precision_recall),
-            caption: format!("{each}, for every {threshold}."),
+            caption: format!("{each}, for every {threshold}; with the average precision."),
         },
         Figure {
             name: "roc",
             drawing: draw(&roc),
             caption: format!(
-                "{each}, for every {threshold}. A random ranking is the diagonal. threshold_curves.csv has all classes."
+                "{each}, for every {threshold}; with the area under the curve. A random ranking is the diagonal. threshold_curves.csv has all classes."
             ),
         },
         Figure { name: "thresholds", drawing: draw(&along), caption },
     ]
+}
+
+/// The sum of the areas between neighbouring points of a curve, which begins at 0.
+fn areas(steps: &[ThresholdPoint], area: impl Fn(&ThresholdPoint, &ThresholdPoint) -> f64) -> f64 {
+    let zero = ThresholdPoint {
+        cutoff: 1.0,
+        named: 0,
+        hits: 0,
+        precision: 0.0,
+        recall: 0.0,
+        false_positive_rate: 0.0,
+        f1: 0.0,
+    };
+    let befores = std::iter::once(&zero).chain(steps);
+    befores.zip(steps).map(|(before, step)| area(before, step)).sum()
 }
 
 /// The classes whose curves are drawn: all of a few, otherwise two of the best and three of the worst, best first.

@@ -44,6 +44,7 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     let (of_seeds, legend) = match run.record.seeds.len() {
         0 | 1 if !has_lines => (String::new(), "no intervals"),
         0 | 1 => (String::new(), "lines: 95 % intervals"),
+        seeds if !has_lines => (format!(", mean of {seeds} seeds"), "no intervals; small circles: seeds"),
         seeds => (format!(", mean of {seeds} seeds"), "lines: 95 % intervals; small circles: seeds"),
     };
     let drawing = plot::intervals(
@@ -60,6 +61,7 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     let lines = match run.record.seeds.len() {
         0 | 1 if !has_lines => "Without intervals.".to_owned(),
         0 | 1 => format!("Lines: 95 % intervals of a bootstrap over {drawn}."),
+        seeds if !has_lines => format!("Means of {seeds} seeds, without intervals; small circles: seeds."),
         seeds => format!(
             "Means of {seeds} seeds; lines: 95 % intervals of a bootstrap over {drawn} and seeds; small circles: seeds."
         ),
