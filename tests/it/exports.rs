@@ -221,6 +221,11 @@ fn every_command_has_a_manual_page() {
         assert!(names.contains(&name.to_owned()), "{names:?}");
     }
     assert_eq!(dir.done(&["man"]).stdout, dir.bytes("pages/man1/timbre.1"));
+    assert!(dir.read("pages/man1/timbre.1").contains(".SH \"EXIT STATUS\"\nExit codes: 0 success"));
+    for name in ["run", "check", "compare", "predict", "serve", "report"] {
+        let page = dir.read(&format!("pages/man1/timbre-{name}.1"));
+        assert!(page.contains(".SH EXAMPLES\n.nf\n") && !page.contains(".SH EXTRA"), "{page}");
+    }
 }
 
 #[test]

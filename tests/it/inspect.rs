@@ -341,6 +341,45 @@ fn recordings_csv_has_the_subset_of_each_recording() {
 }
 
 #[test]
+fn errors_are_json_on_request_with_the_same_exit_codes() {
+    let dir = birds(&["owl", "wren"], 8, "", TINY);
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "x.toml"], more].concat();
+        let json = dir.timbre(&[&arguments[..], &["--json"]].concat());
+        assert_eq!(dir.timbre(&arguments).status.code(), json.status.code(), "{more:?}");
+        (json.status.code(), serde_json::from_slice::<Value>(&json.stdout).unwrap())
+    };
+    let (code, plan) = check(&[]);
+    assert_eq!((code, plan["experiment"].as_str(), plan["clips"].as_u64()), (Some(0), Some("x"), Some(16)));
+    let wrong = TINY.replace("n_fft = 256", "n_ftt = 256").replace("bootstrap = 20", "bootstrap = \"many\"");
+    fs::write(dir.path("x.toml"), wrong).unwrap();
+    let (code, found) = check(&["--set", "seedz=[1]"]);
+    let errors = found["errors"].as_array().unwrap();
+    assert_eq!((code, errors.len()), (Some(2), 3), "{found}");
+    let error =
+        |key: &str| errors.iter().find(|error| error["key"] == key).unwrap_or_else(|| panic!("{key} in {found}"));
+    let misspelt = error("features.centroid.n_ftt");
+    assert_eq!((misspelt["file"].as_str(), misspelt["line"].as_u64()), (Some("x.toml"), Some(9)), "{misspelt}");
+    assert!(misspelt["help"].as_str().unwrap().contains("`n_fft`"), "{misspelt}");
+    assert!(error("evaluate.bootstrap")["message"].is_string());
+    assert!(error("seedz")["file"].as_str().unwrap().contains("--set"));
+    // An error that is not about a line has only a message.
+    fs::write(dir.path("x.toml"), TINY.replace("use = \"birds\"", "kind = \"folder\"\nroot = \"nowhere\"")).unwrap();
+    let (code, found) = check(&[]);
+    assert_eq!((code, found["errors"][0]["line"].is_null()), (Some(2), true), "{found}");
+}
+
+#[test]
+fn a_verbose_run_prints_the_time_of_each_stage_and_model() {
+    let dir = birds(&["owl", "wren"], 8, "", TINY);
+    let printed = text(&dir.done(&["run", "x.toml", "-v"]).stderr);
+    for words in ["data: ", "features: ", "centroid.average.s1: fit ", "models: ", "tables: ", "report: "] {
+        assert!(printed.contains(words), "{words} in {printed}");
+    }
+    assert!(!text(&dir.done(&["run", "x.toml", "--fresh"]).stderr).contains("fit "));
+}
+
+#[test]
 fn with_one_song_no_interval_and_no_difference_is_told() {
     let dir = birds(&["training/owl", "training/wren"], 8, "part_folders = true\ngroup = '(\\d+)'", TINY);
     for (n, class) in ["owl", "wren"].iter().enumerate() {

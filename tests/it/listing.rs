@@ -256,6 +256,12 @@ fn runs_are_filtered_sorted_and_limited() {
     assert_eq!(dir.names(&["--metric", "f1_micro"]), Vec::<String>::new());
     let none = dir.done(&["runs", "--status", "running"]);
     assert!(text(&none.stdout).is_empty() && text(&none.stderr).contains("No runs match (4 runs in total)"));
+    let unknown = dir.timbre(&["runs", "grid_a", "othr"]);
+    assert!(unknown.status.code() == Some(2) && unknown.stdout.is_empty());
+    let sentence =
+        "no run of an experiment `othr`: did you mean `other`? Experiments with runs: grid_a, grid_b, grid_c, other";
+    assert!(text(&unknown.stderr).contains(sentence), "{}", text(&unknown.stderr));
+    assert_eq!(dir.names(&["nothing_*"]), Vec::<String>::new(), "a pattern may match nothing");
     for wrong in [["--metric", "acuracy"], ["--where", "accuracy=1"], ["--since", "yesterday"], ["--status", "fine"]] {
         assert_eq!(dir.timbre(&["runs", wrong[0], wrong[1]]).status.code(), Some(2), "{wrong:?}");
     }

@@ -33,6 +33,23 @@ Examples:
   timbre compare quickstart cnn_quick --html comparison.html
   timbre compare quickstart --baseline baselines/quickstart.json --tolerance accuracy=0.01";
 
+pub const EVALUATE: &str = "\
+Examples:
+  timbre evaluate resnet/latest --data irmas       saved models on other recordings
+  timbre evaluate resnet:mel.resnet18 --set evaluate.cutoff=0.4
+  timbre evaluate quickstart --json";
+
+pub const DIFF: &str = "\
+Examples:
+  timbre diff quickstart/latest cnn_quick/latest
+  timbre diff quickstart:mel.knn quickstart:mel.logistic --json";
+
+pub const THRESHOLDS: &str = "\
+Examples:
+  timbre thresholds resnet_windows/latest
+  timbre thresholds resnet_windows:mel.resnet18.s1 --metric f1_macro
+  timbre thresholds resnet_windows --set evaluate.search.cutoff=0.30..0.80/0.02";
+
 pub const REPORT: &str = "\
 Examples:
   timbre report quickstart/latest                  writes report.html again, prints the conclusion

@@ -145,6 +145,7 @@ pub enum Command {
     },
     /// Evaluate the saved models of a run on other recordings, or with other thresholds and windows. Fits nothing, and writes a run of its own:
     /// `timbre compare` tests the two against each other.
+    #[command(after_long_help = examples::EVALUATE)]
     Evaluate(EvaluateArgs),
     /// Follow a running experiment from another terminal.
     Watch {
@@ -201,6 +202,7 @@ pub enum Command {
         check: BaselineArgs,
     },
     /// Show the differences between two runs: configuration, data, environment, class scores, changed predictions.
+    #[command(after_long_help = examples::DIFF)]
     Diff {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
         #[arg(value_name = "A", value_parser = name_from_here)]
@@ -216,6 +218,7 @@ pub enum Command {
     ///
     /// Uses the stored predictions; no model is loaded. `--set evaluate.search.KEY=VALUE` sets the search space, e.g.
     /// `--set evaluate.search.cutoff=0.30..0.80/0.02`.
+    #[command(after_long_help = examples::THRESHOLDS)]
     Thresholds {
         /// A run as in `compare`; with `:TRIAL` one of its trials, e.g. `resnet_windows/latest:mel.resnet18.s1`.
         #[arg(value_name = "RUN", value_parser = name_from_here)]
@@ -316,9 +319,30 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory};
+    use clap::{Command, CommandFactory, Parser};
 
     use super::Cli;
+
+    #[test]
+    fn the_examples_of_the_help_texts_are_valid_commands() {
+        let mut command = Cli::command();
+        command.build();
+        let mut examples = 0;
+        for subcommand in command.get_subcommands() {
+            let Some(help) = subcommand.get_after_long_help().map(ToString::to_string) else { continue };
+            for line in help.lines().skip(1) {
+                // After two spaces is a remark.
+                let example =
+                    line[line.find("timbre ").expect("every line has a command")..].split("  ").next().unwrap();
+                let example = example.split(" | ").next().unwrap().split(" > ").next().unwrap().replace('\'', "");
+                let words: Vec<&str> = example.split_whitespace().collect();
+                assert_eq!(words[1], subcommand.get_name(), "{line}");
+                assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
+                examples += 1;
+            }
+        }
+        assert!(examples > 20);
+    }
 
     #[test]
     fn the_argument_definitions_are_consistent() {

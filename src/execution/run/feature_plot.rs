@@ -7,7 +7,7 @@ use super::augmentation_preview::row_of_clip;
 use super::prepare::PreparedDataset;
 use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
-use timbre_inputs::features::{ClipAnalysis, FeatureMatrix, FeatureSpec, Place, axes};
+use timbre_inputs::features::{ClipAnalysis, FeatureMatrix, FeatureSpec, ClipOrigin, axes};
 use timbre_signal::audio;
 
 /// A feature of the recording.
@@ -26,7 +26,7 @@ pub fn of_clip(experiment: &Experiment, settings: &Settings, clip: &str) -> Resu
     let rate = experiment.audio.sample_rate;
     let clip = audio::load_file(&record.path, record.excerpt.as_ref(), &experiment.audio)
         .map_err(|why| UserError::usage(format!("{}: {why}", record.id)))?;
-    let place = Place { recording: &record.id, start: None };
+    let place = ClipOrigin { recording: &record.id, start: None };
     let analysis = ClipAnalysis::new(&clip).at(place);
     let feature = |(name, spec): (&String, &FeatureSpec)| -> Result<PlottedFeature> {
         let matrix =

@@ -4,16 +4,30 @@ use super::{ListedRun, RunState};
 use crate::tables::aligned;
 use timbre_core::{progress::duration, text::one_line};
 
+const HEADER: [&str; 9] =
+    ["experiment", "run", "status", "when (UTC)", "best model", "metric", "score", "95 %", "time"];
 /// Columns that a narrow terminal lacks, the first one first. The name of a run begins with its time.
 const OPTIONAL: [&str; 3] = ["when (UTC)", "time", "95 %"];
 
 /// One line per run, with `metric` instead of the headline metric of each run. `width` is that of the terminal, `colour` highlights runs
 /// that are not done.
 pub fn text(runs: &[ListedRun], metric: Option<&str>, width: Option<usize>, colour: bool) -> String {
-    const HEADER: [&str; 9] =
-        ["experiment", "run", "status", "when (UTC)", "best model", "metric", "score", "95 %", "time"];
     let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
     lines.extend(runs.iter().map(|run| line(run, metric)));
+    let text = fitting(lines, width);
+    if !colour {
+        return text;
+    }
+    // The table has two header lines.
+    let coloured = text.lines().enumerate().map(|(at, line)| match at.checked_sub(2).and_then(|at| runs.get(at)) {
+        Some(run) => painted(line, run.state),
+        None => format!("{line}\n"),
+    });
+    coloured.collect()
+}
+
+/// The table without as many of the optional columns as `width` requires.
+fn fitting(mut lines: Vec<Vec<String>>, width: Option<usize>) -> String {
     let mut words = 6;
     let mut text = aligned(&lines, words);
     for column in OPTIONAL {
@@ -26,15 +40,7 @@ pub fn text(runs: &[ListedRun], metric: Option<&str>, width: Option<usize>, colo
         words -= usize::from(at < words);
         text = aligned(&lines, words);
     }
-    if !colour {
-        return text;
-    }
-    // The table has two header lines.
-    let coloured = text.lines().enumerate().map(|(at, line)| match at.checked_sub(2).and_then(|at| runs.get(at)) {
-        Some(run) => painted(line, run.state),
-        None => format!("{line}\n"),
-    });
-    coloured.collect()
+    text
 }
 
 fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
@@ -81,4 +87,30 @@ fn painted(line: &str, state: RunState) -> String {
         RunState::Failed => "31",
     };
     format!("\u{1b}[{code}m{line}\u{1b}[0m\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_lacks_columns_and_a_file_has_all() {
+        let row = [
+            "quickstart",
+            "20261129T211202Z-e0703da9",
+            "done",
+            "2026-11-29 21:12",
+            "fft.logistic",
+            "accuracy",
+            "0.630",
+            "0.350 to 0.895",
+            "13 s",
+        ];
+        let of = |width| fitting(vec![HEADER.map(str::to_owned).to_vec(), row.map(str::to_owned).to_vec()], width);
+        assert!([None, Some(120)].map(of).iter().all(|text| OPTIONAL.iter().all(|column| text.contains(column))));
+        let narrower = of(Some(100));
+        assert!(!narrower.contains("when (UTC)") && narrower.contains("0.350 to 0.895"), "{narrower}");
+        let narrow = of(Some(85));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 85) && narrow.contains("0.630"), "{narrow}");
+    }
 }
