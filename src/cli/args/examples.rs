@@ -54,7 +54,7 @@ pub const REPORT: &str = "\
 Examples:
   timbre report quickstart/latest                  writes report.html again, prints the conclusion
   timbre report grid_quick                         grid.html of a sweep
-  timbre report quickstart --figures figures --png every figure as a file
+  timbre report quickstart --figures figures --png
   timbre report resnet --recordings /data/IRMAS    recordings that were moved";
 
 pub const RUNS: &str = "\
