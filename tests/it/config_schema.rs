@@ -1,8 +1,11 @@
-//! The published JSON schema and the page of the kinds of data sets equal those of the program.
+//! The published JSON schema and the pages of the kinds of data sets and features equal those of the program.
 
 use crate::config_project::repository;
-use timbre_experiment::{reference::data_kinds_page, schema};
-use timbre_inputs::data::DataSpec;
+use timbre_experiment::{
+    reference::{data_kinds_page, feature_kinds_page},
+    schema,
+};
+use timbre_inputs::{data::DataSpec, features::FeatureSpec};
 
 #[test]
 fn the_schema_in_docs_is_up_to_date() {
@@ -14,6 +17,15 @@ fn the_page_of_data_kinds_is_up_to_date_and_has_every_kind() {
     let page = data_kinds_page();
     is_up_to_date("docs/data-kinds.md", &page);
     for kind in DataSpec::KINDS {
+        assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
+    }
+}
+
+#[test]
+fn the_page_of_feature_kinds_is_up_to_date_and_has_every_kind() {
+    let page = feature_kinds_page();
+    is_up_to_date("docs/feature-kinds.md", &page);
+    for kind in FeatureSpec::KINDS {
         assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 use timbre_core::error::UserError;
 use timbre_evaluation::metrics::{self, is_loss};
@@ -147,19 +148,11 @@ pub fn data_kinds_page() -> String {
     let mut page = "# Kinds of data sets\n\n\
         Written by a test from the specs of the kinds. [data/README.md](../data/README.md) explains how to describe a set.\n"
         .to_owned();
-    let row = |key: &str, own: &Json, default: Option<&Json>| {
-        let resolved = schema::resolve(strict(), own);
-        let about = own["description"].as_str().or(resolved["description"].as_str()).unwrap_or_default();
-        let default = default.and_then(toml_value).map_or_else(String::new, |value| format!("`{value}`"));
-        let cells = [format!("`{key}`"), describe(strict(), own), default, about.to_owned()];
-        format!("| {} |\n", cells.map(|cell| cell.replace('\n', " ").replace('|', "\\|")).join(" | "))
-    };
-    let head = "| key | value | default | meaning |\n|---|---|---|---|\n";
     let Some((first, table)) = kinds.first() else { return page };
-    page += &format!("\n## Keys of every kind\n\n{head}");
+    page += &format!("\n## Keys of every kind\n\n{KEY_HEAD}");
     let defaults = defaults_of_kind("data", first);
     for (key, own) in keys_of(table).into_iter().filter(|(key, _)| is_common(key) && *key != "kind") {
-        page += &row(key, own, defaults.get(key).or(own.get("default")));
+        page += &key_row(key, own, defaults.get(key).or(own.get("default")));
     }
     let mut built_in: Vec<(&str, toml::Table)> = Vec::new();
     for (name, text) in built_in::DATA_SETS {
@@ -179,12 +172,60 @@ pub fn data_kinds_page() -> String {
         }
         let defaults = defaults_of_kind("data", kind);
         let own = keys_of(table).into_iter().filter(|(key, _)| !is_common(key));
-        let rows: String = own.map(|(key, own)| row(key, own, defaults.get(key).or(own.get("default")))).collect();
+        let rows: String = own.map(|(key, own)| key_row(key, own, defaults.get(key).or(own.get("default")))).collect();
         if !rows.is_empty() {
-            page += &format!("\n{head}{rows}");
+            page += &format!("\n{KEY_HEAD}{rows}");
         }
     }
     page
+}
+
+/// A row that so many kinds of features have is written once.
+const MANY: usize = 10;
+
+/// `docs/feature-kinds.md`: every kind of feature with its keys.
+pub fn feature_kinds_page() -> String {
+    let kinds = schema::kinds(&strict()["$defs"]["FeatureSpec"]).unwrap_or_default();
+    let rows_of = |(kind, table): &(&str, &'static Json)| -> Vec<(String, String)> {
+        let defaults = defaults_of_kind("features", kind);
+        let keys = schema::properties(strict(), table).into_iter().filter(|(key, _)| *key != "kind");
+        keys.map(|(key, own)| (key.to_owned(), key_row(key, own, defaults.get(key).or(own.get("default"))))).collect()
+    };
+    let rows: Vec<Vec<(String, String)>> = kinds.iter().map(rows_of).collect();
+    let mut counts: IndexMap<&str, usize> = IndexMap::new();
+    rows.iter().flatten().for_each(|(_, row)| *counts.entry(row).or_default() += 1);
+    let is_shared = |row: &str| counts[row] >= MANY;
+    let mut page = "# Kinds of features\n\n\
+        Written by a test from the specs of the kinds. [features.md](features.md) explains them and compares them with their peers.\n\n\
+        ## Keys of many kinds\n\n"
+        .to_owned();
+    page += KEY_HEAD;
+    page.extend(counts.keys().copied().filter(|row| is_shared(row)));
+    for ((kind, table), rows) in kinds.iter().zip(&rows) {
+        page += &format!("\n## `{kind}`\n\n{}\n", table["description"].as_str().unwrap_or_default().replace('\n', " "));
+        let own: String = rows.iter().map(|(_, row)| row.as_str()).filter(|row| !is_shared(row)).collect();
+        if !own.is_empty() {
+            page += &format!("\n{KEY_HEAD}{own}");
+        }
+        let shared = rows.iter().filter(|(_, row)| is_shared(row)).map(|(key, _)| format!("`{key}`"));
+        let shared: Vec<String> = shared.collect();
+        if !shared.is_empty() {
+            page += &format!("\nAs above: {}.\n", shared.join(", "));
+        }
+    }
+    page
+}
+
+/// The head of a table of keys.
+const KEY_HEAD: &str = "| key | value | default | meaning |\n|---|---|---|---|\n";
+
+/// The row of a key in such a table.
+fn key_row(key: &str, own: &Json, default: Option<&Json>) -> String {
+    let resolved = schema::resolve(strict(), own);
+    let about = own["description"].as_str().or(resolved["description"].as_str()).unwrap_or_default();
+    let default = default.and_then(toml_value).map_or_else(String::new, |value| format!("`{value}`"));
+    let cells = [format!("`{key}`"), describe(strict(), own), default, about.to_owned()];
+    format!("| {} |\n", cells.map(|cell| cell.replace('\n', " ").replace('|', "\\|")).join(" | "))
 }
 
 /// The keys of a kind with their default values. A kind with a key that has no default has none here.
