@@ -189,7 +189,7 @@ copies = 2
 fn copies_enlarge_the_training_set_of_every_model_and_no_other_subset() {
     let dir = TestDir::with(&[("net.toml", COPIES)]);
     let plain = ["--set", "augment.pitch_shift=false", "--runs", "plain"];
-    let planned = text(&dir.done(&["plan", "net.toml", "--device", "cpu"]).stdout);
+    let planned = text(&dir.done(&["plan", "net.toml"]).stdout);
     assert!(planned.contains("copy     training clips, for every model: 2 by pitch_shift"), "{planned}");
     dir.done(&[&["run", "net.toml", "--device", "cpu", "-q"][..], &plain].concat());
     let clips = 88;
