@@ -125,11 +125,12 @@ impl Classifier for KnownRows {
     }
 
     fn importances(&self) -> Vec<Importances> {
-        let models = self.models.iter().enumerate().filter_map(|(class, model)| Some((class, model.as_ref()?)));
-        let of_class = |(class, model): (usize, &Box<dyn Classifier>)| {
-            model.importances().into_iter().map(move |own| Importances { class: Some(class), ..own })
+        let models = self.models.iter().enumerate();
+        let all = models.flat_map(|(class, model)| model.iter().map(move |model| (class, model.importances())));
+        let of_class = |(class, own): (usize, Vec<Importances>)| {
+            own.into_iter().map(move |own| Importances { class: Some(class), ..own })
         };
-        models.flat_map(of_class).collect()
+        all.flat_map(of_class).collect()
     }
 
     fn notes(&self) -> Vec<(String, String)> {

@@ -248,7 +248,8 @@ impl Penalized<'_> {
             })
             .sum()
         };
-        let before = self.c * loss(0.0) + w.iter().map(|&w| penalty(w)).sum::<f64>();
+        let at_start = loss(0.0);
+        let before = self.c * at_start + w.iter().map(|&w| penalty(w)).sum::<f64>();
         let slope = slopes.bias * step.bias
             + pairs()
                 .map(|(column, old, new)| {
@@ -258,7 +259,7 @@ impl Penalized<'_> {
         let mut length = 1.0;
         for _ in 0..MOST_HALVINGS {
             let change: f64 = pairs().map(|(_, old, new)| penalty(between(old, new, length)) - penalty(old)).sum();
-            let after = self.c * loss(length) + (before - self.c * loss(0.0)) + change;
+            let after = before + self.c * (loss(length) - at_start) + change;
             // Near the minimum the gain is lost in rounding: a step that costs no more than that is accepted.
             if after <= before + 1e-4 * length * slope.min(0.0) + 1e-12 * before.abs() {
                 return length;

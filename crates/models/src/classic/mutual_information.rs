@@ -8,10 +8,9 @@
 //!
 //! Cost: n log n per column for sorting; on a line the neighbours of a clip are beside it.
 
-const NEIGHBOURS: usize = 3;
+use std::f64::consts::EULER_GAMMA;
 
-/// Euler's constant.
-const GAMMA: f64 = 0.577_215_664_901_532_9;
+const NEIGHBOURS: usize = 3;
 
 /// The digamma function of the integers from 1: `table[n - 1]`.
 pub struct Digamma(Vec<f64>);
@@ -24,7 +23,7 @@ impl Digamma {
             *sum += 1.0 / n as f64;
             Some(value)
         };
-        Digamma((1..=most.max(1)).scan(-GAMMA, next).collect())
+        Digamma((1..=most.max(1)).scan(-EULER_GAMMA, next).collect())
     }
 
     fn of(&self, n: usize) -> f64 {

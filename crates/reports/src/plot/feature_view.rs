@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use timbre_core::text::escape_xml;
+use timbre_core::text::{count, escape_xml};
 use timbre_inputs::features::FeatureMatrix;
 use timbre_inputs::features::axes::{ColumnAxis, FeatureAxes, RowAxis};
 
@@ -45,7 +45,7 @@ fn draw(feature: &FeatureView, top: f64, out: &mut String) {
     let (rows, cols) = (*rows, *cols);
     let (from, bottom, right) = (top + TITLE, top + TITLE + HEIGHT, WIDTH - RIGHT);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    let size = if rows == 1 || cols == 1 { format!("{} values", rows * cols) } else { format!("{rows} × {cols}") };
+    let size = if rows == 1 || cols == 1 { count(rows * cols, "value") } else { format!("{rows} × {cols}") };
     put(format_args!(
         "<text class=\"ink\" x=\"{LEFT}\" y=\"{:.1}\">{} ({size})</text>\n",
         from - 8.0,
@@ -53,7 +53,7 @@ fn draw(feature: &FeatureView, top: f64, out: &mut String) {
     ));
     // A vector has its values side by side, whichever way it stands.
     let is_image = rows > 1 && cols > 1;
-    let count = if is_image { cols } else { rows * cols };
+    let length = if is_image { cols } else { rows * cols };
     let (step, label, scale) = match axes.columns {
         ColumnAxis::Seconds(step) => (step, "time (s)", Scale::Linear),
         ColumnAxis::Hertz(step) => (step, "frequency (Hz)", Scale::Linear),
@@ -61,7 +61,7 @@ fn draw(feature: &FeatureView, top: f64, out: &mut String) {
         ColumnAxis::Index => (1.0, "index", Scale::Counts),
     };
     // The columns of an image have a width.
-    let end = if is_image { count } else { count.saturating_sub(1).max(1) };
+    let end = if is_image { length } else { length.saturating_sub(1).max(1) };
     let x = AxisLayout::new(scale, [0.0, end as f64 * step].into_iter(), (LEFT, right), 8, false);
     for tick in &x.ticks {
         put(format_args!(
