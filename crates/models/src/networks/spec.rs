@@ -152,7 +152,7 @@ mod tests {
         assert_eq!((spec.network.channels, spec.training.epochs, spec.training.batch_size), (3, 7, 16));
         assert_eq!(spec.training.patience, Some(2));
         let spec: Conv1dMfcc = from_value(json!({ "features": "mfcc" })).unwrap();
-        assert_eq!((spec.training.epochs, spec.training.patience), (500, Some(10)));
+        assert_eq!((spec.training.epochs, spec.training.patience), (50, Some(10)));
         assert_eq!(spec.features.0.as_deref().unwrap(), ["mfcc"]);
     }
 
