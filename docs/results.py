@@ -219,7 +219,7 @@ def size(name, run, shapes):
     text += f"; {seeds} seeds" if seeds > 1 else ""
     networks = {}
     for record in fits(run):
-        unit, notes = record["unit"], record.get("notes", {})
+        trial, notes = record["unit"], record.get("notes", {})
         if "epochs" in notes:
             networks.setdefault(f"{trial['features']}.{trial['model']}", []).append(int(notes["epochs"]))
     groups = {}

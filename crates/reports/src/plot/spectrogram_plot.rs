@@ -76,7 +76,7 @@ pub fn spectrogram_plot(description: &str, clip: &Clip) -> Drawing {
         (LEFT + right) / 2.0,
         bottom + 29.0,
         LEFT - 6.0,
-        bottom + 15.0
+        bottom + 29.0
     );
     Drawing::new(description, (WIDTH, bottom + BOTTOM), out)
 }
