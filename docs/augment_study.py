@@ -69,29 +69,6 @@ def main(folder):
     runs = {point_name(point["values"][AXIS]): sweep.parent / point["run"] for point in done}
     scores = {name: right_by_seed_and_song(run) for name, run in runs.items()}
     plain = scores.pop("none")
-    environments = [json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"] for run in runs.values()]
-    commits = sorted({environment["commit"][:7] for environment in environments if environment["commit"]})
-    seeds = sorted(plain)
-    songs = sorted(plain[seeds[0]])
-    size = {song: plain[seeds[0]][song][1] for song in songs}
-    difference = {seed: {song: model[seed][song][0] - plain[seed][song][0] for song in songs} for seed in seeds}
-    means = []
-    for _ in range(RESAMPLES):
-        drawn = rng.choices(songs, k=len(songs))
-        recordings = sum(size[song] for song in drawn)
-        chosen = rng.choices(seeds, k=len(seeds))
-        means.append(sum(difference[seed][song] for seed in chosen for song in drawn) / (recordings * len(chosen)))
-    means.sort()
-    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
-
-
-def main(folder):
-    sweep = pathlib.Path(folder)
-    record = json.loads((sweep / "grid.json").read_text(encoding="utf-8"))
-    done = [point for point in record["points"] if point["status"] == "done"]
-    runs = {point_name(point["values"][AXIS]): sweep.parent / point["run"] for point in done}
-    scores = {name: right_by_seed_and_song(run) for name, run in runs.items()}
-    plain = scores.pop("none")
     commits = {(json.loads((run / "run.json").read_text(encoding="utf-8"))["environment"]["commit"] or "")[:7] for run in runs.values()} - {""}
     seeds = sorted(plain)
     recordings = sum(n for _, n in plain[seeds[0]].values())
