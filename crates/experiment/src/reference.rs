@@ -129,15 +129,27 @@ pub fn show(path: &str) -> Result<String, UserError> {
             let help = suggest::help(key, keys.keys().copied(), "Keys");
             return Err(UserError::usage(format!("no key `{path}`: {help}")));
         };
-        return Ok(entry(key, own, defaults.get(key).or(own.get("default"))));
+        return Ok(entry(key, &as_stated(table, key, own), defaults.get(key).or(own.get("default"))));
     }
     let mut text = comment(table["description"].as_str().or(own["description"].as_str()).unwrap_or_default());
     text += &format!("{heading}\n");
     for (key, own) in keys.into_iter().filter(|(key, _)| *key != "kind") {
         text += "\n";
-        text += &entry(key, own, defaults.get(key).or(own.get("default")));
+        text += &entry(key, &as_stated(table, key, own), defaults.get(key).or(own.get("default")));
     }
     Ok(text)
+}
+
+/// A key of a table with the description that the table gives it: a network states its own defaults for the keys of the training.
+fn as_stated(table: &Json, key: &str, own: &Json) -> Json {
+    let mut own = own.clone();
+    for part in table["allOf"].as_array().into_iter().flatten() {
+        let stated = &schema::resolve(strict(), part)["properties"][key]["description"];
+        if stated.is_string() {
+            own["description"] = stated.clone();
+        }
+    }
+    own
 }
 
 /// `docs/data-kinds.md`: every kind of data set with its keys, and the sets of that kind that are built in.
@@ -310,6 +322,17 @@ mod tests {
                 for key in schema::properties(strict(), own).keys().filter(|key| **key != "kind") {
                     let line = |start: String| text.lines().any(|line| line.starts_with(&start));
                     assert!(line(format!("{key} = ")) || line(format!("# {key} =")), "{section}.{kind}: {key}\n{text}");
+                }
+                // A comment says the default that stands below it.
+                let mut stated = None;
+                for line in text.lines() {
+                    let rest = line.split_once("Default: ").map(|(_, rest)| rest.trim_end_matches('.').to_owned());
+                    stated = rest.or(stated.filter(|_| !line.is_empty()));
+                    let Some((_, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+                    let number = |text: &str| text.parse::<f64>().ok();
+                    if let (Some(default), Some(value)) = (stated.take().and_then(|text| number(&text)), number(value)) {
+                        assert_eq!(default, value, "{section}.{kind}: {line}");
+                    }
                 }
                 // Pasting what is shown changes nothing.
                 let defaults = defaults_of_kind(section, &kind);

@@ -2,7 +2,7 @@
 
 use crate::errors::ErrorCollector;
 use crate::read::source::Origin;
-use crate::read::tree::{Node, Value, kind_of, name_of, path_of_key};
+use crate::read::tree::{Node, Table, Value, kind_of, name_of, path_of_key};
 use crate::suggest;
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;
@@ -120,6 +120,20 @@ impl Removal {
     }
 }
 
+/// Removes keys of windows from `[evaluate]` if what is merged over it evaluates without them: they would only cause errors.
+fn drop_unused_window_keys(under: &mut Table, above: &Table, notes: &mut Vec<String>) {
+    let text = |key: &str| above.get(key).and_then(|entry| entry.node.text());
+    let (unused, why): (&[&str], String) = match (text("mode"), text("aggregate")) {
+        (Some("centre"), _) => (&["window", "aggregate", "window_fraction"], "mode = \"centre\"".to_owned()),
+        (_, Some(aggregate)) if aggregate != "vote" => (&["window_fraction"], format!("aggregate = \"{aggregate}\"")),
+        _ => return,
+    };
+    let lost: Vec<&str> = unused.iter().copied().filter(|key| under.shift_remove(*key).is_some()).collect();
+    if !lost.is_empty() {
+        notes.push(format!("note: [evaluate] has {why} now; ignoring {}", lost.join(", ")));
+    }
+}
+
 pub(crate) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
     let (Value::Table(under), Value::Table(above)) = (&mut base.value, &over.value) else {
         *base = over;
@@ -146,6 +160,9 @@ pub(crate) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, note
     // `[data]` with its own kind defines a data set; the parent's `use` would merge in another file.
     if path.as_slice() == ["data"] && above.contains_key("kind") && !above.contains_key("use") {
         under.shift_remove("use");
+    }
+    if path.as_slice() == ["evaluate"] {
+        drop_unused_window_keys(under, above, notes);
     }
     let Value::Table(above) = over.value else { return };
     for (key, entry) in above {
