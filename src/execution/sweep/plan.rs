@@ -101,14 +101,18 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let (later, candidates) = rounds_candidates(grid, &mut loader, known.last(), &past)?;
     let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
     let mut warnings: Vec<String> = Vec::new();
-    let mut points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
-    if rescoring::applies(grid) {
-        let source = points.iter().position(|point| matches!(point.state, State::Done(_))).unwrap_or(0);
-        for (at, point) in points.iter_mut().enumerate() {
-            if at != source && point.is_missing() && rescoring::share_models(&known[source].point, &known[at].point) {
-                point.state = State::Rescored;
-            }
-        }
+    // The points that are scored from the predictions of one of them share its data and its failures.
+    let source = rescoring::applies(grid).then(|| known.iter().position(|point| !point.is_missing()).unwrap_or(0));
+    let source = source.map(|at| known[at]);
+    let is_rescored = |point: &RoundPoint| {
+        let shares = |source: &&RoundPoint| {
+            !std::ptr::eq(*source, point) && rescoring::share_models(&source.point, &point.point)
+        };
+        point.is_missing() && source.as_ref().is_some_and(shares)
+    };
+    let mut points = Vec::with_capacity(known.len());
+    for point in &known {
+        points.push(planned(point, is_rescored(point), &past, &mut warnings));
     }
     let planned_sets = known.iter().filter_map(|known| known.point.dataset.as_ref().ok());
     let planned_sets = planned_sets.filter(|(dataset, _)| dataset.planned.is_some());
@@ -149,10 +153,10 @@ fn clips_of(point: &SweepPoint) -> usize {
     point.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(point.experiment()).len())
 }
 
-fn planned(known: &RoundPoint, past: &PastRuns, warnings: &mut Vec<String>) -> PlannedPoint {
+fn planned(known: &RoundPoint, is_rescored: bool, past: &PastRuns, warnings: &mut Vec<String>) -> PlannedPoint {
     let point = &known.point;
     let inspection = match &point.dataset {
-        Ok((dataset, _)) if known.is_missing() => dataset.inspect(point.experiment()),
+        Ok((dataset, _)) if known.is_missing() && !is_rescored => dataset.inspect(point.experiment()),
         _ => Ok(Inspection::default()),
     };
     let unusable = match (&point.dataset, &inspection) {
@@ -175,6 +179,7 @@ fn planned(known: &RoundPoint, past: &PastRuns, warnings: &mut Vec<String>) -> P
     let state = match (&known.prior, unreadable) {
         (PriorRun::Finished { run, .. }, _) => State::Done(run.clone()),
         (_, Some(why)) => State::Unreadable(why),
+        _ if is_rescored => State::Rescored,
         (PriorRun::Failed { run, .. }, _) => State::Failed(run.clone()),
         (PriorRun::Started, _) => State::Started,
         (PriorRun::None, _) => State::New,
