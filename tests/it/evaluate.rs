@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use timbre_signal::audio::wav_write::write_f32;
 
 use crate::test_dir::{OFFICIAL_SPLIT, TestDir, text};
 
@@ -114,4 +115,81 @@ fn models_are_evaluated_on_another_set_without_the_recordings_that_they_were_tra
     let again = dir.timbre(&["evaluate", "single/latest", "--data", "./mine", "--set", "models.knn.k=3"]);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("had a part in the fit"), "{}", text(&again.stderr));
+}
+
+/// Writes one cut of eight songs in each of two classes, the data set `name` whose songs are numbers.
+fn cuts(dir: &TestDir, name: &str, cut: &str, offset: f32) {
+    for (class, hertz) in [("owl", 300.0), ("wren", 900.0)] {
+        fs::create_dir_all(dir.path(&format!("data/{name}/{class}"))).unwrap();
+        for song in 0..8_u8 {
+            let hertz = hertz + offset + 10.0 * f32::from(song);
+            let samples: Vec<f32> =
+                (0..4000_u16).map(|n| (hertz * f32::from(n) / 8000.0 * std::f32::consts::TAU).sin() * 0.5).collect();
+            write_f32(&dir.path(&format!("data/{name}/{class}/{song:02}{cut}.wav")), &samples, 8000).unwrap();
+        }
+    }
+    fs::write(dir.path(&format!("data/{name}.toml")), "kind = \"folder\"\ngroup = '^(\\d+)'\n").unwrap();
+}
+
+const BIRDS: &str = r#"
+[data]
+use = "birds"
+[audio]
+sample_rate = 8000
+clip_seconds = 0.5
+[split]
+kind = "holdout"
+test = 0.25
+validation = 0.25
+[features.centroid]
+n_fft = 256
+hop_length = 128
+[models.average]
+[evaluate]
+bootstrap = 0
+"#;
+
+#[test]
+fn other_cuts_of_songs_that_the_models_know_are_left_out_or_warned_of() {
+    const NAMES: &str = "of songs that the models were trained on or chosen with";
+    const NO_SONGS: &str = "every file counts as a song of its own in ";
+    let dir = TestDir::with(&[("x.toml", BIRDS)]);
+    cuts(&dir, "birds", "a", 0.0);
+    cuts(&dir, "other", "b", 3.0);
+    let summary = dir.run("x.toml", &[]);
+    let run = summary["run"].as_str().unwrap();
+    let table = dir.read(&format!("{run}/recordings.csv"));
+    let tested = table.lines().filter(|line| line.ends_with(",test")).count();
+    assert!(tested > 0 && tested < 16 && tested % 2 == 0, "{table}");
+
+    // Another set: all are tested, with a warning.
+    let (printed, evaluated) = evaluate(&dir, &[run, "--data", "other"]);
+    assert_eq!(rows(&evaluated, "average", "test")[0]["n"], 16, "{printed}");
+    let seen = 8 - tested / 2;
+    let sentence = format!("{seen} of the 8 songs on test have the names {NAMES}: ");
+    let of_run = evaluated["run"].as_str().unwrap();
+    let report = dir.read(&format!("{of_run}/report.md"));
+    let record: Value = serde_json::from_str(&dir.read(&format!("{of_run}/run.json"))).unwrap();
+    let warnings = record["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|warning| warning.as_str().unwrap().contains(&sentence)), "{warnings:?}");
+    assert!(printed.contains(&sentence) && report.contains(&sentence), "{printed}\n{report}");
+    assert!(!printed.contains(NO_SONGS), "{printed}");
+
+    // The same set, to which another cut of each song was added.
+    cuts(&dir, "birds", "b", 5.0);
+    let (printed, evaluated) = evaluate(&dir, &[run, "--data", "birds"]);
+    assert_eq!(rows(&evaluated, "average", "test")[0]["n"], 2 * tested, "{printed}");
+    let left_out = format!("{} recordings are left out, because the models were trained or chosen on", 32 - 2 * tested);
+    assert!(printed.contains(&left_out) && !printed.contains(NAMES), "{printed}");
+
+    // A run without songs cannot tell.
+    fs::write(dir.path("data/nameless.toml"), "kind = \"folder\"\nroot = \"birds\"\n").unwrap();
+    let summary = dir.run("x.toml", &["--set", "data.use=nameless"]);
+    let run = summary["run"].as_str().unwrap();
+    let (printed, _) = evaluate(&dir, &[run, "--data", "other"]);
+    assert!(
+        printed.contains(&format!("{NO_SONGS}{run}")) && printed.contains("`nameless` has no `group`"),
+        "{printed}"
+    );
+    assert!(!printed.contains(NAMES), "{printed}");
 }

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::model_source::ModelSource;
 use super::prepare::{LENGTH_TAG, PreparedDataset};
 use super::{are_too_many, trials_of};
 use timbre_core::{
@@ -102,7 +103,11 @@ impl PreparedDataset {
         warnings.extend(self.ignored_weights(experiment, &clips, &splits));
         warnings.extend(self.unknown_tags(experiment, &clips));
         match &self.models_from {
-            Some(_) => warnings.extend(self.left_out_as_seen(experiment, &clips, &splits)),
+            Some(source) => {
+                warnings.extend(self.left_out_as_seen(experiment, &clips, &splits));
+                warnings.extend(self.seen_songs(source, experiment, &clips, &splits));
+                warnings.extend(source.without_songs(&self.set));
+            }
             None => {
                 let training = splits.iter().map(|(&seed, split)| (seed, split.train.as_slice()));
                 warnings.extend(self.missing_classes("training", &clips, training.collect()));
@@ -175,7 +180,7 @@ impl PreparedDataset {
         })
     }
 
-    /// The test recordings that had a part in the training of the models, where that is not what the split says.
+    /// The test recordings that had a part in the training of the models, or whose songs had, where that is not what the split says.
     fn left_out_as_seen(
         &self,
         experiment: &Experiment,
@@ -190,9 +195,36 @@ impl PreparedDataset {
         let names = seen.iter().map(|&row| self.set.records[clips[row]].id.as_str());
         (!seen.is_empty()).then(|| {
             format!(
-                "{} left out, because the models were trained or chosen on them: {}",
+                "{} left out, because the models were trained or chosen on them or, in the same data set, on their songs: {}",
                 if seen.len() == 1 { "1 recording is".to_owned() } else { format!("{} recordings are", seen.len()) },
                 some_of(3, names)
+            )
+        })
+    }
+
+    /// A warning about songs on test that have the names of songs which the models know.
+    fn seen_songs(
+        &self,
+        source: &ModelSource,
+        experiment: &Experiment,
+        clips: &[usize],
+        splits: &IndexMap<u64, Splits>,
+    ) -> Option<String> {
+        if experiment.split.is_leaky() {
+            return None;
+        }
+        let song = |&row: &usize| self.set.records[clips[row]].group.as_str();
+        let tested = || splits.iter().flat_map(|(&seed, split)| split.test.iter().map(move |row| (song(row), seed)));
+        let all: BTreeSet<&str> = tested().map(|(song, _)| song).collect();
+        let seen: BTreeSet<&str> =
+            tested().filter(|(song, seed)| source.has_seen_song(song, *seed)).map(|(song, _)| song).collect();
+        (!seen.is_empty()).then(|| {
+            format!(
+                "{} of the {} on test {} of songs that the models were trained on or chosen with: {}",
+                seen.len(),
+                count(all.len(), "song"),
+                if seen.len() == 1 { "has the name" } else { "have the names" },
+                some_of(3, seen.iter().copied())
             )
         })
     }

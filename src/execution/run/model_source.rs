@@ -1,32 +1,51 @@
 //! The run whose saved models an experiment evaluates instead of fitting its own (`models_from`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::trials_of;
+use super::{Settings, trials_of};
 use timbre_core::error::UserError;
 use timbre_core::labels::{Classes, Labels, Task};
 use timbre_core::text::count;
-use timbre_experiment::Experiment;
-use timbre_inputs::{data::DataSet, dataset::tags::TagValues};
+use timbre_experiment::{Experiment, load_to_evaluate};
+use timbre_inputs::data::{DataDirs, DataSet, DataSpec, generated};
+use timbre_inputs::dataset::tags::TagValues;
 use timbre_models::Classifier;
 use timbre_models::classic::fusion::Fusion;
 use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, RunRecord, Table, Trial, TrialRecord};
 use timbre_runs::tables;
 
+/// Raised when the same models are evaluated on other recordings.
+pub const VERSION: u32 = 2;
+
 /// A finished run with models.
 pub struct ModelSource {
     run: PathBuf,
     record: RunRecord,
-    /// The subset of each recording, by its content (BLAKE3, hexadecimal), for each column of `recordings.csv`: `split`, or one per seed.
-    subsets: HashMap<String, HashMap<String, String>>,
+    /// For each column of `recordings.csv`: `split`, or one per seed.
+    subsets: HashMap<String, Subsets>,
+    /// Whether its data set names no songs, so that every file counts as a song of its own.
+    has_no_songs: bool,
+    /// Whether it used the data set on which its models are evaluated.
+    has_same_set: bool,
     /// One hash over the models of the experiment.
     hash: String,
 }
+
+/// The subsets of recordings and songs.
+struct Subsets {
+    /// By the content of the recording (BLAKE3, hexadecimal). Empty if it was not used.
+    of_content: HashMap<String, String>,
+    /// Several if the split divides songs.
+    of_song: HashMap<String, HashSet<String>>,
+}
+
+/// The subsets on which models are fitted, and on which their epochs, weights and thresholds are chosen.
+const SEEN: [&str; 2] = ["training", "validation"];
 
 /// The recordings that a set has for the classes of the models.
 pub struct KnownRecordings {
@@ -37,9 +56,9 @@ pub struct KnownRecordings {
 
 impl ModelSource {
     /// Opens the run that `experiment` names. All models of the experiment must be there.
-    pub fn open(experiment: &Experiment, runs: &std::path::Path) -> Result<Option<ModelSource>> {
+    pub fn open(experiment: &Experiment, settings: &Settings) -> Result<Option<ModelSource>> {
         let Some(name) = &experiment.models_from else { return Ok(None) };
-        let run = run_dir::find(runs, name).map_err(UserError::from_cause)?;
+        let run = run_dir::find(&settings.runs, name).map_err(UserError::from_cause)?;
         let record = run_dir::read_record(&run)?;
         let mut hasher = blake3::Hasher::new();
         for trial in trials_of(experiment) {
@@ -52,10 +71,17 @@ impl ModelSource {
             }
         }
         let columns = tables::read_csv(&run.join(Table::Recordings.file()))?;
-        let contents = columns.get("content").context("recordings.csv has no column `content`")?;
-        let of_column = |of: &Vec<String>| contents.iter().cloned().zip(of.iter().cloned()).collect();
+        let column = |name: &str| columns.get(name).with_context(|| format!("recordings.csv has no column `{name}`"));
+        let (paths, songs, contents) = (column("path")?, column("song")?, column("content")?);
+        let of_column = |of: &Vec<String>| {
+            let mut of_song: HashMap<String, HashSet<String>> = HashMap::new();
+            for (song, subset) in songs.iter().zip(of) {
+                of_song.entry(song.clone()).or_default().insert(subset.clone());
+            }
+            Subsets { of_content: contents.iter().cloned().zip(of.iter().cloned()).collect(), of_song }
+        };
         let is_split = |name: &str| name == "split" || name.starts_with("split_s");
-        let subsets: HashMap<String, HashMap<String, String>> =
+        let subsets: HashMap<String, Subsets> =
             columns.iter().filter(|(name, _)| is_split(name)).map(|(name, of)| (name.clone(), of_column(of))).collect();
         ensure!(
             !subsets.is_empty(),
@@ -64,7 +90,13 @@ impl ModelSource {
                 run.display()
             ))
         );
-        Ok(Some(ModelSource { run, record, subsets, hash: hasher.finalize().to_hex().to_string() }))
+        let has_no_songs =
+            tables::have_no_songs(paths.iter().zip(songs).map(|(path, song)| (path.as_str(), song.as_str())));
+        let dirs = settings.data_dirs();
+        let own = load_to_evaluate(&run_dir::resolved_config(&run), &[]).ok();
+        let has_same_set = own.is_some_and(|own| are_same_set(&own.data, &experiment.data, &dirs));
+        let hash = hasher.finalize().to_hex().to_string();
+        Ok(Some(ModelSource { run, record, subsets, has_no_songs, has_same_set, hash }))
     }
 
     /// One hash over the models.
@@ -110,20 +142,49 @@ impl ModelSource {
         KnownRecordings { is_known, warning }
     }
 
-    /// Whether the models of a seed were neither trained on a recording with this content nor chosen on it: their epochs, weights and
-    /// thresholds on the validation subset.
-    pub fn may_test(&self, content: &str, seed: u64) -> bool {
-        !matches!(self.subset(content, seed), Some("training" | "validation"))
+    /// Whether the models of a seed were neither trained on this recording nor chosen on it: their epochs, weights and thresholds on the
+    /// validation subset. In the same data set this holds for the other recordings of its song, too.
+    pub fn may_test(&self, content: &str, song: &str, seed: u64) -> bool {
+        !self.is_in(&SEEN, content, song, seed)
     }
 
-    /// Whether the models of a seed were not trained on a recording with this content.
-    pub fn may_validate(&self, content: &str, seed: u64) -> bool {
-        self.subset(content, seed) != Some("training")
+    /// Whether the models of a seed were not trained on this recording or, in the same data set, on others of its song.
+    pub fn may_validate(&self, content: &str, song: &str, seed: u64) -> bool {
+        !self.is_in(&SEEN[..1], content, song, seed)
     }
 
-    fn subset(&self, content: &str, seed: u64) -> Option<&str> {
-        let of_seed = self.subsets.get(&format!("split_s{seed}")).or(self.subsets.get("split"))?;
-        of_seed.get(content).map(String::as_str)
+    fn is_in(&self, subsets: &[&str], content: &str, song: &str, seed: u64) -> bool {
+        let own = self.of_seed(seed).and_then(|of_seed| of_seed.of_content.get(content));
+        match own.filter(|subset| !subset.is_empty()) {
+            Some(subset) => subsets.contains(&subset.as_str()),
+            None => self.has_same_set && self.has_song_in(subsets, song, seed),
+        }
+    }
+
+    fn has_song_in(&self, subsets: &[&str], song: &str, seed: u64) -> bool {
+        let own = self.of_seed(seed).and_then(|of_seed| of_seed.of_song.get(song));
+        own.is_some_and(|own| subsets.iter().any(|subset| own.contains(*subset)))
+    }
+
+    /// Whether the models of a seed were trained or chosen on a song of this name.
+    pub fn has_seen_song(&self, song: &str, seed: u64) -> bool {
+        self.has_song_in(&SEEN, song, seed)
+    }
+
+    fn of_seed(&self, seed: u64) -> Option<&Subsets> {
+        self.subsets.get(&format!("split_s{seed}")).or(self.subsets.get("split"))
+    }
+
+    /// A warning that the songs of the run are unknown, unless those of the `set` are too and it is the same one.
+    pub fn without_songs(&self, set: &DataSet) -> Option<String> {
+        (self.has_no_songs && !(self.has_same_set && set.has_no_songs())).then(|| {
+            format!(
+                "every file counts as a song of its own in {}, whose models are evaluated: `{}` has no `group`, so clips of a recording \
+                 that they were trained on may be on test",
+                self.name(),
+                self.record.data.name
+            )
+        })
     }
 
     /// The model of a trial, and what the run recorded about its fit.
@@ -157,4 +218,17 @@ impl ModelSource {
     pub fn name(&self) -> String {
         self.run.display().to_string()
     }
+}
+
+/// Whether two data sets have one name and one folder. Several sets as one have neither.
+fn are_same_set(one: &DataSpec, other: &DataSpec, dirs: &DataDirs) -> bool {
+    let place = |spec: &DataSpec| {
+        let kind = spec.as_kind();
+        let folder = match kind.generator().filter(|generator| !generator.has_root()) {
+            Some(generator) => generated::cache_folder(generator, dirs).ok()?,
+            None => kind.folder(dirs, spec.kind()),
+        };
+        (!matches!(spec, DataSpec::Several(_))).then(|| (kind.common_keys().name_or(spec.kind()), folder))
+    };
+    place(one).is_some_and(|own| place(other) == Some(own))
 }

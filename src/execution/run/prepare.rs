@@ -88,7 +88,7 @@ impl PreparedDataset {
         settings: &Settings,
         planned: Option<HashMap<String, f64>>,
     ) -> Result<PreparedDataset> {
-        let models_from = ModelSource::open(experiment, &settings.runs)?;
+        let models_from = ModelSource::open(experiment, settings)?;
         if models_from.is_none() && matches!(experiment.split, SplitSpec::TestOnly(_)) {
             let sentence = "split.kind is \"test_only\", which leaves nothing to train on: name a run with `models_from`, or use `timbre evaluate`";
             bail!(UserError::usage(sentence.to_owned()));
@@ -267,15 +267,16 @@ impl PreparedDataset {
             .map_err(UserError::from_cause)?;
         if let Some(source) = &self.models_from {
             let content = |row: &usize| self.contents[&clips[*row]].as_ref().map(hex).unwrap_or_default();
-            splits.validation.retain(|row| source.may_validate(&content(row), number));
+            let song = |row: &usize| self.set.records[clips[*row]].group.as_str();
+            splits.validation.retain(|row| source.may_validate(&content(row), song(row), number));
             for rows in [&mut splits.test, &mut splits.held_out] {
-                rows.retain(|row| source.may_test(&content(row), number));
+                rows.retain(|row| source.may_test(&content(row), song(row), number));
             }
             if splits.test.is_empty() {
                 bail!(UserError::new(
                     ExitStatus::NothingSelected,
                     format!(
-                        "the models of {} were trained on every test recording of `{}`",
+                        "the models of {} were trained or chosen on every test recording of `{}`, or on its song",
                         source.name(),
                         self.set.name
                     )

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::model_source;
 use super::prepare::PreparedDataset;
 use super::scoring;
 use timbre_evaluation::{aggregation, metrics, threshold_search};
@@ -41,6 +42,9 @@ impl PreparedDataset {
         } else if decisions > 1 {
             // Version 1 is left out: runs from before this entry existed keep their signature.
             versions["decisions"] = json!(decisions);
+        }
+        if self.models_from.is_some() {
+            versions["models_from"] = json!(model_source::VERSION);
         }
         if experiment.evaluate.search.is_some() {
             versions["search"] = json!(threshold_search::VERSION);
