@@ -449,3 +449,39 @@ fn a_mixture_of_more_components_than_clips_is_warned_of() {
     let sentence = "warning: models.gmm.n_components: 50 components, but a class has only ";
     assert_eq!((code, printed.contains(sentence)), (Some(0), true), "{printed}");
 }
+
+#[test]
+fn check_and_run_agree_about_recordings_and_windows_shorter_than_a_frame() {
+    let whole = TINY
+        .replace("clip_seconds = 0.5\n", "")
+        .replace("hop_length = 128\n", "hop_length = 128\ncenter = false\nsummary = [\"mean\"]\n");
+    let dir = birds(&["owl", "wren"], 8, "", &whole);
+    let both = |more: &[&str], code: i32| {
+        ["check", "run"].map(|command| {
+            let (ended, printed) = said(&dir.timbre(&[&[command, "x.toml"], more].concat()));
+            assert_eq!(ended, Some(code), "{command} {more:?}: {printed}");
+            printed
+        })
+    };
+    // A frame has 256 samples.
+    let windows = ["--set", "evaluate.mode=windows", "--set", "evaluate.window.seconds=0.02"];
+    for printed in both(&windows, 2) {
+        assert!(printed.contains("a window of 160 samples has no frame of `centroid` (n_fft = 256)"), "{printed}");
+    }
+
+    tone(&dir.path("data/birds/owl/90.wav"), 0.02, 440.0);
+    tone(&dir.path("data/birds/wren/91.wav"), 0.02, 880.0);
+    for (limit, code) in [("max_unusable=0.5", 0), ("max_unusable=0.01", 3)] {
+        let [checked, _] = both(&["--set", limit], code);
+        assert!(checked.contains("2 of 18 recordings unusable") && !checked.contains("differ in length"), "{checked}");
+        assert!(checked.contains("owl/90.wav: no_feature: `centroid` cannot be computed"), "{checked}");
+        assert_eq!(dir.read("runs/x/latest/unusable.jsonl").matches("no_feature").count(), 2);
+    }
+
+    for (class, hz) in [("owl", 200.0), ("wren", 500.0)] {
+        (0..8).for_each(|n| tone(&dir.path(&format!("data/birds/{class}/{n:02}.wav")), 0.02, hz + f64::from(n)));
+    }
+    for printed in both(&[], 4) {
+        assert!(printed.contains("none of the 18 recordings of `birds` can be used"), "{printed}");
+    }
+}

@@ -23,7 +23,10 @@ use timbre_inputs::{
         ClipRecord, Subset, some_of,
         split::{self, SplitSpec, Splits},
     },
-    features::{FeatureSpec, extraction::RecordingError},
+    features::{
+        FeatureSpec,
+        extraction::{NO_FEATURE, RecordingError},
+    },
 };
 use timbre_models::{ModelSpec, networks::InputShape};
 use timbre_runs::run_dir::Trial;
@@ -83,7 +86,9 @@ const SHORT: f64 = 0.5;
 impl PreparedDataset {
     /// Inspects an experiment as if every recording were usable whose header is. Fails where the run as a whole would.
     pub fn inspect(&self, experiment: &Experiment) -> Result<Inspection> {
-        let (clips, unusable) = self.expected_selection(experiment, |i| self.why_unusable(experiment, i));
+        let (clips, unusable) = self.expected_selection(experiment, |i| {
+            self.why_unusable(experiment, i).or_else(|| self.why_no_feature(experiment, i))
+        });
         self.ensure_some(&clips, &unusable)?;
         let splits = self.splits(experiment, &clips)?;
         check_threshold_search(experiment, &splits)?;
@@ -517,6 +522,21 @@ impl PreparedDataset {
         limit.filter(|_| length.is_exact).map(error_of)
     }
 
+    /// Why a run will find a recording to be shorter than a frame of a feature. With `clip_seconds` all have the length of a clip.
+    fn why_no_feature(&self, experiment: &Experiment, clip: usize) -> Option<RecordingError> {
+        let audio = &experiment.audio;
+        let length = self.length(clip).filter(|length| length.is_exact && audio.clip_seconds.is_none())?;
+        let samples = (length.seconds * f64::from(audio.sample_rate)).round() as usize;
+        let (name, frame) = without_frame(experiment, samples + SLACK)?;
+        Some(RecordingError {
+            code: NO_FEATURE.to_owned(),
+            sentence: format!(
+                "`{name}` cannot be computed: the recording has {samples} samples but a frame needs {frame}; set center = true, or a \
+                 smaller n_fft"
+            ),
+        })
+    }
+
     fn headers(&self) -> &Headers {
         self.headers.get_or_init(|| match &self.planned {
             Some(seconds) => {
@@ -564,19 +584,29 @@ fn frames(experiment: &Experiment) -> Vec<(&str, usize)> {
         .collect()
 }
 
-/// A feature without a frame makes every recording unusable.
+/// A feature that has no frame in that many samples, and the samples of its frame.
+fn without_frame(experiment: &Experiment, samples: usize) -> Option<(&str, usize)> {
+    frames(experiment).into_iter().find(|(name, _)| experiment.features[*name].as_kind().shape(samples).is_none())
+}
+
+/// A feature without a frame in a clip makes every recording unusable, and one without a frame in a window those that are evaluated.
 fn check_frames(experiment: &Experiment) -> Result<()> {
-    let Some(samples) = experiment.audio.clip_samples() else { return Ok(()) };
-    for (name, frame) in frames(experiment) {
-        if experiment.features[name].as_kind().shape(samples).is_none() {
-            bail!(UserError::new(
-                ExitStatus::NothingSelected,
-                format!(
-                    "a clip of {samples} samples has no frame of `{name}` (n_fft = {frame}), so no recording can be used: set center = \
-                     true, a smaller n_fft, or a longer audio.clip_seconds"
-                )
-            ));
-        }
+    let without = |samples: usize| Some((samples, without_frame(experiment, samples)?));
+    if let Some((samples, (name, frame))) = experiment.audio.clip_samples().and_then(without) {
+        bail!(UserError::new(
+            ExitStatus::NothingSelected,
+            format!(
+                "a clip of {samples} samples has no frame of `{name}` (n_fft = {frame}), so no recording can be used: set center = \
+                 true, a smaller n_fft, or a longer audio.clip_seconds"
+            )
+        ));
+    }
+    let window = experiment.evaluate.windows().map(|window| window.length(experiment.audio.sample_rate));
+    if let Some((samples, (name, frame))) = window.and_then(without) {
+        bail!(UserError::usage(format!(
+            "a window of {samples} samples has no frame of `{name}` (n_fft = {frame}), so no recording can be evaluated: set center = \
+             true, a smaller n_fft, or a longer evaluate.window.seconds"
+        )));
     }
     Ok(())
 }

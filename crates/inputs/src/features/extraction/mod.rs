@@ -38,7 +38,7 @@ use windows::Windowing;
 pub const VERSION: u32 = 1;
 
 /// The code of a recording of which a feature cannot be computed.
-const NO_FEATURE: &str = "no_feature";
+pub const NO_FEATURE: &str = "no_feature";
 
 /// A recording with its content hash, and which features to extract.
 pub struct ExtractionInput<'a> {
