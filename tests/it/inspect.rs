@@ -90,6 +90,35 @@ fn a_set_without_songs_is_warned_of_and_its_intervals_are_over_files() {
 }
 
 #[test]
+fn a_data_check_has_the_warnings_of_a_description() {
+    let dir = birds(&["owl"], 4, "", TINY);
+    fs::create_dir(dir.path("data/birds/eagle")).unwrap();
+    (0..6).for_each(|n| fs::write(dir.path(&format!("data/birds/owl/{n}.w64")), b"riff").unwrap());
+    let described = text(&dir.done(&["data", "describe", "birds"]).stdout);
+    let warnings: Vec<&str> = described.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+    let sentences = ["class folders without a recording: eagle", "6 .w64", "a song of its own", "one class, owl"];
+    assert_eq!(warnings.len(), sentences.len(), "{described}");
+    for (warning, sentence) in warnings.iter().zip(sentences) {
+        assert!(warning.contains(sentence), "{described}");
+    }
+    let checked = text(&dir.done(&["data", "check", "birds", "--html", "check.html"]).stdout);
+    let page = dir.read("check.html");
+    for warning in &warnings {
+        assert!(checked.contains(&format!("warning: {warning}\n")), "{checked}");
+        assert!(page.contains(&format!("Warning: {warning}.")), "{page}");
+    }
+    // They are no findings.
+    let output = dir.done(&["data", "check", "birds", "--json", "--deny", "unusable,counts,unused_file"]);
+    let audit: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(audit["warnings"], serde_json::json!(warnings));
+
+    let dir = birds(&["owl", "wren"], 4, "group = '^(\\d+)'", TINY);
+    let output = dir.done(&["data", "check", "birds", "--json"]);
+    let audit: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(audit["warnings"], serde_json::json!([]), "{audit}");
+}
+
+#[test]
 fn recordings_that_a_hold_out_leaves_out_are_counted_and_named() {
     let dir = birds(&["training/owl", "training/wren"], 8, "part_folders = true", TINY);
     for (n, file) in ["validation/owl/a.wav", "test/owl/b.wav", "test/wren/c.wav"].iter().enumerate() {

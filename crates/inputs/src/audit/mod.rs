@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
-use timbre_core::text::count;
+use timbre_core::text::{count, one_line};
 use timbre_signal::audio::{self, AudioSpec};
 use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, Fingerprinter, STEP_SECONDS};
 use timbre_signal::dsp::level::decibels;
@@ -49,6 +49,8 @@ pub struct Audit {
     /// Seconds of all recordings that can be used.
     pub seconds: f64,
     pub labels: LabelBalance,
+    /// Of the set ([`DataSet::warnings`]).
+    pub warnings: Vec<String>,
     /// In the order of their kinds.
     pub findings: Vec<Finding>,
 }
@@ -108,6 +110,7 @@ pub fn audit(set: &DataSet, published: &Published, step: impl Fn() + Sync) -> Au
         recordings: set.records.len(),
         seconds: read.iter().filter_map(|read| Some(read.measured.as_ref().ok()?.seconds)).sum(),
         labels: LabelBalance::of(set),
+        warnings: set.warnings(),
         findings,
     }
 }
@@ -275,7 +278,7 @@ impl Audit {
     }
 
     /// For a terminal: a line for each finding, at most `LISTED` of a kind unless `all`; unusable recordings and copies are all
-    /// listed. Then the balance of the labels, and the numbers.
+    /// listed. Then the warnings, the balance of the labels, and the numbers.
     pub fn text(&self, all: bool) -> String {
         let mut text = String::new();
         for findings in self.findings.chunk_by(|a, b| a.kind == b.kind) {
@@ -287,6 +290,7 @@ impl Audit {
                 text += &format!("{:<9} and {} more: -v lists all\n", "…", findings.len() - shown);
             }
         }
+        self.warnings.iter().for_each(|warning| text += &format!("warning: {}\n", one_line(warning)));
         text += &self.labels.text();
         let near = match self.number_of(FindingKind::NearDuplicate) {
             0 => String::new(),

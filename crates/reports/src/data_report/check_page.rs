@@ -1,4 +1,4 @@
-//! The page of `timbre data check`: how many findings of each kind there are, and each of them.
+//! The page of `timbre data check`: the warnings of the set, how many findings of each kind there are, and each of them.
 
 use timbre_core::text::{count, escape_xml};
 use timbre_inputs::audit::{Audit, Finding, FindingKind};
@@ -13,9 +13,9 @@ const LISTED: usize = 1000;
 pub fn check_page(audit: &Audit) -> String {
     let kinds: Vec<FindingKind> = FindingKind::ALL.into_iter().filter(|kind| audit.number_of(*kind) > 0).collect();
     let unusable = audit.number_of(FindingKind::Unusable);
-    let (class, words) = match (unusable, kinds.len()) {
+    let (class, words) = match (unusable, kinds.len() + audit.warnings.len()) {
         (0, 0) => ("better", "Nothing is wrong with the recordings, as far as can be computed.".to_owned()),
-        (0, _) => ("open", "Every recording can be used. Look at the findings below.".to_owned()),
+        (0, _) => ("open", "Every recording can be used. Look at the warnings and findings below.".to_owned()),
         (1, _) => ("worse", "1 recording cannot be used.".to_owned()),
         (n, _) => ("worse", format!("{n} recordings cannot be used.")),
     };
@@ -23,7 +23,8 @@ pub fn check_page(audit: &Audit) -> String {
         count(audit.recordings, "recording"),
         count(audit.labels.classes.len(), "class"),
         format!("{:.1} minutes", audit.seconds / 60.0),
-    ]) + &format!("<div class=\"conclusion {class}\"><strong>{}</strong></div>\n", escape_xml(&words));
+    ]) + &format!("<div class=\"conclusion {class}\"><strong>{}</strong></div>\n", escape_xml(&words))
+        + &audit.warnings.iter().map(|warning| paragraph(&format!("Warning: {warning}."))).collect::<String>();
     let summary = |kind: &FindingKind| vec![Cell::text(kind.title()), Cell::count(audit.number_of(*kind) as u64)];
     let rows: Vec<Vec<Cell>> = kinds.iter().map(summary).collect();
     let summary = match rows.is_empty() {
