@@ -69,11 +69,13 @@ fn models_are_evaluated_with_other_keys_as_a_run_with_these_keys_does() {
 
 #[test]
 fn models_of_windows_are_evaluated_on_the_central_clip_too() {
-    let windows = "mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\naggregate = \"vote\"\nwindow_fraction = 0.3\n";
+    let windows =
+        "mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\naggregate = \"vote\"\nwindow_fraction = 0.3\n";
     let of_windows = experiment().replace("[evaluate]\n", &format!("[evaluate]\n{windows}"));
     let dir = TestDir::with(&[("multi.toml", &of_windows), ("centre.toml", &experiment())]);
     dir.run("multi.toml", &[]);
-    let (_, centre) = evaluate(&dir, &["multi/latest", "--set", "evaluate.mode=centre", "--set", "evaluate.cutoff=0.4"]);
+    let (_, centre) =
+        evaluate(&dir, &["multi/latest", "--set", "evaluate.mode=centre", "--set", "evaluate.cutoff=0.4"]);
     let fitted = dir.run("centre.toml", &["--set", "evaluate.cutoff=0.4"]);
     assert_eq!(rows(&centre, "knn", "test"), rows(&fitted, "knn", "test"));
     // Another rule over the windows needs no fraction.

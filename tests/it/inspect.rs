@@ -119,6 +119,22 @@ fn a_data_check_has_the_warnings_of_a_description() {
 }
 
 #[test]
+fn a_data_check_refuses_what_a_run_with_these_limits_would_refuse() {
+    let dir = birds(&["owl", "wren"], 2, "", TINY);
+    tone(&dir.path("data/birds/owl/short.wav"), 0.1, 700.0);
+    let check = |limit: &str| said(&dir.timbre(&["data", "check", "birds", "--set", limit]));
+    for (limit, reason) in [("audio.max_seconds=0.2", "too_long"), ("audio.max_bytes=8000", "too_large")] {
+        let (code, printed) = check(limit);
+        assert_eq!((code, printed.matches(&format!(": {reason}: ")).count()), (Some(3), 4), "{limit}: {printed}");
+        assert!(printed.contains("5 recordings: 4 unusable"), "{limit}: {printed}");
+    }
+    assert_eq!(check("audio.max_seconds=0.6").0, Some(0));
+    for wrong in ["audio.max_seconds=0", "audio.max_secnds=1"] {
+        assert_eq!(check(wrong).0, Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn recordings_that_a_hold_out_leaves_out_are_counted_and_named() {
     let dir = birds(&["training/owl", "training/wren"], 8, "part_folders = true", TINY);
     for (n, file) in ["validation/owl/a.wav", "test/owl/b.wav", "test/wren/c.wav"].iter().enumerate() {

@@ -43,8 +43,8 @@ pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
 pub use read::loader::is_valid_name;
 pub use resolve::{
-    Arguments, Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, load_to_evaluate,
-    resolve,
+    Arguments, Request, ResolvedExperiment, data_set, data_set_and_audio, data_set_names, load_for_rerun,
+    load_from_run, load_to_evaluate, resolve,
 };
 
 /// An experiment: data, features, models, and how they are evaluated.

@@ -330,7 +330,8 @@ mod tests {
                     stated = rest.or(stated.filter(|_| !line.is_empty()));
                     let Some((_, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
                     let number = |text: &str| text.parse::<f64>().ok();
-                    if let (Some(default), Some(value)) = (stated.take().and_then(|text| number(&text)), number(value)) {
+                    if let (Some(default), Some(value)) = (stated.take().and_then(|text| number(&text)), number(value))
+                    {
                         assert_eq!(default, value, "{section}.{kind}: {line}");
                     }
                 }

@@ -18,6 +18,7 @@ use crate::read::presets::insert_presets;
 use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::{DataSpec, split::SplitSpec};
+use timbre_signal::audio::AudioSpec;
 
 /// The experiment and the overrides of the command line.
 #[derive(Clone, Debug, Default)]
@@ -266,6 +267,11 @@ fn keep_search(settings: &mut Node, loader: &mut Loader) {
 
 /// A data set by name, from its file and `--set data.KEY=VALUE`.
 pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, ConfigErrors> {
+    data_set_and_audio(root, name, set).map(|(data, _)| data)
+}
+
+/// [`data_set`], and the keys of `[audio]` from `--set audio.KEY=VALUE`.
+pub fn data_set_and_audio(root: &Path, name: &str, set: &[String]) -> Result<(DataSpec, AudioSpec), ConfigErrors> {
     let mut loader = Loader::new(root);
     let at = argument_origin(&mut loader, "data", name);
     let mut data = empty_table(at);
@@ -284,8 +290,9 @@ pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Con
         Checker { root: strict, errors: &mut loader.errors, complete: true }.check(&data.node, own, "data");
     }
     let spec = data.and_then(|data| semantic_checks::data_spec(data, &mut loader.errors));
-    match spec {
-        Some(spec) if loader.errors.is_empty() => Ok(spec),
+    let audio = tree.table().and_then(semantic_checks::audio_spec);
+    match spec.zip(audio) {
+        Some(found) if loader.errors.is_empty() => Ok(found),
         _ => {
             if loader.errors.is_empty() {
                 loader.errors.add(at, "cannot read this data set".into(), "");

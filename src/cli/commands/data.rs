@@ -162,7 +162,7 @@ pub(super) fn check(
 ) -> Result<ExitStatus> {
     // A misspelt kind is an error before every recording is decoded.
     let denied = FindingKind::named(deny.iter().map(String::as_str))?;
-    let spec = spec(common, name)?;
+    let (spec, audio) = timbre_experiment::data_set_and_audio(Path::new("."), name, &common.set)?;
     let set = load(common, name)?;
     let (whole, is_whole) = spec.load_published(&settings(common, false).data_dirs())?;
     let kind_of = |name: Option<&str>| match (&spec, name) {
@@ -175,7 +175,7 @@ pub(super) fn check(
         is_no_recording: &|set, file| kind_of(set).is_some_and(|kind| kind.is_no_recording(file)),
     };
     let progress = settings(common, false).printer.start("recordings", set.records.len());
-    let audit = audit(&set, &published, || progress.step());
+    let audit = audit(&set, &published, &audio, || progress.step());
     progress.finish();
     if let Some(path) = html {
         files::write_bytes(path, data_report::check_page(&audit).as_bytes())?;

@@ -7,7 +7,7 @@ use super::augmentation_preview::row_of_clip;
 use super::prepare::PreparedDataset;
 use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
-use timbre_inputs::features::{ClipAnalysis, FeatureMatrix, FeatureSpec, ClipOrigin, axes};
+use timbre_inputs::features::{ClipAnalysis, ClipOrigin, FeatureMatrix, FeatureSpec, axes};
 use timbre_signal::audio;
 
 /// A feature of the recording.

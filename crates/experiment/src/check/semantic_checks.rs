@@ -42,10 +42,7 @@ pub fn check(tree: &Node, complete: bool, errors: &mut ErrorCollector) {
     {
         errors.add(entry.key, "a model cannot be named `features`: that is a column of the score grid".into(), "");
     }
-    let audio = match root.get("audio") {
-        Some(entry) => read::<AudioSpec>(&entry.node),
-        None => Some(AudioSpec::default()),
-    };
+    let audio = audio_spec(root);
     if let Some(audio) = &audio {
         for entry in tables(root, "features") {
             if let Some(spec) = read::<FeatureSpec>(&entry.node) {
@@ -228,6 +225,14 @@ pub fn data_spec(entry: &Entry, errors: &mut ErrorCollector) -> Option<DataSpec>
     let spec = read::<DataSpec>(&entry.node)?;
     report(entry, spec.as_kind().faults(), errors);
     Some(spec)
+}
+
+/// `[audio]`, or its defaults; None if the schema check has reported it.
+pub fn audio_spec(root: &Table) -> Option<AudioSpec> {
+    match root.get("audio") {
+        Some(entry) => read(&entry.node),
+        None => Some(AudioSpec::default()),
+    }
 }
 
 /// Sets that are for training or testing alone need a split that follows their subsets.

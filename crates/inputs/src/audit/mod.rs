@@ -81,14 +81,14 @@ pub struct Published<'a> {
     pub is_no_recording: IsNoRecording<'a>,
 }
 
-/// Reads every recording of a set and compares them; `step` is called after each.
-pub fn audit(set: &DataSet, published: &Published, step: impl Fn() + Sync) -> Audit {
-    let hashes = hashes_of_excerpted(&set.records);
+/// Reads every recording of a set, with the limits of `audio`, and compares them; `step` is called after each.
+pub fn audit(set: &DataSet, published: &Published, audio: &AudioSpec, step: impl Fn() + Sync) -> Audit {
+    let hashes = hashes_of_excerpted(&set.records, audio.max_bytes);
     let read: Vec<Read> = set
         .records
         .par_iter()
         .map(|record| {
-            let read = read(record, &hashes);
+            let read = read(record, &hashes, audio);
             step();
             read
         })
@@ -116,24 +116,24 @@ pub fn audit(set: &DataSet, published: &Published, step: impl Fn() + Sync) -> Au
 }
 
 /// The hashes of files with excerpts, each of which is read once for all of them.
-fn hashes_of_excerpted(records: &[ClipRecord]) -> HashMap<PathBuf, Hash> {
+fn hashes_of_excerpted(records: &[ClipRecord], max_bytes: u64) -> HashMap<PathBuf, Hash> {
     let excerpted = records.iter().filter(|record| record.excerpt.is_some());
     let paths: BTreeSet<&Path> = excerpted.map(|record| record.path.as_path()).collect();
     let paths: Vec<&Path> = paths.into_iter().collect();
-    paths.par_iter().filter_map(|path| Some((path.to_path_buf(), hash_checked(path).ok()?))).collect()
+    paths.par_iter().filter_map(|path| Some((path.to_path_buf(), hash_checked(path, max_bytes).ok()?))).collect()
 }
 
-fn hash_checked(path: &Path) -> Result<Hash, Unreadable> {
-    check_size(std::fs::metadata(path)?.len(), AudioSpec::default().max_bytes)?;
+fn hash_checked(path: &Path, max_bytes: u64) -> Result<Hash, Unreadable> {
+    check_size(std::fs::metadata(path)?.len(), max_bytes)?;
     Ok(hash_file(path)?)
 }
 
-/// Reads a recording as an experiment with the default limits would.
-fn read(record: &ClipRecord, hashes: &HashMap<PathBuf, Hash>) -> Read {
+/// Reads a recording as an experiment with the limits of `spec` would.
+fn read(record: &ClipRecord, hashes: &HashMap<PathBuf, Hash>, spec: &AudioSpec) -> Read {
     let excerpt = record.excerpt.as_ref();
     let file = match hashes.get(&record.path) {
         Some(hash) => Ok(*hash),
-        None => hash_checked(&record.path),
+        None => hash_checked(&record.path, spec.max_bytes),
     };
     let content = match file {
         Ok(file) => content_of(&file, excerpt),
@@ -141,7 +141,7 @@ fn read(record: &ClipRecord, hashes: &HashMap<PathBuf, Hash>) -> Read {
     };
     let (mut levels, mut hasher) = (Levels::default(), blake3::Hasher::new());
     let mut started: Option<(Fingerprinter, u32)> = None;
-    let visited = audio::visit_file(&record.path, excerpt, AudioSpec::default().limits(), |samples, rate| {
+    let visited = audio::visit_file(&record.path, excerpt, spec.limits(), |samples, rate| {
         let (fingerprinter, _) = started.get_or_insert_with(|| (Fingerprinter::new(rate), rate));
         fingerprinter.push(samples);
         levels.push(samples);

@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use timbre_inputs::audit::{Published, audit};
     use timbre_inputs::data::{ClipRecord, DataSet, PublishedCounts};
+    use timbre_signal::audio::AudioSpec;
 
     #[test]
     fn names_are_escaped_and_every_finding_is_listed() {
@@ -92,7 +93,7 @@ mod tests {
         };
         let counts = PublishedCounts { recordings: Some(3), ..PublishedCounts::default() };
         let published = Published { set: &set, counts, is_no_recording: &|_, _| false };
-        let page = check_page(&audit(&set, &published, || ()));
+        let page = check_page(&audit(&set, &published, &AudioSpec::default(), || ()));
         assert!(!page.contains("<b>.wav") && page.contains("&lt;b&gt;.wav") && page.contains("a&amp;b"));
         assert!(page.contains("2 recordings cannot be used") && page.contains("2 recordings; published are 3"));
         assert!(page.contains("No recording has several classes"));
