@@ -80,6 +80,9 @@ fn a_set_without_songs_is_warned_of_and_its_intervals_are_over_files() {
     assert!(compared.contains("bootstrap over files") && compared.contains(sentence), "{compared}");
     // A finished run that is shown again says it again.
     assert!(said(&dir.timbre(&["run", "x.toml"])).1.contains(sentence));
+    fs::write(dir.path("y.toml"), TINY.to_owned() + "[models.knn]\n[grid]\n\"models.knn.k\" = [1, 2]\n").unwrap();
+    dir.done(&["run", "y.toml"]);
+    assert_eq!(dir.read("runs/y/grid.html").matches(sentence).count(), 1, "the points have the same warning");
 
     let named = birds(&["owl", "wren"], 8, "group = '^(\\d)'", TINY);
     let (code, printed) = said(&named.timbre(&["run", "x.toml"]));

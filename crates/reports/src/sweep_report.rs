@@ -1,5 +1,5 @@
-//! The report of a sweep (`grid.html`): the best point and how to select it, the effect of each axis, heat tables, every point,
-//! failures.
+//! The report of a sweep (`grid.html`): the best point and how to select it, the warnings of the runs, the effect of each axis, heat
+//! tables, every point, failures.
 //!
 //! Points are ranked by their score on the validation split (`grid.json`). Without a validation split nothing may choose, and the
 //! page has the table of all points only.
@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::page::{self, Cell, Heading, Page, Section, paragraph, range, table};
 use timbre_core::{
@@ -18,7 +18,7 @@ use timbre_evaluation::metrics::replicates;
 use timbre_experiment::AxisValues;
 use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
-    run_dir::ReportFile,
+    run_dir::{self, ReportFile},
     sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord},
     sweep_table::{self, ModelRows, Row, cell_text, short_names},
 };
@@ -27,6 +27,8 @@ use timbre_runs::{
 const ROWS: usize = 2000;
 /// Pairs of axes with a heat table.
 const PAIRS: usize = 6;
+/// Warnings below the conclusion.
+const WARNINGS: usize = 10;
 /// Values of an axis in a heat table.
 const WIDEST: usize = 60;
 
@@ -82,7 +84,22 @@ impl Sweep<'_> {
             None => paragraph(self.why_no_best()),
         };
         let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
-        format!("{description}{facts}<div class=\"conclusion open\">{conclusion}</div>\n")
+        format!("{description}{facts}<div class=\"conclusion open\">{conclusion}</div>\n{}", self.warnings())
+    }
+
+    /// The warnings of the runs, each once. A leaky split is a fact of the page.
+    fn warnings(&self) -> String {
+        let finished = self.record.points.iter().filter(|point| point.status.is_final());
+        let runs: IndexSet<&Path> = finished.filter_map(|point| point.run.as_deref()).collect();
+        let records = runs.into_iter().filter_map(|run| run_dir::read_record(run).ok());
+        let warnings: IndexSet<String> =
+            records.flat_map(|record| record.warnings).filter(|warning| warning != LEAKY).collect();
+        let shown = warnings.iter().take(WARNINGS).map(|warning| paragraph(&format!("Warning: {warning}.")));
+        let more = match warnings.len().saturating_sub(WARNINGS) {
+            0 => String::new(),
+            n => paragraph(&format!("{} in the reports of the points.", count(n, "more warning"))),
+        };
+        shown.collect::<String>() + &more
     }
 
     /// The score of the chosen model of a point on the test split.
