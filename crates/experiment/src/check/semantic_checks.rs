@@ -451,13 +451,13 @@ fn epoch_faults(spec: &AugmentSpec, root: &Table) -> Vec<Fault> {
     faults.extend((from == Some(0)).then(|| Fault::new("from_epoch", zero)));
     faults.extend((until == Some(0)).then(|| Fault::new("until_epoch", zero)));
     if faults.is_empty() && until.is_some_and(|until| until < first) {
-        faults.push(Fault::new("until_epoch", &format!("it ends before epoch {first}, in which it begins")));
+        faults.push(Fault::new("until_epoch", format!("it ends before epoch {first}, in which it begins")));
     }
     let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
     let epochs = models.iter().filter_map(|model| Some(model.as_kind().as_network()?.training().epochs)).max();
     if let Some(epochs) = epochs.filter(|&epochs| epochs < first) {
         faults
-            .push(Fault::new("from_epoch", &format!("no network trains for so long: the longest has {epochs} epochs")));
+            .push(Fault::new("from_epoch", format!("no network trains for so long: the longest has {epochs} epochs")));
     }
     faults
 }
