@@ -220,7 +220,7 @@ fn screen(record: &SweepRecord, alive: bool) -> String {
         let end = match (&point.score, point.seconds, &point.why) {
             (_, _, Some(why)) => why.lines().next().unwrap_or_default().chars().take(60).collect(),
             (score, took, _) if point.status.is_final() => {
-                let took = took.map_or("finished before".to_owned(), |took| duration(took));
+                let took = took.map_or("finished before".to_owned(), duration);
                 score.as_ref().map_or(took.clone(), |score| format!("{score}  {took}"))
             }
             _ => trials_done(point),
