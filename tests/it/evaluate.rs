@@ -70,7 +70,7 @@ fn models_are_evaluated_with_other_keys_as_a_run_with_these_keys_does() {
 #[test]
 fn models_of_windows_are_evaluated_on_the_central_clip_too() {
     let windows =
-        "mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\naggregate = \"vote\"\nwindow_fraction = 0.3\n";
+        "mode = \"windows\"\nwindow = { seconds = 3.0, hop = 1.0 }\naggregate = \"vote\"\nwindow_fraction = 0.3\n";
     let of_windows = experiment().replace("[evaluate]\n", &format!("[evaluate]\n{windows}"));
     let dir = TestDir::with(&[("multi.toml", &of_windows), ("centre.toml", &experiment())]);
     dir.run("multi.toml", &[]);
