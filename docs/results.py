@@ -28,8 +28,8 @@ SMALL = "data.limit_per_class=10"
 SMALL_IMAGES = ["features.mel.hop_length=1024", "features.mel.n_mels=64", "features.mel.resize=[64,65]"]
 # `--data demo` leaves the labels of the experiment's own set behind.
 FIVE_CLASSES = [
-    "data.labels.map={tru='brass',gac='guitar',gel='guitar',pia='piano',vio='violin',flu='flute'}",
-    "data.labels.include=['brass','flute','guitar','piano','violin']",
+    'data.labels.map={tru="brass",gac="guitar",gel="guitar",pia="piano",vio="violin",flu="flute"}',
+    'data.labels.include=["brass","flute","guitar","piano","violin"]',
 ]
 # Experiments that are not named here run as they are, on the demo set.
 SETTINGS = {
