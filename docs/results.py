@@ -76,8 +76,8 @@ def below_the_honest_twin(scores):
 # Where a result on demo data is opposite to what the experiment is for: when to say so, and what.
 NOTES = {
     "audioset_five": (
-        near_chance,
-        "This is near chance: the demo set has too few clips of these classes for so slow a training, and the recipe is meant for thousands.",
+        lambda scores: True,
+        "The demo set has neither drums nor the labels of AudioSet: with the classes of `conv1d_mfcc` it is the same training.",
     ),
     "combinatoric": (
         lambda scores: scores["mel.solo"] > scores["mel.combined"] > scores.lows["mel.solo"],
