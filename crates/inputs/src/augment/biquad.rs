@@ -7,7 +7,7 @@ use super::{AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Wa
 use timbre_signal::dsp::iir::{Filter, Section};
 
 augment_spec! {
-    /// Filters with given coefficients: a0 y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]. The defaults change nothing.
+    /// Filters with given coefficients: `a0 y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`. The defaults change nothing.
     pub struct Biquad {
         /// Factor of the sample. Default: 1.
         pub b0: f64 = 1.0,

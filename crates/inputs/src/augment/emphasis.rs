@@ -43,12 +43,12 @@ macro_rules! emphasis {
 }
 
 emphasis! {
-    /// Attenuates the bass: y[n] = x[n] - coefficient x[n-1].
+    /// Attenuates the bass: `y[n] = x[n] - coefficient x[n-1]`.
     PreEmphasis, PreEmphasisDraw, |c: f64| Section { b: [1.0, -c, 0.0], a: [0.0, 0.0] }
 }
 
 emphasis! {
-    /// Boosts the bass: y[n] = x[n] + coefficient y[n-1].
+    /// Boosts the bass: `y[n] = x[n] + coefficient y[n-1]`.
     DeEmphasis, DeEmphasisDraw, |c: f64| Section { b: [1.0, 0.0, 0.0], a: [-c, 0.0] }
 }
 
