@@ -10,7 +10,7 @@ use timbre_signal::dsp::acoustic_fingerprint::{AcousticFingerprint, STEP_SECONDS
 /// Bits of a key. Each word of a fingerprint has two: its upper and its lower bits.
 const KEY_BITS: u32 = 20;
 const NEIGHBOURS: usize = 32;
-/// Steps before and after a occurrence that are compared first, and their least similarity.
+/// Steps before and after an occurrence that are compared first, and their least similarity.
 const AROUND: usize = 16;
 const LEAST_AROUND: f64 = 0.64;
 /// The shortest overlap, 1 s, or half of a shorter recording but at least a third of a second, and the similarity from which it
@@ -19,7 +19,7 @@ const LEAST_AROUND: f64 = 0.64;
 const SHORT: (f64, f64) = (43.0, 0.8);
 const LONG: (f64, f64) = (86.0, 0.7);
 const SHORTEST: usize = 15;
-/// A copy of the whole recording, which begins and ends at the same occurrence within [`SAME_PLACE`] steps, counts from this similarity:
+/// A copy of the whole recording, which begins and ends at the same place within [`SAME_PLACE`] steps, counts from this similarity:
 /// of the hundreds of offsets of a pair it is one.
 const WHOLE: f64 = 0.65;
 const SAME_PLACE: usize = 3;

@@ -26,9 +26,13 @@ impl Kind for BitDepth {
     }
 }
 
+pub(super) fn draw_bits(bits: &Amount, rng: &mut ChaCha8Rng) -> u32 {
+    bits.draw_whole(rng).clamp(1, i64::from(MAX_BITS)) as u32
+}
+
 impl AugmentKind for BitDepth {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        Ok(vec![BitDepthDraw { bits: self.bits.draw_whole(rng).clamp(1, i64::from(MAX_BITS)) as u32 }.into()])
+        Ok(vec![BitDepthDraw { bits: draw_bits(&self.bits, rng) }.into()])
     }
 }
 

@@ -40,15 +40,20 @@ impl Kind for Chorus {
     }
 }
 
+/// An oscillating delay with a random phase.
+pub(super) fn draw_voice(delay_ms: &Amount, depth_ms: &Amount, rate_hz: &Amount, rng: &mut ChaCha8Rng) -> ChorusVoice {
+    ChorusVoice {
+        delay: 1e-3 * delay_ms.draw(rng),
+        depth: 1e-3 * depth_ms.draw(rng),
+        hz: rate_hz.draw(rng),
+        phase: std::f64::consts::TAU * uniform(rng),
+    }
+}
+
 impl AugmentKind for Chorus {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let voice = |rng: &mut ChaCha8Rng| ChorusVoice {
-            delay: 1e-3 * self.delay_ms.draw(rng),
-            depth: 1e-3 * self.depth_ms.draw(rng),
-            hz: self.rate_hz.draw(rng),
-            phase: std::f64::consts::TAU * uniform(rng),
-        };
-        let voices = (0..self.voices.draw_whole(rng)).map(|_| voice(rng)).collect();
+        let count = self.voices.draw_whole(rng);
+        let voices = (0..count).map(|_| draw_voice(&self.delay_ms, &self.depth_ms, &self.rate_hz, rng)).collect();
         Ok(vec![ChorusDraw { voices, wet: self.wet.draw(rng) }.into()])
     }
 }

@@ -12,7 +12,7 @@ augment_spec! {
     pub struct Compressor {
         /// Threshold in decibels. Default: -40 to -15.
         pub threshold_db: Amount = Amount::Range(-40.0, -15.0),
-        /// DbReference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
+        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
         pub of: DbReference = DbReference::Peak,
         /// Decibels above the threshold at the input for one decibel at the output. Default: 2 to 8.
         pub ratio: Amount = Amount::Range(2.0, 8.0),
@@ -50,20 +50,23 @@ impl Kind for Compressor {
     }
 }
 
+impl Compressor {
+    pub fn drawn(&self, rng: &mut ChaCha8Rng) -> CompressorDraw {
+        CompressorDraw {
+            threshold_db: self.threshold_db.draw(rng),
+            of: self.of,
+            ratio: self.ratio.draw(rng),
+            knee_db: self.knee_db.draw(rng),
+            attack_ms: self.attack_ms.draw(rng),
+            release_ms: self.release_ms.draw(rng),
+            makeup_db: self.makeup_db.draw(rng),
+        }
+    }
+}
+
 impl AugmentKind for Compressor {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        Ok(vec![
-            CompressorDraw {
-                threshold_db: self.threshold_db.draw(rng),
-                of: self.of,
-                ratio: self.ratio.draw(rng),
-                knee_db: self.knee_db.draw(rng),
-                attack_ms: self.attack_ms.draw(rng),
-                release_ms: self.release_ms.draw(rng),
-                makeup_db: self.makeup_db.draw(rng),
-            }
-            .into(),
-        ])
+        Ok(vec![self.drawn(rng).into()])
     }
 }
 

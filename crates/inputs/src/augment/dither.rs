@@ -4,7 +4,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::bit_depth::{BitDepthDraw, MAX_BITS};
+use super::bit_depth::{BitDepthDraw, MAX_BITS, draw_bits};
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_core::seed::Seed;
 use timbre_signal::dsp::level;
@@ -31,8 +31,7 @@ impl Kind for Dither {
 
 impl AugmentKind for Dither {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let bits = self.bits.draw_whole(rng).clamp(1, i64::from(MAX_BITS)) as u32;
-        Ok(vec![DitherDraw { bits, seed: rng.next_u64() }.into()])
+        Ok(vec![DitherDraw { bits: draw_bits(&self.bits, rng), seed: rng.next_u64() }.into()])
     }
 }
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
+use super::chorus::draw_voice;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use timbre_core::seed::uniform;
 use timbre_signal::dsp::modulation::{self, ChorusVoice};
 
 augment_spec! {
@@ -43,12 +43,7 @@ impl Kind for Flanger {
 
 impl AugmentKind for Flanger {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let voice = ChorusVoice {
-            delay: 1e-3 * self.delay_ms.draw(rng),
-            depth: 1e-3 * self.depth_ms.draw(rng),
-            hz: self.rate_hz.draw(rng),
-            phase: std::f64::consts::TAU * uniform(rng),
-        };
+        let voice = draw_voice(&self.delay_ms, &self.depth_ms, &self.rate_hz, rng);
         Ok(vec![FlangerDraw { voice, feedback: self.feedback.draw(rng), wet: self.wet.draw(rng) }.into()])
     }
 }

@@ -13,7 +13,7 @@ augment_spec! {
     pub struct Limiter {
         /// Ceiling in decibels. Default: -16 to -4.
         pub ceiling_db: Amount = Amount::Range(-16.0, -4.0),
-        /// DbReference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
+        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
         pub of: DbReference = DbReference::Peak,
         /// Milliseconds before a peak over which the gain falls. Default: 1 to 5.
         pub attack_ms: Amount = Amount::Range(1.0, 5.0),
@@ -29,7 +29,7 @@ augment_spec! {
     }
 }
 
-/// DbReference for 0 decibels.
+/// Reference for 0 decibels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DbReference {

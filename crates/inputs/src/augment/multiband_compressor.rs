@@ -8,7 +8,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
-use super::compressor::CompressorDraw;
+use super::compressor::{Compressor, CompressorDraw};
 use super::limiter::DbReference;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_signal::dsp::iir::{BandType, Filter, Section};
@@ -41,6 +41,22 @@ augment_spec! {
     }
 }
 
+impl MultibandCompressor {
+    /// The compressor of which each band has its own draw.
+    fn of_band(&self) -> Compressor {
+        Compressor {
+            threshold_db: self.threshold_db.clone(),
+            of: self.of,
+            ratio: self.ratio.clone(),
+            knee_db: self.knee_db.clone(),
+            attack_ms: self.attack_ms.clone(),
+            release_ms: self.release_ms.clone(),
+            makeup_db: self.makeup_db.clone(),
+            ..Compressor::default()
+        }
+    }
+}
+
 impl Kind for MultibandCompressor {
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let half = f64::from(sample_rate) / 2.0;
@@ -53,30 +69,16 @@ impl Kind for MultibandCompressor {
             let outside = hz.iter().find(|hz| !(1.0..=half).contains(*hz));
             outside.map(|hz| format!("{hz} is outside 1 to {half} (half the sample rate)"))
         };
-        Fault::of_keys([
-            ("crossovers_hz", why),
-            ("threshold_db", self.threshold_db.fault(-120.0, 20.0)),
-            ("ratio", self.ratio.fault(1.0, 1e6)),
-            ("knee_db", self.knee_db.fault(0.0, 60.0)),
-            ("attack_ms", self.attack_ms.fault(0.0, 60_000.0)),
-            ("release_ms", self.release_ms.fault(0.0, 60_000.0)),
-            ("makeup_db", self.makeup_db.fault(-60.0, 60.0)),
-        ])
+        let mut faults = Fault::of_keys([("crossovers_hz", why)]);
+        faults.extend(self.of_band().faults(sample_rate));
+        faults
     }
 }
 
 impl AugmentKind for MultibandCompressor {
     fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let band = |_| CompressorDraw {
-            threshold_db: self.threshold_db.draw(rng),
-            of: self.of,
-            ratio: self.ratio.draw(rng),
-            knee_db: self.knee_db.draw(rng),
-            attack_ms: self.attack_ms.draw(rng),
-            release_ms: self.release_ms.draw(rng),
-            makeup_db: self.makeup_db.draw(rng),
-        };
-        let bands = (0..=self.crossovers_hz.len()).map(band).collect();
+        let band = self.of_band();
+        let bands = (0..=self.crossovers_hz.len()).map(|_| band.drawn(rng)).collect();
         Ok(vec![MultibandCompressorDraw { crossovers_hz: self.crossovers_hz.clone(), bands }.into()])
     }
 }
