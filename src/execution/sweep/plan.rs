@@ -102,8 +102,10 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
     let mut warnings: Vec<String> = Vec::new();
     // The points that are scored from the predictions of one of them share its data and its failures.
-    let source = rescoring::applies(grid).then(|| known.iter().position(|point| !point.is_missing()).unwrap_or(0));
-    let source = source.map(|at| known[at]);
+    let source = rescoring::applies(grid).then(|| {
+        let is_finished = |point: &&&RoundPoint| matches!(point.prior, PriorRun::Finished { .. });
+        known.iter().find(is_finished).copied().unwrap_or(known[0])
+    });
     let is_rescored = |point: &RoundPoint| {
         let shares = |source: &&RoundPoint| {
             !std::ptr::eq(*source, point) && rescoring::share_models(&source.point, &point.point)
