@@ -382,6 +382,9 @@ fn augmentation_names(root: &Table, errors: &mut ErrorCollector) {
 fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
+    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
+    let networks = || models.iter().filter_map(|model| model.as_kind().as_network());
+    let longest = networks().map(|network| network.training().epochs).max();
     let (mut copies, mut per_epoch) = (false, false);
     for (node, _) in &all {
         let Some(spec) = read::<AugmentSpec>(node) else {
@@ -392,15 +395,13 @@ fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
         let item = Entry { key: node.at, node: (*node).clone() };
         report(&item, spec.as_kind().faults(audio.sample_rate), errors);
         report(&item, copy_faults(&spec), errors);
-        report(&item, epoch_faults(&spec, root), errors);
+        report(&item, epoch_faults(&spec, longest), errors);
         let makes_copies = spec.as_kind().copies() > 0;
         (copies, per_epoch) = (copies || makes_copies, per_epoch || !makes_copies);
     }
     if all.is_empty() {
         return;
     }
-    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
-    let networks = || models.iter().filter(|model| model.as_kind().as_network().is_some());
     // An unreadable model may be a network.
     if per_epoch && !copies && models.len() == tables(root, "models").count() && networks().next().is_none() {
         let help = "only networks use augmentations that change from epoch to epoch: add a network to [models], or `copies = 1` to \
@@ -442,8 +443,8 @@ fn copy_faults(spec: &AugmentSpec) -> Vec<Fault> {
     faults
 }
 
-/// The reasons why an augmentation happens in no epoch.
-fn epoch_faults(spec: &AugmentSpec, root: &Table) -> Vec<Fault> {
+/// The reasons why an augmentation happens in no epoch. `longest`: the most epochs of a network.
+fn epoch_faults(spec: &AugmentSpec, longest: Option<usize>) -> Vec<Fault> {
     let (from, until) = spec.as_kind().epochs();
     let first = from.unwrap_or(1);
     let mut faults = Vec::new();
@@ -453,9 +454,7 @@ fn epoch_faults(spec: &AugmentSpec, root: &Table) -> Vec<Fault> {
     if faults.is_empty() && until.is_some_and(|until| until < first) {
         faults.push(Fault::new("until_epoch", format!("it ends before epoch {first}, in which it begins")));
     }
-    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
-    let epochs = models.iter().filter_map(|model| Some(model.as_kind().as_network()?.training().epochs)).max();
-    if let Some(epochs) = epochs.filter(|&epochs| epochs < first) {
+    if let Some(epochs) = longest.filter(|&epochs| epochs < first) {
         faults
             .push(Fault::new("from_epoch", format!("no network trains for so long: the longest has {epochs} epochs")));
     }

@@ -132,7 +132,7 @@ impl Preparing {
     /// The keys that ask for more than so many clips, or so many columns of the feature, can give.
     pub fn size_faults(&self, clips: usize, columns: Option<usize>) -> Vec<Fault> {
         let kept = self.select.as_ref().and_then(|select| select.k);
-        let exact = kept.filter(|_| self.select.as_ref().is_some_and(|select| select.score == Score::FClassif));
+        let exact = kept.filter(|_| self.select.as_ref().is_some_and(|select| select.score != Score::L1));
         let select = exact.zip(columns).filter(|(kept, columns)| kept > columns);
         let most = [Some(clips), columns, kept].into_iter().flatten().min().unwrap_or(clips);
         let pca = self.pca.filter(|&wanted| wanted >= 1.0 && wanted as usize > most);
@@ -503,5 +503,14 @@ mod tests {
         }
         assert!(keys(Preparing { pca: Some(0.95), ..Preparing::default() }).is_empty());
         assert!(keys(Preparing { pca: Some(1.0), ..Preparing::default() }).is_empty());
+    }
+
+    #[test]
+    fn more_columns_than_the_feature_has_are_a_fault_unless_their_number_is_a_limit() {
+        for (score, faults) in [(Score::FClassif, 1), (Score::MutualInfoClassif, 1), (Score::L1, 0)] {
+            let preparing = Preparing { select: Some(Select { score, k: Some(9), c: 0.1 }), ..Preparing::default() };
+            assert_eq!(preparing.size_faults(100, Some(8)).len(), faults);
+            assert!(preparing.size_faults(100, Some(9)).is_empty());
+        }
     }
 }
