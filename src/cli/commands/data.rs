@@ -39,8 +39,12 @@ pub(super) fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigEr
 }
 
 fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
-    let (spec, settings) = (spec(common, name)?, settings(common, false));
-    generate(&spec, &settings)?;
+    load_spec(common, &spec(common, name)?)
+}
+
+fn load_spec(common: &GlobalArgs, spec: &DataSpec) -> Result<DataSet> {
+    let settings = settings(common, false);
+    generate(spec, &settings)?;
     spec.load(&settings.data_dirs())
 }
 
@@ -163,7 +167,7 @@ pub(super) fn check(
     // A misspelt kind is an error before every recording is decoded.
     let denied = FindingKind::named(deny.iter().map(String::as_str))?;
     let (spec, audio) = timbre_experiment::data_set_and_audio(Path::new("."), name, &common.set)?;
-    let set = load(common, name)?;
+    let set = load_spec(common, &spec)?;
     let (whole, is_whole) = spec.load_published(&settings(common, false).data_dirs())?;
     let kind_of = |name: Option<&str>| match (&spec, name) {
         (DataSpec::Several(several), Some(name)) => several.set_named(name).map(DataSpec::as_kind),

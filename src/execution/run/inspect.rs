@@ -270,18 +270,20 @@ impl PreparedDataset {
     /// Tags of `evaluate.by_tag` that no recording has.
     fn unknown_tags(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
         let tags = experiment.evaluate.by_tag.iter().filter(|tag| *tag != LENGTH_TAG);
-        self.without_recordings("evaluate.by_tag", tags, clips)
+        self.without_recordings("evaluate.by_tag", tags, clips.iter().copied())
     }
 
     /// A sentence about the tags of a key that none of these recordings has.
     fn without_recordings<'a>(
         &self,
         key: &str,
-        tags: impl IntoIterator<Item = &'a String>,
-        clips: &[usize],
+        tags: impl Iterator<Item = &'a String>,
+        clips: impl Iterator<Item = usize>,
     ) -> Option<String> {
-        let known: BTreeSet<&String> = clips.iter().flat_map(|&i| self.set.records[i].tags.keys()).collect();
-        let unknown: Vec<&str> = tags.into_iter().filter(|tag| !known.contains(tag)).map(String::as_str).collect();
+        let mut tags = tags.peekable();
+        tags.peek()?;
+        let known: BTreeSet<&String> = clips.flat_map(|i| self.set.records[i].tags.keys()).collect();
+        let unknown: Vec<&str> = tags.filter(|tag| !known.contains(tag)).map(String::as_str).collect();
         (!unknown.is_empty()).then(|| {
             format!(
                 "{key}: no recording has the tag {}; the tags are {}",
@@ -292,11 +294,17 @@ impl PreparedDataset {
     }
 
     /// A sentence about tags that a network sees or learns and that no training recording has.
-    fn tags_of_network(&self, model: &str, spec: &ModelSpec, train: &[usize]) -> Option<String> {
+    fn tags_of_network<C: Iterator<Item = usize>>(
+        &self,
+        model: &str,
+        spec: &ModelSpec,
+        train: impl Fn() -> C,
+    ) -> Option<String> {
         let training = spec.as_kind().as_network()?.training();
-        let seen = || self.without_recordings(&format!("models.{model}.tags"), &training.tags, train);
-        seen()
-            .or_else(|| self.without_recordings(&format!("models.{model}.auxiliary"), training.auxiliary.keys(), train))
+        let seen = self.without_recordings(&format!("models.{model}.tags"), training.tags.iter(), train());
+        let learnt =
+            || self.without_recordings(&format!("models.{model}.auxiliary"), training.auxiliary.keys(), train());
+        seen.or_else(learnt)
     }
 
     /// A warning about classes without a recording in a subset, which is given for each seed.
@@ -383,11 +391,10 @@ impl PreparedDataset {
         splits: &IndexMap<u64, Splits>,
         unequal: &HashMap<&str, UnequalLengths>,
     ) -> Vec<(Trial, String)> {
-        let shapes: HashMap<&String, [usize; 2]> = experiment
-            .features
-            .iter()
-            .filter_map(|(name, feature)| Some((name, self.shape(experiment, feature, clips)?)))
-            .collect();
+        let samples = self.usual_samples(experiment, clips);
+        let shape = |feature: &FeatureSpec| feature.as_kind().shape(samples?);
+        let shapes: HashMap<&String, [usize; 2]> =
+            experiment.features.iter().filter_map(|(name, feature)| Some((name, shape(feature)?))).collect();
         let examples = examples_of_clip(experiment);
         let unfit = |trial: &Trial| {
             let spec = &experiment.models[&trial.model];
@@ -396,9 +403,9 @@ impl PreparedDataset {
             let columns = shape.map(|[rows, columns]| rows * columns);
             let small = spec.as_kind().size_faults(train.len() * examples, columns).into_iter().next();
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
-            let clips = || train.iter().map(|&row| clips[row]).collect::<Vec<_>>();
+            let trained = || train.iter().map(|&row| clips[row]);
             small
-                .or_else(|| self.tags_of_network(&trial.model, spec, &clips()))
+                .or_else(|| self.tags_of_network(&trial.model, spec, trained))
                 .or_else(|| self.foreign_weights(&trial.model, spec, shape?))
         };
         let why = |trial: &Trial| {
@@ -409,15 +416,14 @@ impl PreparedDataset {
         trials_of(experiment).into_iter().filter_map(|trial| why(&trial).map(|why| (trial, why))).collect()
     }
 
-    /// The rows and columns of a feature of most clips, if they are known.
-    fn shape(&self, experiment: &Experiment, feature: &FeatureSpec, clips: &[usize]) -> Option<[usize; 2]> {
+    /// The number of samples of most clips, if it is known.
+    fn usual_samples(&self, experiment: &Experiment, clips: &[usize]) -> Option<usize> {
         let rate = f64::from(experiment.audio.sample_rate);
-        let samples = experiment.audio.clip_samples().or_else(|| {
+        experiment.audio.clip_samples().or_else(|| {
             let mut known: Vec<f64> = clips.iter().filter_map(|&clip| Some(self.length(clip)?.seconds)).collect();
             known.sort_by(f64::total_cmp);
             known.get(known.len() / 2).map(|seconds| (seconds * rate).round() as usize)
-        })?;
-        feature.as_kind().shape(samples)
+        })
     }
 
     /// Why a network cannot start from the weights of its `init`.

@@ -187,16 +187,11 @@ impl ModelSource {
         })
     }
 
-    /// The model of a trial, and what the run recorded about its fit.
-    pub fn model(&self, trial: &Trial, device: &Device) -> Result<(Box<dyn Classifier>, TrialRecord)> {
+    /// The model of a trial, what the run recorded about its fit, and the values of the tags that it sees.
+    pub fn model(&self, trial: &Trial, device: &Device) -> Result<(Box<dyn Classifier>, TrialRecord, TagValues)> {
         let record = self.trial(trial)?;
         let (saved, tensors) = run_dir::read_model(&self.run, &trial.to_string())?;
-        Ok((saved.model.restore(tensors, self.record.classes.len(), device)?, record))
-    }
-
-    /// The values of the tags that the network of a trial sees.
-    pub fn tags(&self, trial: &Trial) -> Result<TagValues> {
-        Ok(run_dir::read_model(&self.run, &trial.to_string())?.0.tags)
+        Ok((saved.model.restore(tensors, self.record.classes.len(), device)?, record, saved.tags))
     }
 
     fn trial(&self, trial: &Trial) -> Result<TrialRecord> {

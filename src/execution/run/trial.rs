@@ -42,16 +42,16 @@ impl Run<'_> {
     ) -> Result<TrialRecord> {
         let (experiment, extraction, dataset) = (self.experiment, self.extraction, self.data);
         let mut data = TrialData { experiment, extraction, dataset, trial, selection, tags: TagValues::default() };
-        data.tags = match &self.data.models_from {
-            Some(source) => source.tags(trial)?,
-            None => data.tag_values(&splits.train)?,
-        };
         let fitted = match &self.data.models_from {
             Some(source) => {
-                let (model, record) = source.model(trial, &self.settings.device)?;
+                let (model, record, tags) = source.model(trial, &self.settings.device)?;
+                data.tags = tags;
                 Fitted::earlier(EarlierFit { model, record })
             }
-            None => self.fit_or_restore(trial, splits, &data, done)?,
+            None => {
+                data.tags = data.tag_values(&splits.train)?;
+                self.fit_or_restore(trial, splits, &data, done)?
+            }
         };
         let Fitted { model, trained_on, search, notes, epochs, seconds: fit_seconds } = fitted;
         let clock = Instant::now();

@@ -110,16 +110,16 @@ impl ModelComparer<'_> {
     ) -> ComparedModel {
         let is_reference = self.is_reference(run, place);
         let (decisions, matched) = self.paired(run, place, own, reference);
-        if let Ok(decisions) = &decisions {
-            issues.tested_songs = Some(songs(&decisions.by_seed).len().min(issues.tested_songs.unwrap_or(usize::MAX)));
-        }
+        let tested_songs = decisions.as_ref().ok().map(|decisions| songs(&decisions.by_seed).len());
+        issues.tested_songs = issues.tested_songs.into_iter().chain(tested_songs).min();
         if let Ok(matched) = &matched {
             issues.count(matched);
         }
         let score = |metric: &String| {
             let rows: Vec<&ResultRow> = self.runs[run].rows(place, self.split).collect();
             let mut score = scored(&rows, metric);
-            score.interval = self.interval(&rows, metric, &decisions);
+            let has_interval = tested_songs.is_none_or(|songs| songs > 1);
+            score.interval = if has_interval { self.interval(&rows, metric, &decisions) } else { None };
             score.versus = match &matched {
                 _ if is_reference => Versus::Reference,
                 Err(why) => Versus::Not(why.clone()),
@@ -189,17 +189,13 @@ impl ModelComparer<'_> {
         Ok(ModelDecisions { classes: &own.classes, decision_rule, contents: own.contents.as_ref(), by_seed })
     }
 
-    /// The interval of one seed from the tables of the run, if they have it; otherwise that of the mean over the seeds. None with one
-    /// song.
+    /// The interval of one seed from the tables of the run, if they have it; otherwise that of the mean over the seeds.
     fn interval(
         &self,
         rows: &[&ResultRow],
         metric: &str,
         decisions: &Result<ModelDecisions, String>,
     ) -> Option<(f64, f64)> {
-        if decisions.as_ref().is_ok_and(|decisions| songs(&decisions.by_seed).len() < 2) {
-            return None;
-        }
         if let [row] = rows {
             let bound = |end: &str| row.metrics.get(&format!("{metric}_{end}")).copied();
             if let Some(interval) = bound("low").zip(bound("high")) {
