@@ -149,16 +149,21 @@ pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     };
     let has_times = recording.prediction.windows.as_ref().is_some_and(|windows| windows.starts.len() > 1);
     let segments = recording.segments.iter().filter(|_| has_times).map(segment).collect::<String>();
-    let used = used_text(&recording.prediction).map_or(String::new(), |used| format!("  {used}"));
+    let used = used_text(&recording.prediction).map_or(String::new(), |used| format!("  ({used})"));
     format!("{}  {}{used}\n{segments}", one_line(&recording.path), shown.join("  "))
 }
 
-/// `(used 3.0 s of 47:33.8 from 23:45.4 on: 0.1 %)`; none if all of the recording was used.
-fn used_text(prediction: &Prediction) -> Option<String> {
+/// `used 3.0 s of 47:33.8 from 23:45.4 on: 0.1 %`, or `in windows` if there are gaps between them; none if all of the recording
+/// was used.
+pub fn used_text(prediction: &Prediction) -> Option<String> {
     let UsedPart { start, seconds, share } = prediction.used;
-    let (whole, start) = (clock(prediction.seconds), clock(start));
+    let place = match prediction.windows {
+        Some(_) => "in windows".to_owned(),
+        None => format!("from {} on", clock(start)),
+    };
+    let (whole, percent) = (clock(prediction.seconds), 100.0 * share);
     // Resampling rounds the length of a recording to whole samples.
-    (share < 0.9999).then(|| format!("(used {seconds:.1} s of {whole} from {start} on: {:.1} %)", 100.0 * share))
+    (share < 0.9999).then(|| format!("used {seconds:.1} s of {whole} {place}: {percent:.1} %"))
 }
 
 /// `1:02:03.4`

@@ -156,6 +156,20 @@ fn recordings_that_a_hold_out_leaves_out_are_counted_and_named() {
 }
 
 #[test]
+fn folds_of_the_set_that_the_split_does_not_use_are_named() {
+    // The tens of the file's number are its fold.
+    let dir = birds(&["owl", "wren"], 14, "fold = '^(\\d)'\ngroup = '^(\\d+)'", TINY);
+    let sentence = "the 2 folds of the data set have no part in the split `holdout`";
+    let official = ["--set", "split.kind=cross_validation", "--set", "split.folds=official", "--set", "seeds=[1,2]"];
+    for command in ["check", "run"] {
+        let (code, printed) = said(&dir.timbre(&[command, "x.toml"]));
+        assert_eq!((code, printed.contains(sentence)), (Some(0), true), "{command}: {printed}");
+        let (code, printed) = said(&dir.timbre(&[&[command, "x.toml"], &official[..]].concat()));
+        assert_eq!((code, printed.contains("have no part")), (Some(0), false), "{command}: {printed}");
+    }
+}
+
+#[test]
 fn a_set_that_makes_scores_meaningless_is_warned_of() {
     let check = |dir: &TestDir, more: &[&str]| {
         let (code, printed) = said(&dir.timbre(&[&["check", "x.toml"], more].concat()));
@@ -286,9 +300,15 @@ fn a_faulty_data_set_is_listed_beside_the_others() {
     let (listed, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(listed.contains("2 recordings") && listed.contains("demo"), "{listed}");
-    assert!(listed.contains("faulty: data/broken.toml has 1 error"), "{listed}");
+    assert!(listed.lines().any(|line| line.starts_with("broken") && line.trim_end().ends_with("faulty")), "{listed}");
     assert!(errors.contains("data/broken.toml:1:8: unknown kind `csv`"), "{errors}");
     assert!(dir.timbre(&["doctor"]).status.success());
+    // Recordings that no class can be read of: the reason is below the table too.
+    fs::write(dir.path("data/broken.toml"), "kind = \"folder\"\nclasses = [\"crow\"]\nroot = \"data/birds\"\n")
+        .unwrap();
+    let output = dir.timbre(&["data", "list"]);
+    let (listed, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), errors.contains("broken: ")), (Some(2), true), "{listed}{errors}");
     fs::remove_file(dir.path("data/broken.toml")).unwrap();
     assert_eq!(dir.timbre(&["data", "list"]).status.code(), Some(0));
 }

@@ -73,7 +73,7 @@ impl std::fmt::Display for Availability {
             Availability::Generated => write!(f, "generated on first use"),
             Availability::Recordings(n) => write!(f, "{}", count(*n, "recording")),
             Availability::Missing => write!(f, "no"),
-            Availability::Faulty(why) => write!(f, "faulty: {}", why.lines().next().unwrap_or_default()),
+            Availability::Faulty(_) => write!(f, "faulty"),
         }
     }
 }
@@ -110,14 +110,14 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
     let mut ended = ExitStatus::Done;
     let mut errors = Vec::new();
     for set in data_set_statuses(common) {
-        if matches!(set.here, Availability::Faulty(_)) {
+        if let Availability::Faulty(why) = &set.here {
             ended = ExitStatus::Usage;
+            errors.push(set.errors.map_or_else(|| format!("{}: {why}", set.name), |errors| errors.to_string()));
         }
-        errors.extend(set.errors);
         lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
     }
     print(&aligned(&lines, 4))?;
-    errors.iter().for_each(|errors| eprint_line(&errors.to_string()));
+    errors.iter().for_each(|error| eprint_line(error));
     Ok(ended)
 }
 

@@ -85,6 +85,9 @@ pub fn predict(
     let (mut prediction, mut unusable) = (Vec::new(), Vec::new());
     job.each(&inputs, |n, result| {
         progress.step();
+        if let Some(used) = result.as_ref().ok().and_then(|one| job.unstated_part(one)) {
+            eprint_line(&used);
+        }
         match result {
             Ok(one) if output.out.is_some() => {
                 let path = &job.outs[n];
@@ -244,6 +247,14 @@ impl<'a> Job<'a> {
             OutputFormat::Jams => output_formats::jams(self.predictor, prediction),
             OutputFormat::Json => String::new(),
         }
+    }
+
+    /// A line about the part of a recording that was used, if it is not all of it and the format has no place for it.
+    fn unstated_part(&self, prediction: &PredictedRecording) -> Option<String> {
+        let has_no_place =
+            matches!(self.output, OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity);
+        let used = output_formats::used_text(&prediction.prediction).filter(|_| has_no_place)?;
+        Some(format!("{}: {used}", one_line(&prediction.path)))
     }
 
     fn tail(

@@ -102,6 +102,7 @@ impl PreparedDataset {
             ));
         }
         warnings.extend(self.left_out(experiment));
+        warnings.extend(self.unused_folds(experiment, &clips));
         warnings.extend(self.untested_folds(experiment, &clips));
         warnings.extend(self.unknown_labels.clone());
         warnings.extend(experiment.split.is_leaky().then(|| split::LEAKY.to_owned()));
@@ -230,6 +231,19 @@ impl PreparedDataset {
                 count(all.len(), "song"),
                 if seen.len() == 1 { "has the name" } else { "have the names" },
                 some_of(3, seen.iter().copied())
+            )
+        })
+    }
+
+    /// A warning about folds of the set that the split does not use.
+    fn unused_folds(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
+        let folds: BTreeSet<&str> = clips.iter().filter_map(|&i| self.set.records[i].fold.as_deref()).collect();
+        (folds.len() > 1 && experiment.split.divides_training_alone()).then(|| {
+            format!(
+                "the {} of the data set have no part in the split `{}`, so its scores do not compare with published ones; \
+                 `kind = \"cross_validation\"` with `folds = \"official\"` in [split] tests each once",
+                count(folds.len(), "fold"),
+                experiment.split.kind()
             )
         })
     }
