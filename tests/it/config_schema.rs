@@ -1,11 +1,16 @@
 //! The published JSON schema and the pages of the kinds of data sets and features equal those of the program.
 
 use crate::config_project::repository;
+use serde_json::Value;
 use timbre_experiment::{
     reference::{data_kinds_page, feature_kinds_page},
     schema,
 };
-use timbre_inputs::{data::DataSpec, features::FeatureSpec};
+use timbre_inputs::{
+    data::{DataSpec, split::SplitSpec},
+    features::FeatureSpec,
+};
+use timbre_models::ModelSpec;
 
 #[test]
 fn the_schema_in_docs_is_up_to_date() {
@@ -47,15 +52,29 @@ fn is_up_to_date(name: &str, text: &str) {
 fn every_key_of_every_kind_has_a_description() {
     let schema = schema();
     let mut silent = Vec::new();
-    for (spec, definition) in schema["$defs"].as_object().unwrap() {
-        for (i, variant) in definition["oneOf"].as_array().into_iter().flatten().enumerate() {
-            for (key, own) in variant["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "kind")
-            {
-                if own.get("description").is_none() {
-                    silent.push(format!("{spec}[{i}].{key}"));
-                }
+    let (mut kinds, mut keys) = (0, 0);
+    let mut check = |name: &str, table: &Value| {
+        for (key, own) in table["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "kind") {
+            keys += 1;
+            if own.get("description").is_none() {
+                silent.push(format!("{name}.{key}"));
             }
         }
+    };
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        if definition["properties"].get("kind").is_some() {
+            kinds += 1;
+            check(name, definition);
+            for included in definition["allOf"].as_array().into_iter().flatten() {
+                let pointer = included["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
+                check(name, pointer.map_or(included, |pointer| schema.pointer(pointer).expect("a definition")));
+            }
+        }
+        for variant in definition["oneOf"].as_array().into_iter().flatten() {
+            check(name, variant);
+        }
     }
+    let all = FeatureSpec::KINDS.len() + ModelSpec::KINDS.len() + DataSpec::KINDS.len() + SplitSpec::KINDS.len();
+    assert!(kinds == all && keys > all, "{kinds} of {all} kinds");
     assert!(silent.is_empty(), "keys without a doc comment: {silent:?}");
 }

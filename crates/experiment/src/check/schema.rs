@@ -129,8 +129,16 @@ fn several(own: &mut Value) {
     }
 }
 
+/// The sections whose tables have kinds, with the name of the enum and of each kind's definition.
+const SECTIONS: [(&str, &str, &str); 4] = [
+    ("features", "FeatureSpec", "feature"),
+    ("models", "ModelSpec", "model"),
+    ("data", "DataSpec", "data"),
+    ("split", "SplitSpec", "split"),
+];
+
 /// The schema of a file before merging, for editors: a table may omit the `kind` that its name, its parent or its data set
-/// implies, and no key is required. Misspelt keys stay errors.
+/// implies, and no key is required. Misspelt keys stay errors. Each kind is defined once.
 pub fn written() -> Value {
     let mut schema = strict().clone();
     for variant in schema["$defs"]["ModelSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
@@ -138,19 +146,19 @@ pub fn written() -> Value {
     }
     schema["title"] = "A Timbre experiment".into();
     schema.as_object_mut().expect("a struct is an object").remove("required");
-    for (key, spec) in [("features", "FeatureSpec"), ("models", "ModelSpec")] {
-        let by_name: Map<String, Value> = kinds_by_name(key)
-            .iter()
-            .map(|kind| {
-                let own = without_kind(variant(&schema["$defs"][spec], kind));
-                ((*kind).to_owned(), json!({ "anyOf": [own, reference(spec), removal()] }))
-            })
-            .collect();
-        let part = format!("{spec}WithoutKind");
-        schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
-        let table = &mut schema["properties"][key];
-        table["properties"] = Value::Object(by_name);
-        table["additionalProperties"] = json!({ "anyOf": [reference(spec), reference(&part), removal()] });
+    for (_, spec, prefix) in SECTIONS {
+        define_kinds(&mut schema["$defs"], spec, prefix);
+    }
+    for (section, _, prefix) in &SECTIONS[..2] {
+        let any = with_removal(any_kind(&schema, prefix));
+        let by_name = kinds_by_name(section).iter().map(|kind| {
+            let of_name = reference(&format!("{prefix}.{kind}"));
+            ((*kind).to_owned(), json!({ "anyOf": [of_name, reference(&format!("any_{prefix}"))] }))
+        });
+        let table = &mut schema["properties"][*section];
+        table["properties"] = Value::Object(by_name.collect());
+        table["additionalProperties"] = reference(&format!("any_{prefix}"));
+        schema["$defs"][format!("any_{prefix}")] = any;
     }
     let mut list = schema["properties"]["augment"].clone();
     let description = list.as_object_mut().and_then(|list| list.remove("description"));
@@ -158,24 +166,48 @@ pub fn written() -> Value {
         "description": description,
         "anyOf": [list, { "type": "object", "additionalProperties": removal() }]
     });
-    for (key, spec) in [("data", "DataSpec"), ("split", "SplitSpec")] {
-        let part = format!("{spec}WithoutKind");
-        schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
-        let table = schema["properties"][key].as_object_mut().expect("a section has a schema");
+    for (section, _, prefix) in &SECTIONS[2..] {
+        schema["$defs"][format!("any_{prefix}")] = any_kind(&schema, prefix);
+        let table = schema["properties"][*section].as_object_mut().expect("a section has a schema");
         table.remove("$ref");
         table.remove("default");
-        table.insert("anyOf".into(), json!([reference(spec), reference(&part)]));
+        table.insert("anyOf".into(), json!([reference(&format!("any_{prefix}"))]));
     }
     // A set among several may have the kind of its file, too.
-    let set = json!({ "anyOf": [reference("DataSpec"), reference("DataSpecWithoutKind")] });
+    let set = reference("any_data");
     let forms = schema["properties"]["data"]["anyOf"].as_array_mut().expect("just written");
     forms.push(json!({ "type": "array", "minItems": 2, "items": set }));
-    for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
-        if variant["properties"].get("sets").is_some() {
-            variant["properties"]["sets"]["items"] = set.clone();
+    for definition in schema["$defs"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(sets) = definition.pointer_mut("/properties/sets/items") {
+            *sets = set.clone();
         }
     }
-    schema["$defs"]["DataSpecWithoutKind"]["properties"]["sets"]["items"] = set;
+    schema
+}
+
+/// Moves every kind of an enum into a definition of its own, where `kind` may be left out; the enum refers to it and requires it.
+fn define_kinds(definitions: &mut Value, spec: &str, prefix: &str) {
+    let variants = definitions[spec]["oneOf"].as_array_mut().expect("a spec has kinds");
+    let mut own = Vec::new();
+    for variant in variants {
+        let name = format!("{prefix}.{}", variant["properties"]["kind"]["const"].as_str().expect("a kind has a name"));
+        let required = json!({ "$ref": format!("#/$defs/{name}"), "required": ["kind"] });
+        let mut kind = std::mem::replace(variant, required);
+        kind.as_object_mut().expect("a kind is an object").remove("required");
+        own.push((name, kind));
+    }
+    own.into_iter().for_each(|(name, kind)| definitions[name] = kind);
+}
+
+/// A table of any kind, whose kind may come from its parent, its data set or the default.
+fn any_kind(schema: &Value, prefix: &str) -> Value {
+    let definitions = schema["$defs"].as_object().expect("there are definitions");
+    let kinds = definitions.keys().filter(|name| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')));
+    json!({ "anyOf": kinds.map(|name| reference(name)).collect::<Vec<Value>>() })
+}
+
+fn with_removal(mut schema: Value) -> Value {
+    schema["anyOf"].as_array_mut().expect("a list of forms").push(removal());
     schema
 }
 
@@ -213,56 +245,8 @@ pub fn kinds(schema: &Value) -> Option<Vec<(&str, &Value)>> {
     variants.iter().map(|variant| Some((variant.pointer("/properties/kind/const")?.as_str()?, variant))).collect()
 }
 
-fn variant<'a>(spec: &'a Value, kind: &str) -> &'a Value {
-    let found = kinds(spec).unwrap_or_default().into_iter().find(|(name, _)| *name == kind);
-    found.expect("every registered kind has a schema").1
-}
-
 fn reference(spec: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{spec}") })
-}
-
-/// The schema of a kind without its key `kind`.
-fn without_kind(variant: &Value) -> Value {
-    let mut own = variant.clone();
-    own["properties"].as_object_mut().expect("a kind has keys").remove("kind");
-    own.as_object_mut().expect("a kind is an object").remove("required");
-    own
-}
-
-/// A table of an unknown kind: accepts the keys of all kinds.
-fn union_without_kind(spec: &Value) -> Value {
-    let mut keys: IndexMap<String, Vec<Value>> = IndexMap::new();
-    let mut included: Vec<&Value> = Vec::new();
-    for (_, variant) in kinds(spec).unwrap_or_default() {
-        let parts = variant.get("allOf").and_then(Value::as_array).into_iter().flatten();
-        let new: Vec<&Value> = parts.filter(|part| part.get("$ref").is_some() && !included.contains(part)).collect();
-        included.extend(new);
-        for (key, schema) in variant["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "kind") {
-            let schemas = keys.entry(key.clone()).or_default();
-            if !schemas.contains(schema) {
-                schemas.push(schema.clone());
-            }
-        }
-    }
-    let properties: Map<String, Value> = keys
-        .into_iter()
-        .map(|(key, mut schemas)| {
-            let schema = if schemas.len() == 1 { schemas.remove(0) } else { json!({ "anyOf": schemas }) };
-            (key, schema)
-        })
-        .collect();
-    let mut union = json!({
-        "description": "A table whose kind comes from its parent, its data set or the default.",
-        "type": "object", "properties": properties
-    });
-    if included.is_empty() {
-        union["additionalProperties"] = false.into();
-    } else {
-        union["allOf"] = json!(included);
-        union["unevaluatedProperties"] = false.into();
-    }
-    union
 }
 
 /// The keys of a kind of data set.
