@@ -41,6 +41,8 @@ pub struct Conclusion {
 /// The differences of one model to a trivial baseline, by seed.
 struct Differences {
     values: Vec<f64>,
+    /// Micro F1 beside the Hamming score, which also rewards a model that finds nothing. Empty for other metrics.
+    f1_micro: Vec<f64>,
     intervals: Vec<(f64, f64)>,
     /// Recordings of each seed, since each seed may draw its own split.
     clips: Vec<usize>,
@@ -106,9 +108,13 @@ pub fn conclude(run: &ReportData) -> Conclusion {
             format!(", 95 % intervals of the seeds {}", each.join(", "))
         }
     };
+    let f1_micro = match differences_by_seed.f1_micro.as_slice() {
+        [] => String::new(),
+        of_seeds => format!(" (f1_micro {:.3})", mean(of_seeds.iter().copied())),
+    };
     let direction = if difference < 0.0 { "less" } else { "more" };
     let mut sentence = format!(
-        "{} has {metric} {:.3}{seeds}{on}: {:.3} {direction} than the best trivial baseline, {} ({score:.3}){interval}.",
+        "{} has {metric} {:.3}{f1_micro}{seeds}{on}: {:.3} {direction} than the best trivial baseline, {} ({score:.3}){interval}.",
         best.name(),
         best.mean,
         difference.abs(),
@@ -213,7 +219,13 @@ fn counts(clips: &[usize], songs: &[usize], no_songs: bool) -> Option<String> {
 }
 
 fn differences(run: &ReportData, best: &RankedModel, trivial: &str) -> Differences {
-    let mut found = Differences { values: Vec::new(), intervals: Vec::new(), clips: Vec::new(), songs: Vec::new() };
+    let mut found = Differences {
+        values: Vec::new(),
+        f1_micro: Vec::new(),
+        intervals: Vec::new(),
+        clips: Vec::new(),
+        songs: Vec::new(),
+    };
     for trial in best.trials().filter_map(|trial| run_dir::read_trial(&run.path, trial)) {
         add_seed(run, &trial, trivial, &mut found);
     }
@@ -229,6 +241,11 @@ fn add_seed(run: &ReportData, trial: &TrialRecord, trivial: &str, found: &mut Di
     found.songs.push(metrics::bootstrap::group_members(&songs).len());
     let own = metrics::weighted_metric(task, metric, &truth, &decided, &own_split.predictions);
     let once = vec![1; truth.len()];
+    if metric == "hamming" {
+        found
+            .f1_micro
+            .extend(metrics::weighted_metric(task, "f1_micro", &truth, &decided, &own_split.predictions)(&once));
+    }
     let resamples = run.experiment.evaluate.bootstrap;
     let seed = Seed::new(trial.trial.seed).child("bootstrap").child(&own_split.split);
     let mut push = |value: f64, interval: (f64, f64)| {
