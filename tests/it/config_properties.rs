@@ -9,15 +9,14 @@ use timbre_experiment::schema;
 fn known_keys() -> Vec<(String, String, Vec<String>)> {
     let schema = schema();
     let mut keys = Vec::new();
-    for (section, spec) in [("features", "FeatureSpec"), ("models", "ModelSpec"), ("data", "DataSpec")] {
-        for variant in schema["$defs"][spec]["oneOf"].as_array().unwrap() {
-            let kind = variant["properties"]["kind"]["const"].as_str().unwrap();
+    let definitions = schema["$defs"].as_object().unwrap();
+    for (prefix, table) in [("feature.", "features.x"), ("model.", "models.x"), ("data.", "data")] {
+        for (kind, variant) in definitions.iter().filter_map(|(name, own)| Some((name.strip_prefix(prefix)?, own))) {
             let shared = variant.get("allOf").map(|_| &schema["$defs"]["Training"]["properties"]);
             let own: Vec<String> = std::iter::once(&variant["properties"])
                 .chain(shared)
                 .flat_map(|keys| keys.as_object().unwrap().keys().cloned())
                 .collect();
-            let table = if section == "data" { "data".to_owned() } else { format!("{section}.x") };
             for key in own.iter().filter(|key| *key != "kind") {
                 keys.push((format!("[{table}]\nkind = \"{kind}\"\n"), key.clone(), own.clone()));
             }

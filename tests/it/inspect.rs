@@ -303,9 +303,9 @@ fn a_faulty_data_set_is_listed_beside_the_others() {
     assert!(listed.lines().any(|line| line.starts_with("broken") && line.trim_end().ends_with("faulty")), "{listed}");
     assert!(errors.contains("data/broken.toml:1:8: unknown kind `csv`"), "{errors}");
     assert!(dir.timbre(&["doctor"]).status.success());
-    // Recordings that no class can be read of: the reason is below the table too.
-    fs::write(dir.path("data/broken.toml"), "kind = \"folder\"\nclasses = [\"crow\"]\nroot = \"data/birds\"\n")
-        .unwrap();
+    // What cannot be read of the recordings is below the table, too.
+    let root = dir.path("data/birds");
+    fs::write(dir.path("data/broken.toml"), format!("kind = \"folder\"\nfold = '^(x)'\nroot = {root:?}\n")).unwrap();
     let output = dir.timbre(&["data", "list"]);
     let (listed, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!((output.status.code(), errors.contains("broken: ")), (Some(2), true), "{listed}{errors}");
