@@ -156,6 +156,17 @@ fn recordings_that_a_hold_out_leaves_out_are_counted_and_named() {
 }
 
 #[test]
+fn a_line_break_in_the_name_of_a_recording_makes_no_line() {
+    let dir = birds(&["owl", "wren"], 6, "", &format!("max_unusable = 0.5\n{TINY}"));
+    fs::write(dir.path("data/birds/owl/x\nFORGED.wav"), "no sound").unwrap();
+    for command in ["check", "run"] {
+        let (code, printed) = said(&dir.timbre(&[command, "x.toml"]));
+        assert_eq!((code, printed.contains("FORGED")), (Some(0), true), "{command}: {printed}");
+        assert!(!printed.lines().any(|line| line.starts_with("FORGED")), "{command}: {printed}");
+    }
+}
+
+#[test]
 fn folds_of_the_set_that_the_split_does_not_use_are_named() {
     // The tens of the file's number are its fold.
     let dir = birds(&["owl", "wren"], 14, "fold = '^(\\d)'\ngroup = '^(\\d+)'", TINY);

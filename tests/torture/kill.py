@@ -7,7 +7,7 @@ for it and kills then.
 from harness import (GRID, MODELS, FEATURES, NETWORK, Skip, expect, expect_same, expect_whole, grid_results, latest, leftovers, make_older, results,
                      tree, wait_for)
 
-DEMO = ("--set", "data.clips_per_class=4", "--set", "data.test_recordings=2")
+DEMO = ("--set", "data.clips_per_class=8", "--set", "data.test_recordings=2")
 
 
 def run(area):

@@ -14,7 +14,7 @@ use super::{are_too_many, trials_of};
 use timbre_core::{
     error::{ExitStatus, UserError},
     progress::Printer,
-    text::count,
+    text::{count, one_line},
 };
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_experiment::Experiment;
@@ -143,8 +143,9 @@ impl PreparedDataset {
     pub fn unusable_text(&self, experiment: &Experiment, found: &Inspection) -> Option<String> {
         const MOST: usize = 5;
         let (unusable, all) = (found.unusable.len(), found.unusable.len() + found.clips);
-        let one =
-            |(i, why): &(usize, RecordingError)| format!("{}: {}: {}", self.set.records[*i].id, why.code, why.sentence);
+        let one = |(i, why): &(usize, RecordingError)| {
+            one_line(&format!("{}: {}: {}", self.set.records[*i].id, why.code, why.sentence))
+        };
         let named: Vec<String> = found.unusable.iter().take(MOST).map(one).collect();
         let more = if unusable > MOST { format!("; and {} more", unusable - MOST) } else { String::new() };
         let limit = match found.too_many_unusable {

@@ -18,6 +18,9 @@ pub struct Source {
     pub is_argument: bool,
     /// The byte at which each line starts.
     lines: Vec<usize>,
+    /// The lines with the header of a table, and those with a key.
+    headers: Vec<usize>,
+    keys: Vec<usize>,
 }
 
 /// All sources, in the order of reading.
@@ -49,7 +52,16 @@ pub struct Position<'a> {
 impl Source {
     fn new(name: String, text: String, is_argument: bool) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
-        Self { name, text, is_argument, lines }
+        let numbered = || text.lines().map(str::trim).enumerate();
+        let headers = numbered().filter(|(_, line)| table_of(line).is_some()).map(|(number, _)| number).collect();
+        let keys = numbered().filter(|(_, line)| key_of(line).is_some()).map(|(number, _)| number).collect();
+        Self { name, text, is_argument, lines, headers, keys }
+    }
+
+    /// The text of a line without the space around it.
+    fn line(&self, number: usize) -> &str {
+        let end = self.lines.get(number + 1).copied().unwrap_or(self.text.len());
+        self.text[self.lines[number]..end].trim()
     }
 
     /// The position of `start..end`. A span past the end of its line is cut there.
@@ -68,15 +80,12 @@ impl Source {
     /// key of that value.
     pub fn key(&self, at: usize) -> String {
         let line = self.lines.partition_point(|first| *first <= at);
-        let above: Vec<&str> = self.text.lines().take(line).map(str::trim).collect();
-        let (mut key, mut table) = (None, None);
-        for text in above.into_iter().rev() {
-            table = table_of(text);
-            if table.is_some() {
-                break;
-            }
-            key = key.or_else(|| text.split_once('=').map(|(key, _)| key.trim()).filter(|key| is_key(key)));
-        }
+        // A file may have a hundred thousand errors: none looks through all of it.
+        let last = |numbers: &[usize]| numbers[..numbers.partition_point(|number| *number < line)].last().copied();
+        let header = last(&self.headers);
+        let table = header.and_then(|number| table_of(self.line(number)));
+        let key = last(&self.keys).filter(|number| header.is_none_or(|header| header < *number));
+        let key = key.and_then(|number| key_of(self.line(number)));
         [table, key].into_iter().flatten().collect::<Vec<_>>().join(".")
     }
 }
@@ -86,6 +95,12 @@ fn table_of(line: &str) -> Option<&str> {
     let (name, after) = line.strip_prefix('[')?.trim_start_matches('[').split_once(']')?;
     let after = after.trim_start_matches(']').trim();
     Some(name.trim()).filter(|name| is_key(name) && (after.is_empty() || after.starts_with('#')))
+}
+
+/// The key of a line, `k = 3`, which is no header.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=').filter(|_| table_of(line).is_none())?;
+    Some(key.trim()).filter(|key| is_key(key))
 }
 
 /// Whether a text can be a dotted key.

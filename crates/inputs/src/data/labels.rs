@@ -15,7 +15,7 @@ use super::{DataDirs, DataSet, some_of};
 use timbre_core::{
     labels::{Classes, Labels},
     registry::Fault,
-    text::{count, one_line},
+    text::count,
 };
 
 /// Which classes a data set has. The keys are applied in this order: `hierarchy`, `exclude`, `map`, `drop`, `include`,
@@ -190,7 +190,7 @@ impl LabelSpec {
         let after: HashSet<&String> = known.iter().chain(self.map.values()).collect();
         let unknown = |key: &str, names: &mut dyn Iterator<Item = &String>, is_known: &dyn Fn(&String) -> bool| {
             let wrong: Vec<&str> = names.filter(|name| !is_known(name)).map(String::as_str).collect();
-            (!wrong.is_empty()).then(|| format!("`labels.{key}`: {}", one_line(&some_of(10, wrong))))
+            (!wrong.is_empty()).then(|| format!("`labels.{key}`: {}", some_of(10, wrong)))
         };
         let faults: Vec<String> = [
             unknown("map", &mut self.map.keys(), &|name| known.contains(name)),
@@ -202,7 +202,7 @@ impl LabelSpec {
         .flatten()
         .collect();
         if !faults.is_empty() {
-            let classes = one_line(&some_of(30, known.iter().map(String::as_str)));
+            let classes = some_of(30, known.iter().map(String::as_str));
             bail!("unknown classes in {}; the classes are {classes}", faults.join(", "));
         }
         Ok(())

@@ -14,6 +14,7 @@ use timbre_core::{
     labels::{Classes, Labels},
     registry::Fault,
     seed::Seed,
+    text::one_line,
 };
 use timbre_signal::audio::Excerpt;
 
@@ -351,10 +352,11 @@ impl DataSet {
     }
 }
 
-/// The first names of a list, and how many more there are: `a, b, c and 5 more`.
+/// The first names of a list on one line, and how many more there are: `a, b, c and 5 more`.
 pub fn some_of<'a>(most: usize, names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
-    let shown = names[..names.len().min(most)].join(", ");
+    let shown: Vec<String> = names.iter().take(most).map(|name| one_line(name)).collect();
+    let shown = shown.join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
@@ -498,6 +500,7 @@ mod tests {
     #[test]
     fn a_long_list_of_names_is_cut() {
         assert_eq!(some_of(5, ["a", "b"]), "a, b");
+        assert_eq!(some_of(5, ["a\nb", "c"]).lines().count(), 1);
         assert_eq!(some_of(5, ["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
     }
 
