@@ -1,12 +1,13 @@
-//! The published JSON schema and the pages of the kinds of data sets and features equal those of the program.
+//! The published JSON schema and the reference pages of the configuration equal those of the program.
 
 use crate::config_project::repository;
 use serde_json::Value;
 use timbre_experiment::{
-    reference::{data_kinds_page, feature_kinds_page},
+    reference::{augmentation_kinds_page, configuration_page, data_kinds_page, feature_kinds_page, model_kinds_page},
     schema,
 };
 use timbre_inputs::{
+    augment::AugmentSpec,
     data::{DataSpec, split::SplitSpec},
     features::FeatureSpec,
 };
@@ -18,20 +19,31 @@ fn the_schema_in_docs_is_up_to_date() {
 }
 
 #[test]
-fn the_page_of_data_kinds_is_up_to_date_and_has_every_kind() {
-    let page = data_kinds_page();
-    is_up_to_date("docs/data-kinds.md", &page);
-    for kind in DataSpec::KINDS {
-        assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
+fn the_pages_of_kinds_are_up_to_date_and_have_every_kind() {
+    for (name, page, kinds) in [
+        ("data", data_kinds_page(), DataSpec::KINDS),
+        ("feature", feature_kinds_page(), FeatureSpec::KINDS),
+        ("augmentation", augmentation_kinds_page(), AugmentSpec::KINDS),
+        ("model", model_kinds_page(), ModelSpec::KINDS),
+    ] {
+        is_up_to_date(&format!("docs/{name}-kinds.md"), &page);
+        for kind in kinds {
+            assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
+        }
     }
 }
 
 #[test]
-fn the_page_of_feature_kinds_is_up_to_date_and_has_every_kind() {
-    let page = feature_kinds_page();
-    is_up_to_date("docs/feature-kinds.md", &page);
-    for kind in FeatureSpec::KINDS {
-        assert!(page.contains(&format!("\n## `{kind}`\n")), "{kind}");
+fn the_page_of_the_configuration_is_up_to_date_and_has_every_key() {
+    let page = configuration_page();
+    is_up_to_date("docs/configuration.md", &page);
+    for section in schema()["properties"].as_object().unwrap().keys() {
+        assert!(
+            [format!("| `{section}` |"), format!("`[{section}"), format!("`[[{section}")]
+                .iter()
+                .any(|place| page.contains(place)),
+            "{section}"
+        );
     }
 }
 

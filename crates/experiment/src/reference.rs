@@ -158,7 +158,7 @@ pub fn data_kinds_page() -> String {
     let keys_of = |table| schema::properties(strict(), table);
     let is_common = |key: &str| kinds.iter().all(|(_, table)| keys_of(table).contains_key(key));
     let mut page = "# Kinds of data sets\n\n\
-        Written by a test from the specs of the kinds. [data/README.md](../data/README.md) explains how to describe a set.\n"
+        This page is generated from the program. [Data sets](../data/README.md) explains how to describe a set.\n"
         .to_owned();
     let Some((first, table)) = kinds.first() else { return page };
     page += &format!("\n## Keys of every kind\n\n{KEY_HEAD}");
@@ -189,28 +189,48 @@ pub fn data_kinds_page() -> String {
             page += &format!("\n{KEY_HEAD}{rows}");
         }
     }
-    page
+    page + &tables_page(&kinds, "## ")
 }
 
-/// A row that so many kinds of features have is written once.
+/// A row that so many kinds have is written once.
 const MANY: usize = 10;
 
 /// `docs/feature-kinds.md`: every kind of feature with its keys.
 pub fn feature_kinds_page() -> String {
-    let kinds = schema::kinds(&strict()["$defs"]["FeatureSpec"]).unwrap_or_default();
+    let intro = "[Features](features.md) explains them and compares them with their peers.";
+    kinds_page("features", "Kinds of features", intro)
+}
+
+/// `docs/augmentation-kinds.md`: every kind of augmentation with its keys.
+pub fn augmentation_kinds_page() -> String {
+    let intro =
+        "[Augmentations](augmentations.md) explains them, and how an amount that is drawn for each example is written.";
+    kinds_page("augment", "Kinds of augmentations", intro)
+}
+
+/// `docs/model-kinds.md`: every kind of model with its keys.
+pub fn model_kinds_page() -> String {
+    let intro = "[Models](models.md) and [networks](networks.md) explain them. A key that takes a list or a range of values beside one value is \
+        chosen by cross-validation on the training recordings if it has several.";
+    kinds_page("models", "Kinds of models", intro)
+}
+
+/// The page of the kinds of a section: keys of many kinds, every kind, and the tables that are values of keys.
+fn kinds_page(section: &str, title: &str, intro: &str) -> String {
+    let definition = KINDS.iter().find(|(name, ..)| *name == section).map_or("", |(_, definition, _)| definition);
+    let kinds = schema::kinds(&strict()["$defs"][definition]).unwrap_or_default();
     let rows_of = |(kind, table): &(&str, &'static Json)| -> Vec<(String, String)> {
-        let defaults = defaults_of_kind("features", kind);
+        let defaults = defaults_of_kind(section, kind);
         let keys = schema::properties(strict(), table).into_iter().filter(|(key, _)| *key != "kind");
-        keys.map(|(key, own)| (key.to_owned(), key_row(key, own, defaults.get(key).or(own.get("default"))))).collect()
+        let row = |key: &str, own| key_row(key, &as_stated(table, key, own), defaults.get(key).or(own.get("default")));
+        keys.map(|(key, own)| (key.to_owned(), row(key, own))).collect()
     };
     let rows: Vec<Vec<(String, String)>> = kinds.iter().map(rows_of).collect();
     let mut counts: IndexMap<&str, usize> = IndexMap::new();
     rows.iter().flatten().for_each(|(_, row)| *counts.entry(row).or_default() += 1);
     let is_shared = |row: &str| counts[row] >= MANY;
-    let mut page = "# Kinds of features\n\n\
-        Written by a test from the specs of the kinds. [features.md](features.md) explains them and compares them with their peers.\n\n\
-        ## Keys of many kinds\n\n"
-        .to_owned();
+    let mut page =
+        format!("# {title}\n\nThis page is generated from the program. {intro}\n\n## Keys of many kinds\n\n");
     page += KEY_HEAD;
     page.extend(counts.keys().copied().filter(|row| is_shared(row)));
     for ((kind, table), rows) in kinds.iter().zip(&rows) {
@@ -223,6 +243,84 @@ pub fn feature_kinds_page() -> String {
         let shared: Vec<String> = shared.collect();
         if !shared.is_empty() {
             page += &format!("\nAs above: {}.\n", shared.join(", "));
+        }
+    }
+    page + &tables_page(&kinds, "## ")
+}
+
+/// The tables that are values of keys of the kinds, each once: `pcen`, `select`.
+fn tables_page(kinds: &[(&str, &'static Json)], heading: &str) -> String {
+    let mut tables: IndexMap<String, &'static Json> = IndexMap::new();
+    for (key, own) in kinds.iter().flat_map(|(_, table)| schema::properties(strict(), table)) {
+        tables.extend(tables_in(own).map(|table| (format!("{heading}The table `{key}`"), table)));
+    }
+    tables.iter().map(|(heading, table)| table_section(heading, table, None)).collect()
+}
+
+/// The table that is the value of a key, if it has keys of its own with descriptions; also one of several possible values.
+fn tables_in(schema: &'static Json) -> Option<&'static Json> {
+    let own = schema::resolve(strict(), schema);
+    let is_described = |keys: &serde_json::Map<String, Json>| keys.values().any(|key| key["description"].is_string());
+    if own["properties"].as_object().is_some_and(is_described) && schema::kinds(own).is_none() {
+        return Some(own);
+    }
+    own["anyOf"].as_array().into_iter().flatten().find_map(tables_in)
+}
+
+/// A section with the keys of a table.
+fn table_section(heading: &str, table: &'static Json, default: Option<&Json>) -> String {
+    let about = table["description"].as_str().unwrap_or_default();
+    let about = about.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    let keys = schema::properties(strict(), table).into_iter().filter(|(key, _)| *key != "kind");
+    let default_of =
+        |key: &str, own: &'static Json| default.and_then(|default| default.get(key)).or(own.get("default"));
+    let rows: String = keys.map(|(key, own)| key_row(key, own, default_of(key, own))).collect();
+    let table = if rows.is_empty() { String::new() } else { format!("\n{KEY_HEAD}{rows}") };
+    format!("\n{heading}\n\n{about}\n{table}")
+}
+
+/// `docs/configuration.md`: every table of an experiment file. Data sets, features, augmentations and models have pages of their own.
+pub fn configuration_page() -> String {
+    let pages = [
+        ("data", "data-kinds.md"),
+        ("features", "feature-kinds.md"),
+        ("augment", "augmentation-kinds.md"),
+        ("models", "model-kinds.md"),
+    ];
+    let mut page = "# Configuration\n\n\
+        This page is generated from the program. An experiment is a TOML file; [experiments](../experiments/README.md#writing-one) \
+        explains how to write one, and which of several values counts. `timbre show KEY` prints each of these tables as TOML to paste, with \
+        its defaults; the [JSON schema](experiment.schema.json) lets an editor complete and check keys.\n\n\
+        ## Keys outside of tables\n\n"
+        .to_owned();
+    let sections = strict()["properties"].as_object().expect("the sections of an experiment");
+    let is_kind = |section: &str| KINDS.iter().any(|(name, ..)| *name == section);
+    let is_key = |section: &str, own| !is_kind(section) && tables_in(own).is_none();
+    page += KEY_HEAD;
+    page.extend(
+        sections
+            .iter()
+            .filter(|(name, own)| is_key(name, own))
+            .map(|(name, own)| key_row(name, own, own.get("default"))),
+    );
+    for (section, own) in sections.iter().filter(|(name, own)| !is_key(name, own)) {
+        let about = own["description"].as_str().unwrap_or_default().replace('\n', " ");
+        if let Some((_, file)) = pages.iter().find(|(name, _)| name == section) {
+            let heading = KINDS.iter().find(|(name, ..)| name == section).map_or("", |(.., heading)| heading);
+            page +=
+                &format!("\n## `{}`\n\n{about} [Every kind with its keys]({file}).\n", heading.replace("KIND", "NAME"));
+        } else if is_kind(section) {
+            page += &format!("\n## `[{section}]`\n\n{about}\n");
+            for (kind, table) in schema::kinds(&strict()["$defs"]["SplitSpec"]).unwrap_or_default() {
+                let defaults = defaults_of_kind(section, kind);
+                page += &table_section(&format!("### `kind = \"{kind}\"`"), table, Some(&defaults));
+            }
+        } else if let Some(table) = tables_in(own) {
+            page += &table_section(&format!("## `[{section}]`"), table, own.get("default"));
+            if section == "grid" {
+                page += "\nEvery other key is an axis: [sweeps](grids.md).\n";
+            }
+            page += &tables_page(&[(section, table)], &format!("### `[{section}]`: "));
         }
     }
     page
