@@ -221,7 +221,20 @@ fn every_command_has_a_manual_page() {
         assert!(names.contains(&name.to_owned()), "{names:?}");
     }
     assert_eq!(dir.done(&["man"]).stdout, dir.bytes("pages/man1/timbre.1"));
-    assert!(dir.read("pages/man1/timbre.1").contains(".SH \"EXIT STATUS\"\nExit codes: 0 success"));
+    let page = dir.read("pages/man1/timbre.1");
+    for section in [
+        ".SH FILES\n.TP\n",
+        ".SH ENVIRONMENT\n.TP\n",
+        ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\nsuccess\n",
+        ".SH \"SEE ALSO\"\n",
+    ] {
+        assert!(page.contains(section), "{section}");
+    }
+    // A page has the variables that concern its command.
+    assert!(
+        dir.read("pages/man1/timbre-serve.1").contains("TIMBRE_TOKEN")
+            && !dir.read("pages/man1/timbre-rm.1").contains("TIMBRE_TOKEN")
+    );
     for name in ["run", "check", "compare", "predict", "serve", "report"] {
         let page = dir.read(&format!("pages/man1/timbre-{name}.1"));
         assert!(page.contains(".SH EXAMPLES\n.nf\n") && !page.contains(".SH EXTRA"), "{page}");

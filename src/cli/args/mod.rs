@@ -13,6 +13,7 @@ mod data;
 pub mod examples;
 mod experiment;
 mod inference;
+pub mod reference;
 mod runs;
 
 pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs};
@@ -21,20 +22,21 @@ pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 success; 1 failure; 2 usage or configuration error; 3 too many unusable recordings; 4 nothing selected or usable; \
-5 worse than the baseline, or different numbers; 6 some points of a grid failed or were removed; 7 the recordings or the program have changed \
-since the run; 8 findings that `data check --deny` denies; 75 stopped, run the same command to resume.";
-
 /// Run audio classification experiments from TOML files.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
+#[command(version, arg_required_else_help = true, after_long_help = exit_codes())]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
     #[command(flatten)]
     pub common: GlobalArgs,
+}
+
+/// The exit codes, as the end of `timbre --help`.
+fn exit_codes() -> String {
+    let codes = reference::EXIT_CODES.iter().map(|(code, meaning)| format!("{code} {meaning}"));
+    format!("Exit codes: {}.", codes.collect::<Vec<_>>().join("; ").replace('`', ""))
 }
 
 /// The first run creates it.
@@ -302,6 +304,9 @@ pub enum Command {
         /// Write one page per command into this folder instead.
         #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         out: Option<PathBuf>,
+        /// Print the reference of all commands as Markdown instead.
+        #[arg(long, conflicts_with = "out")]
+        markdown: bool,
     },
     /// Manage data sets.
     #[command(subcommand)]
