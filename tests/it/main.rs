@@ -30,6 +30,7 @@ mod data_irmas;
 mod data_manifest;
 mod data_published;
 mod data_split;
+mod docs;
 mod doctor;
 mod embedding;
 mod ensembles;
