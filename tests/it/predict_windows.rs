@@ -299,8 +299,9 @@ fn errors(trained: &Trained) {
     };
     refused(&[path_text(&folder), "--format", "audacity"], "--out");
     refused(&[path_text(&folder), "--plot", "x.svg"], "--plot");
-    refused(&[path_text(&cello), "--plot", "x.pdf"], ".svg or .png");
+    refused(&[path_text(&cello), "--plot", "x.eps"], ".svg, .png or .pdf");
     refused(&[path_text(&cello), "--plot", "x.svg", "--png"], "ends with .png");
+    refused(&[path_text(&cello), "--plot", "x.pdf", "--png"], "ends with .png");
     refused(&[path_text(&cello), "--png"], "--plot");
     // The feature is resized, so the weights would fit.
     refused(&[path_text(&cello), "--window", "2.0"], "trained on clips of 3 s, and these windows last 2 s");

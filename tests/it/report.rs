@@ -199,6 +199,55 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
 }
 
 #[test]
+fn figures_for_papers_have_the_wanted_size_and_their_captions_as_files() {
+    let dir = hostile();
+    let figures = |more: &[&str]| dir.done(&[&["report", "hostile/latest", "--figures"], more].concat());
+    let output = figures(&["pdf", "--pdf", "--width", "84mm", "--font-size", "8pt", "--captions"]);
+    figures(&["png", "--png", "--width", "84mm", "--dpi", "300"]);
+    figures(&["svg", "--width", "84mm", "--captions"]);
+    let stems = |folder: &str, extension: &str| -> Vec<String> {
+        let paths = fs::read_dir(dir.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let mut stems: Vec<String> = paths
+            .filter(|path| path.extension().is_some_and(|own| own == extension))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        stems.sort();
+        stems
+    };
+    let names = stems("pdf", "pdf");
+    assert_eq!(names.len(), 13);
+    assert!(
+        [stems("pdf", "txt"), stems("png", "png"), stems("svg", "svg"), stems("svg", "txt")]
+            .iter()
+            .all(|own| *own == names)
+    );
+    assert!(stems("png", "txt").is_empty());
+    for name in &names {
+        let pdf = text(&dir.bytes(&format!("pdf/{name}.pdf")));
+        assert!(pdf.starts_with("%PDF-1.") && pdf.contains("/MediaBox [0 0 238.11"), "{name}");
+        // 84 mm at 300 pixels per inch.
+        assert_eq!(pixels(&dir, &format!("png/{name}.png"))[0], 992);
+        let svg = dir.read(&format!("svg/{name}.svg"));
+        assert!(svg.contains(" width=\"238.110pt\" ") && !svg.contains("class=\"ink title\""), "{name}");
+        let caption = dir.read(&format!("pdf/{name}.txt"));
+        assert!(caption.lines().count() >= 3 && caption.contains("hostile"), "{caption}");
+    }
+    // A figure whose names need more room says so.
+    let told = text(&output.stderr).lines().filter(|line| line.contains("its text is")).count();
+    assert!(told < names.len(), "{}", text(&output.stderr));
+    for (wrong, says) in [
+        (&["--figures", "f", "--width", "84"][..], "a length such as 84mm"),
+        (&["--figures", "f", "--dpi", "300"], "--png"),
+        (&["--figures", "f", "--png", "--pdf"], "--pdf"),
+        (&["--width", "84mm"], "--figures"),
+    ] {
+        let output = dir.timbre(&[&["report", "hostile"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_report_that_cannot_be_written_is_reported_and_the_run_is_finished() {
     let dir = TestDir::with(&[("hostile.toml", HOSTILE)]);
     for class in ["a", "b"] {

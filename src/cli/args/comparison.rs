@@ -1,6 +1,7 @@
 //! Arguments of `timbre compare`, `timbre baseline` and of the commands that write figures.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -51,6 +52,45 @@ pub struct FigureArgs {
     /// Write the figures as PNG, for slides and chats.
     #[arg(long, requires = "figures")]
     pub png: bool,
+    /// Write the figures as PDF, for papers.
+    #[arg(long, requires = "figures", conflicts_with = "png")]
+    pub pdf: bool,
+    /// Width of the figures, e.g. 84mm, 3.3in or 238pt, as of a column of a journal [default: 124mm, more with long names or many classes].
+    #[arg(long, value_name = "LENGTH", requires = "figures")]
+    pub width: Option<Length>,
+    /// Size of the text, e.g. 8pt. With --width, the figures are laid out anew, so that text of this size fits [default: 9.75pt, or less
+    /// with --width].
+    #[arg(long, value_name = "LENGTH", requires = "figures")]
+    pub font_size: Option<Length>,
+    /// Pixels per inch of PNG files [default: 192].
+    #[arg(long, value_name = "N", requires = "png", value_parser = clap::value_parser!(u32).range(36..=2400))]
+    pub dpi: Option<u32>,
+    /// Write title, caption and origin of each figure to a text file beside it, and leave them out of the picture.
+    #[arg(long, requires = "figures")]
+    pub captions: bool,
+}
+
+/// A length in points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length(pub f64);
+
+/// Points per unit.
+const UNITS: [(&str, f64); 4] = [("mm", 72.0 / 25.4), ("cm", 72.0 / 2.54), ("in", 72.0), ("pt", 1.0)];
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Length, String> {
+        let parsed = UNITS.iter().find_map(|(unit, points)| {
+            let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            Some(number * points)
+        });
+        let is_possible = |points: &f64| (1.0..=14_400.0).contains(points);
+        parsed
+            .filter(is_possible)
+            .map(Length)
+            .ok_or_else(|| "expected a length such as 84mm, 8.4cm, 3.3in or 238pt".to_owned())
+    }
 }
 
 /// The check of a run against a baseline.
@@ -96,4 +136,19 @@ pub enum BaselineCommand {
         #[arg(long, value_name = "FILE.json", value_parser = PathFromHere)]
         out: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_has_a_unit() {
+        let points = |text: &str| text.parse::<Length>().map(|length| length.0);
+        assert!((points("84mm").unwrap() - 238.11).abs() < 0.01 && points("8.4cm") == points("84mm"));
+        assert_eq!((points("3.5in"), points("8 pt")), (Ok(252.0), Ok(8.0)));
+        for wrong in ["84", "mm", "-3mm", "0pt", "1e9mm", "84px", "nanmm", "infin"] {
+            assert!(points(wrong).is_err(), "{wrong}");
+        }
+    }
 }

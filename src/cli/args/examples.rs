@@ -55,6 +55,7 @@ Examples:
   timbre report quickstart/latest                  writes report.html again, prints the conclusion
   timbre report grid_quick                         grid.html of a sweep
   timbre report quickstart --figures figures --png
+  timbre report quickstart --figures figures --pdf --width 84mm --font-size 8pt --captions
   timbre report resnet --recordings /data/IRMAS    recordings that were moved";
 
 pub const RUNS: &str = "\

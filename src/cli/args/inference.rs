@@ -24,7 +24,7 @@ pub struct PredictOutputArgs {
     /// Write one file per recording into this folder instead of printing.
     #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
     pub out: Option<PathBuf>,
-    /// Plot the predictions over time below the spectrogram: to a file (.svg or .png), or an SVG per recording into a folder.
+    /// Plot the predictions over time below the spectrogram: to a file (.svg, .png or .pdf), or an SVG per recording into a folder.
     #[arg(long, value_name = "FILE|DIR", value_parser = PathFromHere)]
     pub plot: Option<PathBuf>,
     /// Write PNG instead of SVG into the folder of --plot.

@@ -16,7 +16,7 @@ mod inference;
 pub mod reference;
 mod runs;
 
-pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs};
+pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs, Length};
 pub use data::{AugmentPreviewArgs, CacheCommand, Chosen, DataCommand, GetArgs, LabelStudioCommand, SuspectsArgs};
 pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};

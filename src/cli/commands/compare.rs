@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use serde_json::json;
 
-use super::report::write_figures;
+use super::report::{figure_options, write_figures};
 use super::{ExitStatus, baseline, print, print_data, terminal_width};
 use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
 use timbre_core::{error::UserError, files, progress::Printer};
@@ -79,7 +79,8 @@ fn write_files(common: &GlobalArgs, found: &Comparison, what: &CompareArgs) -> R
         write(file, |out| Ok(out.write_all(run_report::comparison_page(found).as_bytes())?))?;
     }
     if what.figures.figures.is_some() {
-        write_figures(&what.figures, &run_report::comparison_figures(found), Printer::new(common.quiet))?;
+        let width = figure_options(&what.figures).style.layout_width();
+        write_figures(&what.figures, &run_report::comparison_figures(found, width), Printer::new(common.quiet))?;
     }
     Ok(())
 }

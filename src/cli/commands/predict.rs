@@ -416,14 +416,15 @@ impl PredictionCallback for PictureBuilder {
 fn plots_at(to: &Path, png: bool, inputs: &[Input]) -> Result<(Vec<PathBuf>, ImageFormat)> {
     let ending = to.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let output = match ending.as_str() {
-        "svg" if png => {
+        "svg" | "pdf" if png => {
             let sentence = format!("--png contradicts {}: pass a file that ends with .png, or a folder", to.display());
             return Err(UserError::usage(sentence).into());
         }
         "svg" => ImageFormat::Svg,
         "png" => ImageFormat::Png,
-        "pdf" | "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
-            return Err(UserError::usage(format!("{}: plots are written as .svg or .png", to.display())).into());
+        "pdf" => ImageFormat::Pdf,
+        "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
+            return Err(UserError::usage(format!("{}: plots are written as .svg, .png or .pdf", to.display())).into());
         }
         _ => {
             let output = ImageFormat::from_flag(png);

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{ExitStatus, print};
-use crate::cli::args::{FigureArgs, GlobalArgs};
+use crate::cli::args::{FigureArgs, GlobalArgs, Length};
 use crate::execution::run::AudioSource;
 use timbre_core::{progress::Printer, text::count};
 use timbre_inputs::data::DataDirs;
 use timbre_reports::{
-    plot::ImageFormat,
-    run_report::{self, FigureFile, FindRecording},
+    plot::{FileStyle, ImageFormat, PAGE_WIDTH},
+    run_report::{self, FigureFile, FigureOptions, FindRecording},
     sweep_report,
 };
 use timbre_runs::{
@@ -47,7 +47,12 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
     if report.playable == 0 && report.missing > 0 {
         printer.message("No recordings found for spectrograms and players: pass their folder with --recordings DIR");
     }
-    write_figures(figures, &report.figures, printer)?;
+    let width = figure_options(figures).style.layout_width();
+    if figures.figures.is_some() && width != PAGE_WIDTH {
+        write_figures(figures, &run_report::figures(&folder, width)?, printer)?;
+    } else {
+        write_figures(figures, &report.figures, printer)?;
+    }
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
     printer.message(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
     Ok(ExitStatus::Done)
@@ -72,9 +77,20 @@ fn report_sweep(common: &GlobalArgs, sweep: &SweepDir) -> Result<ExitStatus> {
 /// Writes figures into the requested folder.
 pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
-    let written = run_report::write_figures(figures, folder, ImageFormat::from_flag(to.png))?;
-    printer.message(&format!("{} in {}", count(written, "figure"), folder.display()));
+    let smaller = run_report::write_figures(figures, folder, &figure_options(to))?;
+    printer.message(&format!("{} in {}", count(figures.len(), "figure"), folder.display()));
+    for (name, size) in smaller {
+        printer.message(&format!("{name}: its text is {size:.1}pt, because its names or classes need more width"));
+    }
     Ok(())
+}
+
+/// The wanted format and size of figures.
+pub fn figure_options(to: &FigureArgs) -> FigureOptions {
+    let format = if to.pdf { ImageFormat::Pdf } else { ImageFormat::from_flag(to.png) };
+    let points = |length: Option<Length>| length.map(|length| length.0);
+    let style = FileStyle { format, width: points(to.width), font_size: points(to.font_size), dpi: to.dpi };
+    FigureOptions { style, captions: to.captions }
 }
 
 /// The recordings of the data set by id; empty if the data set is missing.

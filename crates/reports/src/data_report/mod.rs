@@ -1,7 +1,7 @@
 //! Builds the pages about a data set: what a check found, and the description. A page is one file that loads nothing.
 
 use crate::page::{figure, paragraph};
-use crate::plot::{ConfusionMatrix, confusion};
+use crate::plot::{ConfusionMatrix, PAGE_WIDTH, confusion};
 
 mod check_page;
 mod describe_page;
@@ -24,6 +24,7 @@ fn co_occurrence(classes: &[String], counts: &[Vec<usize>]) -> String {
         support: &support,
         truth: "class",
         decided: "occurs with",
+        width: PAGE_WIDTH,
     });
     figure(
         &drawing.in_page(),

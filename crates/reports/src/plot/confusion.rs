@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use timbre_core::text::escape_xml;
 
+use super::PAGE_WIDTH;
 use super::drawing::Drawing;
 use super::text_width::TextStyle;
 
@@ -18,9 +19,10 @@ pub struct ConfusionMatrix<'a> {
     /// The label of the rows, and below that of the columns.
     pub truth: &'a str,
     pub decided: &'a str,
+    /// The least width. Many classes make the drawing wider.
+    pub width: f64,
 }
 
-const WIDTH: f64 = 440.0;
 /// Width of the row label, to the left of the names.
 const NAMES_LEFT: f64 = 38.0;
 /// Height of the title and of the colour scale below it.
@@ -51,16 +53,18 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let n = of.classes.len();
     let largest = of.counts.iter().flatten().copied().max().unwrap_or(0).to_string();
     let narrowest = (TextStyle::Small.width(&largest) + AIR).clamp(SMALLEST, NUMBERS);
-    let narrowest = if n <= SHARES { SHARE } else { narrowest };
+    // A drawing for a narrow column has counts alone.
+    let has_shares = n <= SHARES && of.width >= PAGE_WIDTH;
+    let narrowest = if has_shares { SHARE } else { narrowest };
     let usual =
-        WIDTH - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
+        of.width - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
     let side = n.max(1) as f64;
     let cell = (usual / side).clamp(narrowest, LARGEST).min((MOST / side).max(1.0));
     let style = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
     let names: Vec<String> = of.classes.iter().map(|class| style.cut(class, NAME)).collect();
     let longest = style.widest(names.iter().map(String::as_str)).max(14.0);
     let left = NAMES_LEFT + longest;
-    let width = WIDTH.max(left + cell * n as f64 + 10.0);
+    let width = of.width.max(left + cell * n as f64 + 10.0);
     let counted = [TextStyle::Plain, TextStyle::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
     // Column names are rotated if they do not fit.
     let is_rotated = longest > cell - 2.0;
@@ -86,13 +90,13 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
             ));
             if let Some(style) = counted {
                 let (x, y) = (x + cell / 2.0, y + cell / 2.0);
-                let above = if n <= SHARES { 7.0 } else { 0.0 };
+                let above = if has_shares { 7.0 } else { 0.0 };
                 put(format_args!(
                     "<text class=\"ink middle{}\" x=\"{x:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
                     small(style),
                     y + 4.5 - above
                 ));
-                if n <= SHARES {
+                if has_shares {
                     put(format_args!(
                         "<text class=\"ink middle small\" x=\"{x:.1}\" y=\"{:.1}\" pointer-events=\"none\">{:.0} %</text>\n",
                         y + 12.0,
@@ -176,6 +180,7 @@ mod tests {
             support: &support,
             truth: "truth",
             decided: "decided",
+            width: 440.0,
         })
         .in_page()
     }

@@ -7,7 +7,7 @@ use timbre_core::text::escape_xml;
 use super::text_width::TextStyle;
 
 /// Margin around a figure that becomes a file.
-const MARGIN: f64 = 14.0;
+pub(super) const MARGIN: f64 = 14.0;
 /// Height of the first line below the figure, and of each further line.
 const FOOTER: f64 = 22.0;
 const FOOTER_LINE: f64 = 15.0;
@@ -32,6 +32,7 @@ const COLOURS: [(&str, &str, &str); LINES] = [
 /// A drawing that can become part of a page or a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
+    title: String,
     /// Description for screen readers, escaped.
     description: String,
     width: f64,
@@ -42,7 +43,7 @@ pub struct Drawing {
 
 impl Drawing {
     pub(super) fn new(description: &str, (width, height): (f64, f64), body: String) -> Drawing {
-        Drawing { description: escape_xml(description), width, height, body }
+        Drawing { title: description.to_owned(), description: escape_xml(description), width, height, body }
     }
 
     /// The body, to append elements on top.
@@ -63,7 +64,7 @@ impl Drawing {
 
     /// The drawing as a separate file.
     pub fn as_file(&self) -> String {
-        let Drawing { description, width, height, body } = self;
+        let Drawing { description, width, height, body, .. } = self;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" {} role=\"img\">\n<title>{description}</title>\n<style>{}</style>\n\
              <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n{body}</svg>\n",
@@ -83,7 +84,17 @@ impl Drawing {
         body += "</g>\n";
         let below = FOOTER + FOOTER_LINE * (lines.len() - 1) as f64;
         let (width, height) = (self.width + 2.0 * MARGIN, self.height + MARGIN + below);
-        Drawing { description: self.description.clone(), width, height, body }
+        Drawing { width, height, body, ..self.clone() }
+    }
+
+    /// The drawing with a margin.
+    pub fn with_margin(&self) -> Drawing {
+        let body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}</g>\n", self.body);
+        Drawing { width: self.width + 2.0 * MARGIN, height: self.height + 2.0 * MARGIN, body, ..self.clone() }
+    }
+
+    pub fn title(&self) -> &str {
+        &self.title
     }
 
     fn size(&self) -> String {

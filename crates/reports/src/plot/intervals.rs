@@ -20,7 +20,6 @@ pub struct Interval {
     pub seeds: Vec<f64>,
 }
 
-const WIDTH: f64 = 440.0;
 const TITLE: f64 = 40.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
@@ -31,14 +30,14 @@ const SCALE: f64 = 190.0;
 /// Width of the value on the right.
 const VALUE: f64 = 58.0;
 
-/// Draws values with their intervals. `reference` is a value to compare with, and its label.
-pub fn intervals(title: &str, label: &str, rows: &[Interval], reference: Option<(f64, &str)>) -> Drawing {
-    draw(title, label, rows, reference, |value| with_minus(&format!("{value:.3}")))
+/// Draws values with their intervals. `reference` is a value to compare with, and its label. Long names make the drawing wider than `width`.
+pub fn intervals(title: &str, label: &str, rows: &[Interval], reference: Option<(f64, &str)>, width: f64) -> Drawing {
+    draw(title, label, rows, reference, width, |value| with_minus(&format!("{value:.3}")))
 }
 
 /// Draws differences with their signs, beside a reference line at 0.
-pub fn differences(title: &str, label: &str, rows: &[Interval]) -> Drawing {
-    draw(title, label, rows, Some((0.0, "no difference")), |value| match with_minus(&format!("{value:.3}")) {
+pub fn differences(title: &str, label: &str, rows: &[Interval], width: f64) -> Drawing {
+    draw(title, label, rows, Some((0.0, "no difference")), width, |value| match with_minus(&format!("{value:.3}")) {
         zero if zero == "0.000" => zero,
         number if value > 0.0 => format!("+{number}"),
         number => number,
@@ -50,6 +49,7 @@ fn draw(
     label: &str,
     rows: &[Interval],
     reference: Option<(f64, &str)>,
+    width: f64,
     written: impl Fn(f64) -> String,
 ) -> Drawing {
     let head = TITLE + if reference.is_some() { 22.0 } else { 0.0 };
@@ -58,7 +58,7 @@ fn draw(
     let style = TextStyle::Plain;
     let longest = style.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
     let left = 14.0 + longest;
-    let width = WIDTH.max(left + SCALE + VALUE);
+    let width = width.max(left + SCALE + VALUE);
     let right = width - VALUE;
     let of_row = |row: &Interval| {
         let (low, high) = row.ends.unwrap_or((row.value, row.value));
@@ -137,7 +137,7 @@ mod tests {
             seeds: vec![value - 0.125, value + 0.125],
         };
         let rows = [row("mel.knn", 0.5, Some((0.25, 0.75))), row("<raw>", 0.0, None)];
-        let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250"))).in_page();
+        let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250")), 440.0).in_page();
         let (values, lines) = (circles(&picture, "value"), paths(&picture, "interval"));
         assert_eq!((values.len(), lines.len()), (2, 1));
         // Half as far from the value as the ends of the interval.
@@ -149,7 +149,7 @@ mod tests {
         let beside: f64 = paths(&picture, "beside")[0][1..].split(' ').next().unwrap().parse().unwrap();
         assert!((beside - ends[0]).abs() < 0.11);
         assert!(texts(&picture).iter().any(|text| text == "&lt;raw&gt;"));
-        assert!(!intervals("t", "x", &[], None).in_page().contains("NaN"));
+        assert!(!intervals("t", "x", &[], None, 440.0).in_page().contains("NaN"));
     }
 
     #[test]
@@ -162,18 +162,19 @@ mod tests {
                 "accuracy",
                 &[Interval { name: name.to_owned(), value: 0.5, ends: None, seeds: Vec::new() }],
                 None,
+                440.0,
             );
             let picture = drawing.in_page();
             let width: f64 = picture.split(" width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
             assert!(spans(&picture).iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= width), "{picture}");
-            assert_eq!(width > WIDTH, name != "a");
+            assert_eq!(width > 440.0, name != "a");
         }
     }
 
     #[test]
     fn a_difference_has_a_sign_unless_it_is_zero() {
         let row = |value| Interval { name: "x".to_owned(), value, ends: None, seeds: Vec::new() };
-        let texts = texts(&differences("t", "difference", &[0.25, -0.25, -0.0001].map(row)).in_page());
+        let texts = texts(&differences("t", "difference", &[0.25, -0.25, -0.0001].map(row), 440.0).in_page());
         assert!(["+0.250", "−0.250", "0.000"].iter().all(|value| texts.iter().any(|text| text == value)), "{texts:?}");
     }
 }

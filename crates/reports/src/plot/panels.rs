@@ -11,6 +11,9 @@ use super::{LineShape, Marker, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
 
+/// The usual width of a figure in a page, without margins.
+pub const PAGE_WIDTH: f64 = 440.0;
+
 /// The size of a plot, and whether it is part of a page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlotSize {
@@ -27,7 +30,13 @@ impl PlotSize {
     /// A separate file.
     pub const FILE: PlotSize = PlotSize { width: WIDTH, height: 260.0, ticks: 9, in_page: false };
     /// One of several figures in a page: narrow enough for text to be readable on a phone.
-    pub const FIGURE: PlotSize = PlotSize { width: 440.0, height: 220.0, ticks: 6, in_page: true };
+    pub const FIGURE: PlotSize = PlotSize { width: PAGE_WIDTH, height: 220.0, ticks: 6, in_page: true };
+
+    /// [`Self::FIGURE`] with another width.
+    pub fn figure(width: f64) -> PlotSize {
+        let ticks = (Self::FIGURE.ticks as f64 * width / PAGE_WIDTH).round() as usize;
+        PlotSize { width, ticks: ticks.max(2), ..Self::FIGURE }
+    }
 }
 
 const LEFT: f64 = 74.0;

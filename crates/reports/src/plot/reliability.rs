@@ -18,7 +18,7 @@ fn wilson(frequency: f64, cases: u64) -> (f64, f64) {
 
 /// Draws the diagram. Each bin has its mean predicted probability, observed frequency and number of cases; circle areas grow with the
 /// cases, and a vertical line is the interval.
-pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
+pub fn reliability(title: &str, bins: &[(f64, f64, u64)], size: PlotSize) -> Drawing {
     let predicted: Vec<(f64, f64)> = bins.iter().map(|bin| (bin.0, bin.1)).collect();
     let panel = Panel {
         title: title.to_owned(),
@@ -30,8 +30,8 @@ pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
         ],
         mark: None,
     };
-    let mut drawing = panels(std::slice::from_ref(&panel), PlotSize::FIGURE);
-    let (x, y) = rulers(&panel, 0.0, PlotSize::FIGURE);
+    let mut drawing = panels(std::slice::from_ref(&panel), size);
+    let (x, y) = rulers(&panel, 0.0, size);
     let most = bins.iter().map(|bin| bin.2).max().unwrap_or(1).max(1) as f64;
     for (&(predicted, observed, cases), position) in bins.iter().zip(&predicted) {
         let (low, high) = wilson(observed, cases);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn calibrated_bins_are_on_the_diagonal() {
-        let picture = reliability("t", &[(0.2, 0.2, 10), (0.8, 0.5, 1)]).in_page();
+        let picture = reliability("t", &[(0.2, 0.2, 10), (0.8, 0.5, 1)], PlotSize::FIGURE).in_page();
         let (cases, lines) = (circles(&picture, "case"), polylines(&picture));
         assert_eq!(cases.len(), 2);
         let diagonal = &lines[0];
@@ -63,7 +63,7 @@ mod tests {
             |point: (f64, f64)| diagonal.iter().any(|d| (d.0 - point.0).abs() < 0.2 && (d.1 - point.1).abs() < 0.2);
         assert!(on(cases[0]) && !on(cases[1]));
         assert_eq!(paths(&picture, "interval").len(), 2);
-        assert!(!reliability("t", &[]).in_page().contains("NaN"));
+        assert!(!reliability("t", &[], PlotSize::FIGURE).in_page().contains("NaN"));
     }
 
     #[test]

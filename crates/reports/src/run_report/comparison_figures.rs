@@ -15,12 +15,12 @@ const NAMED: usize = 4;
 /// The largest number of rows of a figure.
 const DRAWN: usize = 30;
 
-/// Every figure of a comparison as a separate file.
-pub fn comparison_figures(comparison: &Comparison) -> Vec<FigureFile> {
+/// Every figure of a comparison as a separate file, of this width without margins.
+pub fn comparison_figures(comparison: &Comparison, width: f64) -> Vec<FigureFile> {
     let footer = footer(comparison);
     let metrics = comparison.metrics.iter().enumerate();
     let drawn =
-        metrics.flat_map(|(at, metric)| drawn(comparison, at, metric).into_iter().map(move |own| (metric, own)));
+        metrics.flat_map(|(at, metric)| drawn(comparison, at, metric, width).into_iter().map(move |own| (metric, own)));
     drawn.map(|(metric, own)| own.file(metric, &footer)).collect()
 }
 
@@ -170,7 +170,7 @@ fn several(values: Vec<f64>) -> Vec<f64> {
     if values.len() > 1 { values } else { Vec::new() }
 }
 
-pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
+pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64) -> Vec<Figure> {
     let scores = || comparison.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
     let values: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| {
@@ -204,7 +204,7 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Fig
     if !values.is_empty() {
         all.push(Figure {
             name: "scores",
-            drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None),
+            drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None, width),
             caption: captioned(&format!(
                 "Mean over the seeds (small circles), with the interval over {} and seeds.",
                 comparison.resampled
@@ -218,7 +218,7 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Fig
         };
         all.push(Figure {
             name: "differences",
-            drawing: plot::differences(&title, &format!("difference in {metric}"), &differences),
+            drawing: plot::differences(&title, &format!("difference in {metric}"), &differences, width),
             caption: captioned(&format!(
                 "Compared with {}. Paired: both are scored on the same resamples of {} and seeds. Not corrected for the number \
                  of tests.",
@@ -315,14 +315,16 @@ mod tests {
     #[test]
     fn figures_name_the_reference_and_the_numbers_of_the_runs() {
         let mut comparison = comparison();
-        let files = comparison_figures(&comparison);
+        let files = comparison_figures(&comparison, 440.0);
         assert!(files[1].svg.contains(">Differences to run 1 (x1 01234567)</text>"));
         assert!(files[1].svg.contains(">+0.250</text>"));
         let reference_line = "Reference: the same model in run 1 (x1 01234567). 1:\u{a0}x1 01234567, 2:\u{a0}x2 01234567, 3:\u{a0}x3 01234567.";
         assert_eq!(footer(&comparison), format!("Comparison: <x1>, <x2>, <x3>. {reference_line}"));
         comparison.reference.place = Some(("mel".to_owned(), "knn".to_owned()));
         assert!(
-            comparison_figures(&comparison)[1].svg.contains(">Differences to mel.knn of run 1 (x1 01234567)</text>")
+            comparison_figures(&comparison, 440.0)[1]
+                .svg
+                .contains(">Differences to mel.knn of run 1 (x1 01234567)</text>")
         );
         comparison.runs = (1..=5).map(run).collect();
         assert_eq!(numbers(&comparison), "");
@@ -330,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_metric_has_its_figures_as_files() {
-        let files = comparison_figures(&comparison());
+        let files = comparison_figures(&comparison(), 440.0);
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["accuracy.scores", "accuracy.differences", "log_loss.scores", "log_loss.differences"]);
         assert!(files.iter().all(|file| file.svg.contains("Comparison: &lt;x1&gt;, &lt;x2&gt;, &lt;x3&gt;")));

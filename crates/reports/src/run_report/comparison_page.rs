@@ -5,6 +5,7 @@ use super::conclusion::baseline_label;
 use super::figures::Figure;
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
 use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
+use crate::plot::PAGE_WIDTH;
 use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 
@@ -74,7 +75,7 @@ fn results(comparison: &Comparison) -> String {
         let direction = if is_loss(metric) { ", smaller is better" } else { "" };
         format!(
             "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{direction}</h3>\n{}{}</div>\n",
-            figures(&drawn(comparison, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
+            figures(&drawn(comparison, at, metric, PAGE_WIDTH).iter().map(Figure::html).collect::<Vec<_>>()),
             lines(comparison, at, metric)
         )
     };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use crate::page;
-use crate::plot::{self, Drawing, ImageFormat};
+use crate::plot::{self, Drawing, FileStyle};
 use timbre_core::files;
 
 /// A figure of a page.
@@ -25,7 +25,14 @@ impl Figure {
     /// The figure as a file. `prefix` begins its name, `footer` is below the drawing.
     pub fn file(&self, prefix: &str, footer: &str) -> FigureFile {
         let name = if prefix.is_empty() { self.name.to_owned() } else { format!("{prefix}.{}", self.name) };
-        FigureFile { name, svg: self.drawing.with_footer(footer).as_file() }
+        let parts = [self.drawing.title(), &self.caption, footer];
+        let parts: Vec<String> = parts.iter().filter(|part| !part.is_empty()).map(|part| format!("{part}\n")).collect();
+        FigureFile {
+            name,
+            svg: self.drawing.with_footer(footer).as_file(),
+            bare: plot::without_title(&self.drawing.with_margin().as_file()),
+            caption: parts.join("\n"),
+        }
     }
 }
 
@@ -35,14 +42,50 @@ pub struct FigureFile {
     /// The file name without its extension.
     pub name: String,
     pub svg: String,
+    /// The drawing without title and footer.
+    pub bare: String,
+    /// Title, caption and footer.
+    pub caption: String,
 }
 
-/// Writes the figures into a folder and returns their number.
-pub fn write_figures(figures: &[FigureFile], folder: &Path, form: ImageFormat) -> Result<usize> {
+impl FigureFile {
+    /// A figure of which only the file is known.
+    pub fn of_svg(name: String, svg: String) -> FigureFile {
+        let title =
+            svg.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map_or("", |(title, _)| title);
+        let title = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")]
+            .iter()
+            .fold(title.to_owned(), |text, (escaped, letter)| text.replace(escaped, letter));
+        FigureFile { name, bare: plot::without_title(&svg), svg, caption: title + "\n" }
+    }
+}
+
+/// How figures become files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FigureOptions {
+    pub style: FileStyle,
+    /// Title, caption and footer are text files, and not in the picture.
+    pub captions: bool,
+}
+
+/// Text that is smaller than the wanted size by more than this share is reported.
+const SMALLER: f64 = 0.02;
+
+/// Writes the figures into a folder. Returns the names of those with smaller text than wanted, and its size in points.
+pub fn write_figures(figures: &[FigureFile], folder: &Path, options: &FigureOptions) -> Result<Vec<(String, f64)>> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    figures.par_iter().try_for_each(|figure| {
-        let path = folder.join(format!("{}.{}", figure.name, form.extension()));
-        files::write_bytes(&path, &plot::bytes(&figure.svg, form)?)
-    })?;
-    Ok(figures.len())
+    let style = &options.style;
+    let of_figure = |figure: &FigureFile| -> Result<Option<(String, f64)>> {
+        let svg = if options.captions { &figure.bare } else { &figure.svg };
+        let path = |extension: &str| folder.join(format!("{}.{extension}", figure.name));
+        files::write_bytes(&path(style.format.extension()), &plot::styled(svg, style)?)?;
+        if options.captions {
+            files::write_bytes(&path("txt"), figure.caption.as_bytes())?;
+        }
+        let size = style.font_size.zip(style.text_size(svg));
+        let smaller = size.filter(|(wanted, size)| *size < wanted * (1.0 - SMALLER));
+        Ok(smaller.map(|(_, size)| (figure.name.clone(), size)))
+    };
+    let smaller: Vec<Option<(String, f64)>> = figures.par_iter().map(of_figure).collect::<Result<_>>()?;
+    Ok(smaller.into_iter().flatten().collect())
 }

@@ -163,7 +163,7 @@ impl GroupScores {
         };
         (!rows.is_empty()).then(|| Figure {
             name: "by_labels",
-            drawing: plot::intervals(&title, &label, &rows, None),
+            drawing: plot::intervals(&title, &label, &rows, None, run.figure_width),
             caption: format!("The best model. n: recordings. {marks}"),
         })
     }

@@ -36,7 +36,7 @@ use hardest_clips::HardestClips;
 
 pub use comparison_figures::comparison_figures;
 pub use comparison_page::comparison_page;
-pub use figures::{FigureFile, write_figures};
+pub use figures::{FigureFile, FigureOptions, write_figures};
 pub use hardest_clips::FindRecording;
 pub(crate) use hardest_clips::{MAX_MEDIA, media_of};
 pub use report_data::ReportData;
@@ -77,6 +77,19 @@ pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     let mut pages = LEVELS.iter().map(level);
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
+}
+
+/// The figures of a run as files, laid out for another width than that of the page, in SVG units without margins.
+pub fn figures(run: &Path, width: f64) -> Result<Vec<FigureFile>> {
+    let run = ReportData { figure_width: width, ..ReportData::read(run)? };
+    let trials = run.shown(LEVELS[0].0);
+    let shown: Vec<(&TrialRecord, ScoredSplit)> =
+        trials.iter().filter_map(|record| Some((record, run.scored(record)?))).collect();
+    let figures: Vec<Vec<Figure>> =
+        shown.iter().map(|(record, scored)| model_details::trial_figures(&run, record, scored)).collect();
+    let search = run_dir::read_search(&run.path);
+    let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
+    Ok(files(&run, overview::best_models(&run).as_ref(), &shown, &figures, searched))
 }
 
 /// How the best model of a run compares with the best trivial baseline, and how it was chosen.
@@ -264,6 +277,6 @@ fn files(
         let footer = |figure: &Figure| model_details::footer(figure, &name, &run_name, run.split());
         files.extend(own.iter().map(|figure| figure.file(&name, &footer(figure))));
     }
-    files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));
+    files.extend(searched.map(|(name, svg)| FigureFile::of_svg(name, svg)));
     files
 }

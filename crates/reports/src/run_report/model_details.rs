@@ -39,7 +39,7 @@ pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit
         let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs, &others, run.metric());
         let thin = if others.is_empty() { "" } else { " Thin lines: the other seeds." };
         for (panel, name) in panels.iter().zip(TRAINING) {
-            let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
+            let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::figure(run.figure_width));
             let caption = match name {
                 "loss" => format!("{}.{thin}", count(trial.epochs.len(), "epoch")),
                 _ => format!("Scores of each epoch; epochs.csv has every metric.{thin}"),
@@ -92,6 +92,7 @@ fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
             support: &support,
             truth,
             decided,
+            width: run.figure_width,
         })
     };
     let (drawing, caption) = if run.has_several_labels() {
@@ -124,7 +125,7 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let bars: Vec<ClassBar> = by_f1(scored).into_iter().map(bar).collect();
     Figure {
         name: "classes",
-        drawing: plot::class_bars("Classes, best first", "F1", &bars),
+        drawing: plot::class_bars("Classes, best first", "F1", &bars, run.figure_width),
         caption: "False positives are recordings of other classes.".to_owned(),
     }
 }
@@ -244,7 +245,7 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         };
         (panel, "Coverage: the share of recordings whose predicted class has at least this probability. Accuracy: on these recordings.".to_owned())
     };
-    let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
+    let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), PlotSize::figure(run.figure_width));
     let threshold = if votes { "required share of windows" } else { "threshold on the probability" };
     vec![
         Figure {
@@ -315,7 +316,7 @@ fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let points: Vec<(f64, f64, u64)> = bins.filled().collect();
     Figure {
         name: "calibration",
-        drawing: plot::reliability("Calibration", &points),
+        drawing: plot::reliability("Calibration", &points, PlotSize::figure(run.figure_width)),
         caption: format!(
             "A case is {what}. The area of a circle is proportional to its cases; a vertical line is the 95 % interval (Wilson) of a bin, \
              as if its cases were independent. Expected calibration error {:.3}.",
@@ -342,7 +343,7 @@ fn curve(run: &ReportData, scored: &ScoredSplit) -> Option<Figure> {
         lines,
         mark: None,
     };
-    let drawing = plot::panels(&[panel], PlotSize::FIGURE);
+    let drawing = plot::panels(&[panel], PlotSize::figure(run.figure_width));
     let interval = if has_interval { " The interval comes from a bootstrap over songs." } else { "" };
     let caption = format!("On the {} split: for inspection, not for selection.{interval}", run.split());
     Some(Figure { name: "curve", drawing, caption })

@@ -52,6 +52,7 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
         &format!("{} ({}){of_seeds}", run.metric(), run.split()),
         &shown,
         trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
+        run.figure_width,
     );
     let more = if run.ranked.len() > shown.len() {
         format!(" The best {} of {} on the {} split.", shown.len(), run.ranked.len(), run.ranked_on)

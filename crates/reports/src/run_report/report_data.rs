@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::comparison::recordings;
+use crate::plot::PAGE_WIDTH;
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::Experiment;
@@ -34,6 +35,8 @@ pub struct ReportData {
     pub ranked_on: String,
     /// Whether the data set names no songs, so that every file counts as one.
     pub has_no_songs: bool,
+    /// The width of figures, in SVG units without margins.
+    pub figure_width: f64,
 }
 
 /// One model on one feature, over its seeds.
@@ -83,6 +86,7 @@ impl ReportData {
             classes,
             grid,
             record,
+            figure_width: PAGE_WIDTH,
         })
     }
 
