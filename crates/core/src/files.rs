@@ -22,18 +22,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     }
     let named = behind_links(path);
     let folder = named.parent().expect("a file lies in a folder");
-    let mut part = tempfile::Builder::new()
-        .prefix(TEMP_PREFIX)
-        .permissions(permissions(&named))
-        .tempfile_in(folder)
-        .map_err(|error| no_file_in(folder, &error))?;
-    // Shows other processes that the file is not a leftover.
-    let _ = part.as_file().try_lock();
-    let mut buffered = BufWriter::new(part.as_file_mut());
-    write(&mut buffered).with_context(fail)?;
-    buffered.flush().with_context(fail)?;
-    drop(buffered);
-    part.as_file().sync_all().with_context(fail)?;
+    let (part, ()) = synced_part(folder, permissions(&named), |out| write(out).with_context(fail))?;
     if named.exists() {
         // As they were, whatever the umask takes from a new file.
         part.as_file().set_permissions(permissions(&named)).with_context(fail)?;
@@ -41,6 +30,42 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     part.persist(&named).map_err(|e| e.error).with_context(fail)?;
     sync_folder(folder);
     Ok(())
+}
+
+/// Writes a file whose name follows from what was written: to a temporary file in `folder`, synced, then renamed.
+pub fn write_then_name<T>(
+    folder: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+    name: impl FnOnce(&T) -> String,
+) -> Result<T> {
+    let permissions = permissions(&folder.join(TEMP_PREFIX));
+    let (part, written) = synced_part(folder, permissions, write)?;
+    let path = folder.join(name(&written));
+    part.persist(&path).map_err(|e| e.error).with_context(|| format!("cannot write {}", path.display()))?;
+    sync_folder(folder);
+    Ok(written)
+}
+
+/// A temporary file with what `write` wrote, on disk.
+fn synced_part<T>(
+    folder: &Path,
+    permissions: fs::Permissions,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<(tempfile::NamedTempFile, T)> {
+    let mut part = tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .permissions(permissions)
+        .tempfile_in(folder)
+        .map_err(|error| no_file_in(folder, &error))?;
+    // Shows other processes that the file is not a leftover.
+    let _ = part.as_file().try_lock();
+    let mut buffered = BufWriter::new(part.as_file_mut());
+    let written = write(&mut buffered)?;
+    let fail = || format!("cannot write a file in {}", folder.display());
+    buffered.flush().with_context(fail)?;
+    drop(buffered);
+    part.as_file().sync_all().with_context(fail)?;
+    Ok((part, written))
 }
 
 /// Whether `path` exists and cannot be replaced: a pipe, a device, or the name of an open file (`/dev/stdout`).

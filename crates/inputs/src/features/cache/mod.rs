@@ -24,6 +24,7 @@ use timbre_core::{dotted_keys, files};
 
 pub mod content_hashes;
 mod pack;
+pub mod parts;
 
 use pack::{PackWriter, RecordHeader};
 

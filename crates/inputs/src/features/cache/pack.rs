@@ -35,7 +35,27 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
-    fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+    /// Of a record that begins at `start`.
+    pub fn new(
+        kind: u8,
+        (content, recipe): (&Hash, &Hash),
+        (rows, cols): (u32, u32),
+        payload: &[u8],
+        start: u64,
+    ) -> RecordHeader {
+        RecordHeader {
+            kind,
+            rows,
+            cols,
+            bytes: payload.len() as u64,
+            content: *content,
+            recipe: *recipe,
+            checksum: checksum(payload),
+            offset: start + HEADER_BYTES as u64,
+        }
+    }
+
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4] = self.kind;
@@ -99,7 +119,8 @@ pub fn open(path: &Path) -> Result<(File, Vec<RecordHeader>)> {
     Ok((file, headers))
 }
 
-fn scan(file: &File, size: u64) -> Vec<RecordHeader> {
+/// The records up to the first that is incomplete or damaged.
+pub fn scan(file: &File, size: u64) -> Vec<RecordHeader> {
     let mut headers = Vec::new();
     let mut at = 0;
     let mut payload = Vec::new();
@@ -200,16 +221,7 @@ impl PackWriter {
         shape: (u32, u32),
         payload: &[u8],
     ) -> Result<u64> {
-        let header = RecordHeader {
-            kind,
-            rows: shape.0,
-            cols: shape.1,
-            bytes: payload.len() as u64,
-            content: *content,
-            recipe: *recipe,
-            checksum: checksum(payload),
-            offset: self.end + HEADER_BYTES as u64,
-        };
+        let header = RecordHeader::new(kind, (content, recipe), shape, payload, self.end);
         // Written at the end of the last complete record: a failed write is overwritten, not kept.
         self.file.write_all_at(&header.to_bytes(), self.end)?;
         self.file.write_all_at(payload, header.offset)?;

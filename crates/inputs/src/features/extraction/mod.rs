@@ -27,6 +27,7 @@ use timbre_signal::{
 };
 
 mod decode;
+mod records;
 mod windows;
 
 use decode::clip_unchanged;
@@ -192,12 +193,7 @@ impl<'a> Extraction<'a> {
         stop: &AtomicBool,
         step: impl Fn() + Sync,
     ) -> Result<(Vec<ExtractionResult>, CacheStats)> {
-        let of_windows = self.features.iter().filter_map(|f| f.window_recipe.as_ref());
-        let of_windows = of_windows.chain(self.windowing.as_ref().map(|w| &w.length));
-        let of_copies = self.features.iter().flat_map(|f| &f.copy_recipes);
-        let of_clips = self.features.iter().map(|f| &f.recipe);
-        let mut recipes = of_clips.chain([&self.decoding]).chain(of_windows).chain(of_copies);
-        recipes.try_for_each(|recipe| cache.save_recipe(recipe))?;
+        self.save_recipes(cache)?;
         let (hits, misses) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reasons = Mutex::new(BTreeMap::new());
         let results: Result<Vec<ExtractionResult>> = inputs

@@ -114,6 +114,12 @@ impl Windowing {
         CachedWindows::new(starts.to_vec(), records?)
     }
 
+    /// The keys under which the cache has the windows of a recording under a recipe.
+    pub fn keys(&self, content: &Hash, recipe: &Hash, cache: &FeatureCache) -> Vec<Hash> {
+        let windows = self.starts(content, cache).map_or(0, |starts| starts.len());
+        (0..windows.div_ceil(WINDOWS_PER_RECORD)).map(|n| key(recipe, n)).collect()
+    }
+
     /// The whole recording at the sample rate of the features.
     pub fn whole(&self, recording: Recording) -> Recording {
         let sample_rate = self.audio.sample_rate;
