@@ -50,6 +50,19 @@ pub(super) fn trial_file(run: &Path, trial: &Trial) -> PathBuf {
     trials_folder(run).join(format!("{trial}.json"))
 }
 
+const TRIAL_LOCK: &str = ".lock-";
+
+/// The lock of a trial that is worked on by itself.
+pub(super) fn trial_lock(run: &Path, trial: &Trial) -> PathBuf {
+    trials_folder(run).join(format!("{TRIAL_LOCK}{trial}"))
+}
+
+/// The locks of trials that processes have left.
+pub(super) fn trial_locks(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(trials_folder(run)).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(TRIAL_LOCK.as_bytes())).map(|e| e.path()).collect()
+}
+
 /// `models/`: the saved models, one folder per trial.
 pub(super) fn models_folder(run: &Path) -> PathBuf {
     run.join("models")

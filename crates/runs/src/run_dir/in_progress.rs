@@ -5,17 +5,19 @@ use std::path::Path;
 
 use super::LOCK;
 
-/// Whether a process holds the lock of the run folder. The lock of the experiment is held for the moment of the check, so that
+/// Whether a process holds the lock of the run folder, for the whole run or for one trial. The lock of the experiment is held for the moment of the check, so that
 /// no process that opens its run meets a locked folder.
 pub fn is_in_progress(run: &Path) -> bool {
     let Some(folder) = run.parent() else { return false };
-    let experiment_lock = File::open(folder.join(LOCK)).ok();
-    if let Some(lock) = &experiment_lock {
-        // Other processes hold it for moments only. Without it the check still works.
-        let _ = lock.lock();
-    }
+    // Other processes hold it for moments only.
+    let experiment_lock = File::open(folder.join(LOCK)).ok().filter(|lock| lock.lock().is_ok());
     let Ok(lock) = File::open(run.join(LOCK)) else { return false };
-    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+    let tried = match experiment_lock {
+        Some(_) => lock.try_lock(),
+        // Two processes that only look would meet each other. This one does not see processes on single trials.
+        None => lock.try_lock_shared(),
+    };
+    matches!(tried, Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub use saved_models::{
 pub use seed_means::{TrialMean, replicates, reported_split, trial_means};
 pub use thresholds::{SearchRecord, SearchedSplit, SearchedTrial, ThresholdFile, read_search, read_threshold_plot};
 
-use file_names::{CHECKPOINTS, LOCK, models_folder, record_file, trial_file, trials_folder};
+use file_names::{CHECKPOINTS, LOCK, models_folder, record_file, trial_file, trial_lock, trial_locks, trials_folder};
 
 /// The schema of the files in the folder. Raise it when one of them changes its form.
 pub const SCHEMA: u32 = 1;
@@ -56,6 +56,8 @@ pub const SCHEMA: u32 = 1;
 pub struct RunDir {
     path: PathBuf,
     lock: File,
+    /// Held by a process that works on one trial only.
+    _trial_lock: Option<File>,
 }
 
 /// Another process holds the lock of the folder.
@@ -74,6 +76,21 @@ pub enum Opened {
 impl RunDir {
     /// Opens the folder of a signature: the finished one, the unfinished one, or a new one (always new with `fresh`).
     pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
+        RunDir::open_locked(runs, experiment, signature, fresh, RunDir::lock)
+    }
+
+    /// Opens the folder of a signature to work on one trial, while other processes work on other trials of the run.
+    pub fn open_for_trial(runs: &Path, experiment: &str, signature: &str, trial: &Trial) -> Result<Opened> {
+        RunDir::open_locked(runs, experiment, signature, false, |path| RunDir::lock_trial(path, trial))
+    }
+
+    fn open_locked(
+        runs: &Path,
+        experiment: &str,
+        signature: &str,
+        fresh: bool,
+        lock_run: impl Fn(PathBuf) -> Result<RunDir>,
+    ) -> Result<Opened> {
         let folder = runs.join(experiment);
         // Held while the folder is looked up or created, so that two processes agree on one. Where nothing can be written, a
         // finished run is found without it.
@@ -87,7 +104,7 @@ impl RunDir {
                     }
                     _ if lock.is_err() => break,
                     // Without a record the run was killed before its first write: the folder counts as new.
-                    _ => return Ok(Opened::ToDo(RunDir::lock(path)?)),
+                    _ => return Ok(Opened::ToDo(lock_run(path)?)),
                 }
             }
         }
@@ -99,28 +116,26 @@ impl RunDir {
             .find(|p| !p.exists())
             .expect("some name is free");
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Opened::ToDo(RunDir::lock(path)?))
+        Ok(Opened::ToDo(lock_run(path)?))
     }
 
     /// Locks an existing run folder.
     pub fn lock(path: PathBuf) -> Result<RunDir> {
-        let lock = File::create(path.join(LOCK)).with_context(|| format!("cannot write in {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) if is_same_file(&lock, &path.join(LOCK)) => {}
-            Ok(()) => bail!("another process has just removed {}", path.display()),
-            Err(TryLockError::WouldBlock) => {
-                bail!(Busy(path))
-            }
-            Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
-        }
-        for folder in [trials_folder(&path), models_folder(&path)] {
-            fs::create_dir_all(&folder)?;
-        }
+        let lock = lock_file(&path, &path.join(LOCK), File::try_lock)?;
+        create_folders(&path)?;
         // Left by a killed process: this one holds the run.
-        for file in temporary_files(&path) {
+        for file in temporary_files(&path).into_iter().chain(trial_locks(&path)) {
             let _ = fs::remove_file(file);
         }
-        Ok(RunDir { path, lock })
+        Ok(RunDir { path, lock, _trial_lock: None })
+    }
+
+    /// Locks one trial of a run. Processes on other trials may hold the folder as well; a process on the whole run may not.
+    fn lock_trial(path: PathBuf, trial: &Trial) -> Result<RunDir> {
+        let lock = lock_file(&path, &path.join(LOCK), File::try_lock_shared)?;
+        create_folders(&path)?;
+        let of_trial = lock_file(&path, &trial_lock(&path, trial), File::try_lock)?;
+        Ok(RunDir { path, lock, _trial_lock: Some(of_trial) })
     }
 
     /// Fails if the folder was removed since this process has locked it, also if something wrote there again.
@@ -191,6 +206,24 @@ impl RunDir {
         if let Ok(mut file) = File::options().create(true).append(true).open(log_file(&self.path)) {
             let _ = writeln!(file, "{line}");
         }
+    }
+}
+
+fn create_folders(run: &Path) -> Result<()> {
+    for folder in [trials_folder(run), models_folder(run)] {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Locks a file in a run folder, so that no process that removes the folder has it too.
+fn lock_file(run: &Path, path: &Path, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<File> {
+    let lock = File::create(path).with_context(|| format!("cannot write in {}", run.display()))?;
+    match try_lock(&lock) {
+        Ok(()) if is_same_file(&lock, path) => Ok(lock),
+        Ok(()) => bail!("another process has just removed {}", run.display()),
+        Err(TryLockError::WouldBlock) => bail!(Busy(run.to_owned())),
+        Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", run.display())),
     }
 }
 
@@ -360,6 +393,24 @@ mod tests {
             Opened::ToDo(dir) => dir,
             Opened::Finished { path, .. } => panic!("{} is finished", path.display()),
         }
+    }
+
+    #[test]
+    fn processes_share_a_run_trial_by_trial_and_not_with_one_that_works_on_all() {
+        let runs = tempfile::tempdir().unwrap();
+        let trial = |seed| Trial { features: "mel".into(), model: "knn".into(), seed };
+        let open = |seed| RunDir::open_for_trial(runs.path(), "x", SIGNATURE, &trial(seed));
+        let is_busy = |opened: Result<Opened>| opened.err().is_some_and(|error| error.is::<Busy>());
+        let (one, other) = (to_do(open(1).unwrap()), to_do(open(2).unwrap()));
+        assert_eq!(one.path(), other.path());
+        assert!(is_busy(open(1)), "two attempts at one trial");
+        assert!(is_busy(RunDir::open(runs.path(), "x", SIGNATURE, false)) && is_in_progress(one.path()));
+        drop(one);
+        assert!(open(1).is_ok() && is_in_progress(other.path()));
+        drop(other);
+        let whole = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        assert!(is_busy(open(1)));
+        assert_eq!(fs::read_dir(trials_folder(whole.path())).unwrap().count(), 0, "the locks of trials are gone");
     }
 
     #[test]
