@@ -2,4 +2,5 @@
 
 pub mod run;
 pub mod sweep;
+pub mod scale_out;
 pub mod reproduce;

@@ -63,6 +63,7 @@ mod read_in_pytorch;
 mod relabel;
 mod report;
 mod reproduce;
+mod scale_out;
 mod serve;
 mod several_sets;
 mod serve_limits;

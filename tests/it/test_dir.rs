@@ -119,8 +119,12 @@ impl TestDir {
 
     /// A recording of the demo set.
     pub fn a_recording(&self) -> PathBuf {
-        let folder = self.recordings().join("IRMAS-TrainingData/cel");
-        fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).min().unwrap()
+        self.a_recording_of(&self.recordings().join("IRMAS-TrainingData/cel").display().to_string())
+    }
+
+    /// The first recording of a folder.
+    pub fn a_recording_of(&self, folder: &str) -> PathBuf {
+        fs::read_dir(self.path(folder)).unwrap().flatten().map(|entry| entry.path()).min().unwrap()
     }
 
     /// The folder in which the demo set was made: ids of its clips are paths below it.

@@ -21,7 +21,33 @@ pub const PLAN: &str = "\
 Examples:
   timbre plan quickstart                           what is computed, and what is in the cache
   timbre plan grid_quick                           the points of a grid, with time and disk space
-  timbre plan grid_quick --json";
+  timbre plan grid_quick --json
+  timbre plan quickstart --json --shards 16 | jq '.items[] | [.id, .needs]'";
+
+pub const FEATURES: &str = "\
+Examples:
+  timbre features quickstart                       into the cache of this machine
+  timbre features quickstart --out features        and as NumPy arrays
+  timbre features quickstart --shard 3/16          one of 16 parts, for `timbre merge`";
+
+pub const MERGE: &str = "\
+Examples:
+  timbre merge quickstart                          the parts of all shards into the cache
+  timbre merge quickstart --parts /shared/parts
+  timbre merge quickstart --trials                 the tables of trials that are finished";
+
+pub const LAUNCH_SLURM: &str = "\
+Examples:
+  timbre launch slurm resnet --shards 64 --at-once 16
+  timbre launch slurm resnet --sbatch=--partition=gpu --sbatch=--time=4:00:00
+  timbre launch slurm resnet --retry               what has failed
+  timbre launch slurm resnet --dry-run             the scripts and commands";
+
+pub const LAUNCH_EMIT: &str = "\
+Examples:
+  timbre launch emit resnet --format parallel --at-once 4 > resnet.sh
+  timbre launch emit resnet --format snakemake > Snakefile
+  timbre launch emit resnet --format k8s --image registry/timbre:1 --claim music > resnet.yaml";
 
 pub const COMPARE: &str = "\
 Examples:

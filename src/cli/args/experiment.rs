@@ -42,13 +42,13 @@ pub struct ExperimentArgs {
 
 #[derive(Debug, Args)]
 pub struct ThreadArgs {
-    /// Number of threads [default: all cores].
+    /// Number of threads [default: the cores that this process may use, or SLURM_CPUS_PER_TASK].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
 }
 
 /// Which points of a grid are run, and what happens when one fails.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Options for experiments with a [grid]")]
 pub struct GridArgs {
     /// Continue with the other points after a failure (default).

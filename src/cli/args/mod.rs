@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::project::{PathFromHere, name_from_here};
 use crate::execution::run::FeatureFormat;
+use crate::execution::scale_out::shard::Shard;
 use timbre_models::device::DeviceChoice;
 
 mod comparison;
@@ -15,12 +16,14 @@ mod experiment;
 mod inference;
 pub mod reference;
 mod runs;
+mod scale_out;
 
 pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs, Length};
 pub use data::{AugmentPreviewArgs, CacheCommand, Chosen, DataCommand, GetArgs, LabelStudioCommand, SuspectsArgs};
 pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
+pub use scale_out::{EmitArgs, EmitFormat, ItemArgs, LaunchArgs, LaunchCommand, MergeArgs, PartsArgs, SlurmArgs};
 
 /// Run audio classification experiments from TOML files.
 #[derive(Debug, Parser)]
@@ -142,6 +145,10 @@ pub enum Command {
         /// Show what would be done, as `plan` does, and the layers of each network.
         #[arg(long, conflicts_with = "json")]
         dry_run: bool,
+        /// Only fit and evaluate one trial, such as mel.knn.s1, or 3/mel.knn.s1 of point 3 of a grid, while other processes work on others.
+        /// `timbre merge --trials` then writes the tables.
+        #[arg(long, value_name = "ID", conflicts_with_all = ["json", "fresh", "dry_run", "only", "retry_failed", "fail_fast", "keep_going", "at_once"])]
+        only_trial: Option<String>,
         #[command(flatten)]
         grid_args: GridArgs,
     },
@@ -171,11 +178,14 @@ pub enum Command {
     Plan {
         #[command(flatten)]
         target: ExperimentArgs,
-        /// Print one JSON object.
+        /// Print one JSON object, with the work items that several machines can run (docs/scale.md).
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        items: ItemArgs,
     },
     /// Compute the features of an experiment into the cache, without training.
+    #[command(after_long_help = examples::FEATURES)]
     Features {
         #[command(flatten)]
         target: ExperimentArgs,
@@ -192,9 +202,23 @@ pub enum Command {
         /// Draw as PNG [default: SVG].
         #[arg(long, requires = "plot")]
         png: bool,
+        /// Only compute shard i of n, counted from 0: the recordings whose paths hash to it, as a part that `timbre merge` takes in. `auto`
+        /// and `auto/n` take the number from Slurm, HyperQueue, Kubernetes or RANK.
+        #[arg(long, value_name = "I/N", value_parser = scale_out::shard, conflicts_with_all = ["out", "plot"])]
+        shard: Option<Shard>,
+        #[command(flatten)]
+        parts: PartsArgs,
         #[command(flatten)]
         pool: ThreadArgs,
     },
+    /// Bring the work of several machines together: the parts of all shards into the feature cache, or finished trials into tables.
+    ///
+    /// Prints the shards that are missing as the specification of an array job (`3,17,40-44`), and ends with exit code 6.
+    #[command(after_long_help = examples::MERGE)]
+    Merge(MergeArgs),
+    /// Run the work of an experiment on many machines, by Slurm and other programs.
+    #[command(subcommand)]
+    Launch(LaunchCommand),
     /// Compare runs: configuration, scores, and significance tests.
     #[command(after_long_help = examples::COMPARE)]
     Compare {

@@ -11,7 +11,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, ThreadArgs};
+use crate::cli::args::{
+    Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, PartsArgs, ThreadArgs,
+};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
 use timbre_core::{
@@ -39,8 +41,10 @@ mod get;
 mod grid;
 mod housekeeping;
 mod latest;
+mod launch;
 mod machine;
 mod manual;
+mod merge;
 mod plan;
 mod predict;
 mod project;
@@ -86,19 +90,30 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Experiments => project::list(common, Listed::Experiments),
         Command::Show { key } => project::show(&key),
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
+        Command::Run { target, pool, device, only_trial: Some(id), .. } => {
+            merge::only_trial(common, &target, &pool, device, &id)
+        }
         Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
             run::run(common, &target, &pool, device, json, fresh, &grid_args)
         }
         Command::Evaluate(wanted) => evaluate::evaluate(common, &wanted),
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target, json } => plan::check(common, &target, json),
-        Command::Plan { target, json } => plan::plan(common, &target, json),
+        Command::Plan { target, json, items } => plan::plan(common, &target, json.then_some(&items)),
+        Command::Features { shard: None, parts: PartsArgs { parts: Some(_) }, .. } => {
+            Err(UserError::usage("--parts needs --shard".to_owned()).into())
+        }
         Command::Features { target, out, plot: Some(clip), png, .. } => {
             run::plot_features(common, &target, &clip, out.as_deref(), ImageFormat::from_flag(png))
+        }
+        Command::Features { target, shard: Some(shard), parts, pool, .. } => {
+            merge::shard(common, &target, shard, &parts, &pool)
         }
         Command::Features { target, out, format, pool, .. } => {
             run::features(common, &target, out.as_deref(), format, &pool)
         }
+        Command::Merge(args) => merge::merge(common, &args),
+        Command::Launch(command) => launch::launch(common, &command),
         Command::Compare { what, check } => compare::compare(common, &what, &check),
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {
@@ -267,8 +282,9 @@ fn answered_yes(question: &str, without_terminal: impl FnOnce() -> String) -> Re
 
 /// The first signal stops the work at a point from which it can be resumed; the second ends the program at once.
 fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    // Slurm sends USR1 before the time limit (`sbatch --signal`).
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGUSR1, 138)] {
         signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
@@ -276,7 +292,9 @@ fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
 }
 
 fn start_threads(pool: &ThreadArgs) -> Result<()> {
-    let threads = pool.jobs.map_or(0, usize::from);
+    // Without a number rayon takes the cores that affinity and cgroup leave to this process.
+    let of_slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok();
+    let threads = pool.jobs.map(usize::from).or_else(of_slurm).unwrap_or(0);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
 }
 

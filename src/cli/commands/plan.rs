@@ -5,20 +5,20 @@
 use anyhow::{Error, Result};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, again, exit_of, expand_grid, print, print_data, resolve, settings};
-use crate::cli::args::{ExperimentArgs, GlobalArgs};
+use super::{ExitStatus, again, exit_of, expand_grid, launch, print, print_data, resolve, settings};
+use crate::cli::args::{ExperimentArgs, GlobalArgs, ItemArgs};
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{select::extraction_of, trials_of};
 use crate::execution::sweep;
 use timbre_core::text::{count, thousands};
-use timbre_experiment::{ConfigError, ConfigErrors, members::ENSEMBLE_FEATURES, shapes};
+use timbre_experiment::{ConfigError, ConfigErrors, ExpandedGrid, members::ENSEMBLE_FEATURES, shapes};
 use timbre_inputs::{augment::AugmentSpec, data::MissingData};
 use timbre_models::networks::{InputShape, LayerRow};
 use timbre_runs::{run_dir::Trial, tables::aligned};
 
 /// Ends with the exit code that a run would have, as far as that is known.
 pub fn check(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
-    let ended = show(common, target, as_json);
+    let ended = show(common, target, as_json, None);
     if as_json {
         return ended.or_else(print_errors);
     }
@@ -50,19 +50,42 @@ fn error_json(error: &ConfigError) -> Value {
     })
 }
 
-pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
-    show(common, target, as_json)?;
+/// With `items` as JSON, and with the work items.
+pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, items: Option<&ItemArgs>) -> Result<ExitStatus> {
+    show(common, target, items.is_some(), items)?;
     Ok(ExitStatus::Done)
 }
 
+/// Adds the work items, unless the data of a point cannot be read.
+fn add_items(
+    plan: &mut Value,
+    common: &GlobalArgs,
+    target: &ExperimentArgs,
+    grid: &ExpandedGrid,
+    items: Option<&ItemArgs>,
+) {
+    let Some(items) = items else { return };
+    match launch::plan_items(common, target, grid, &settings(common, false), items, "timbre") {
+        Ok(work) => {
+            (plan["plan_hash"], plan["shards"], plan["items"]) =
+                (json!(work.plan_hash), json!(work.shards), json!(work.items))
+        }
+        Err(error) => {
+            (plan["plan_hash"], plan["items"], plan["no_items"]) = (Value::Null, json!([]), json!(format!("{error:#}")))
+        }
+    }
+}
+
 /// Prints the plan, and returns how a run would end.
-fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
+fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool, items: Option<&ItemArgs>) -> Result<ExitStatus> {
     let expanded = expand_grid(common, target)?;
     let settings = settings(common, false);
     if expanded.is_grid() {
         let plan = sweep::plan::plan(&expanded, &settings)?;
         if as_json {
-            print_data(&format!("{}\n", plan.json()))?;
+            let mut json = plan.json();
+            add_items(&mut json, common, target, &expanded, items);
+            print_data(&format!("{json}\n"))?;
         } else {
             print(&plan.text())?;
         }
@@ -87,7 +110,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     let signature = dataset.planned.is_none().then(|| dataset.signature(experiment));
     if as_json {
         let failures = inspection.failures.iter().map(|(trial, why)| (trial.to_string(), json!(why)));
-        let plan = json!({
+        let mut plan = json!({
             "schema": timbre_runs::run_dir::SCHEMA,
             "experiment": experiment.name,
             "signature": signature,
@@ -101,6 +124,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
             "unusable": dataset.unusable_lines(&inspection.unusable),
             "warnings": inspection.warnings,
         });
+        add_items(&mut plan, common, target, &expanded, items);
         print_data(&format!("{plan}\n"))?;
         return Ok(ended);
     }
@@ -159,7 +183,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
 
 /// `timbre run --dry-run`: prints the plan, and the layers of each network on each feature.
 pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
-    let ended = plan(common, target, false)?;
+    let ended = plan(common, target, None)?;
     let resolved = resolve(common, target)?;
     let experiment = &resolved.experiment;
     let settings = settings(common, false);

@@ -41,13 +41,26 @@ pub fn run(
 ) -> Result<ExitStatus> {
     let expanded = expand_grid(common, target)?;
     let settings = settings(common, fresh);
-    let settings = Settings { device: choose(first_rounds(&expanded), device, settings.printer)?, ..settings };
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
+    run_expanded(common, target, &expanded, settings, device, json, grid_args)
+}
+
+/// Runs an experiment or a sweep on a device.
+pub(super) fn run_expanded(
+    common: &GlobalArgs,
+    target: &ExperimentArgs,
+    expanded: &ExpandedGrid,
+    settings: Settings,
+    device: DeviceChoice,
+    json: bool,
+    grid_args: &GridArgs,
+) -> Result<ExitStatus> {
+    let settings = Settings { device: choose(first_rounds(expanded), device, settings.printer)?, ..settings };
     if expanded.is_grid() {
-        return grid::run(common, &expanded, &settings, grid_args, json, &again(common, target));
+        return grid::run(common, expanded, &settings, grid_args, json, &again(common, target));
     }
-    grid::refuse(&expanded, grid_args)?;
+    grid::refuse(expanded, grid_args)?;
     run_one(&expanded.points[0].rounds[0], &settings, json)
 }
 
@@ -69,7 +82,7 @@ pub(super) fn run_one(resolved: &ResolvedExperiment, settings: &Settings, json: 
     })
 }
 
-fn first_rounds(expanded: &ExpandedGrid) -> impl Iterator<Item = &Experiment> {
+pub(super) fn first_rounds(expanded: &ExpandedGrid) -> impl Iterator<Item = &Experiment> {
     expanded.points.iter().map(|point| &point.rounds[0].experiment)
 }
 

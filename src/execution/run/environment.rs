@@ -11,7 +11,7 @@ pub fn describe(device: Option<&Device>) -> Value {
         "timbre": env!("CARGO_PKG_VERSION"),
         "commit": git(&["rev-parse", "HEAD"]),
         "dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
-        "host": std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|h| h.trim().to_owned()),
+        "host": host(),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "cpu": cpu(),
@@ -19,6 +19,11 @@ pub fn describe(device: Option<&Device>) -> Value {
         "threads": rayon::current_num_threads(),
         "device": device.map(Device::name),
     })
+}
+
+/// The name of this machine.
+pub fn host() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned())
 }
 
 /// The output of git in the current folder; None without git or outside a repository.

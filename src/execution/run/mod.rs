@@ -40,6 +40,7 @@ mod artifacts;
 pub mod augmentation_preview;
 pub mod environment;
 mod feature_files;
+pub mod only_trial;
 pub mod feature_plot;
 mod model_source;
 

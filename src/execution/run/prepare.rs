@@ -64,11 +64,20 @@ pub struct PreparedDataset {
 impl PreparedDataset {
     /// Loads the set and hashes its recordings. A recording whose size and times have not changed is not read again.
     pub fn new(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
+        Self::of_some(experiment, settings, &|_| true)
+    }
+
+    /// [`new`](Self::new) that hashes only the recordings whose ids are `wanted`; all others count as unreadable.
+    pub fn of_some(
+        experiment: &Experiment,
+        settings: &Settings,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<PreparedDataset> {
         generate(&experiment.data, settings)?;
         let progress = settings.printer.start("reading data", 1);
         let set = experiment.data.load(&settings.data_dirs())?;
         progress.finish();
-        Self::of_set(set, experiment, settings, None)
+        Self::of_set(set, experiment, settings, None, wanted)
     }
 
     /// [`new`](Self::new) without generating the set, to plan a run. The signature is that of a run only if the set is in place.
@@ -79,7 +88,7 @@ impl PreparedDataset {
             Some(generator) if !generated::is_in_place(generator, &dirs)? => Some(generator.planned_seconds(&dirs)?),
             _ => None,
         };
-        Self::of_set(set, experiment, settings, planned)
+        Self::of_set(set, experiment, settings, planned, &|_| true)
     }
 
     fn of_set(
@@ -87,6 +96,7 @@ impl PreparedDataset {
         experiment: &Experiment,
         settings: &Settings,
         planned: Option<HashMap<String, f64>>,
+        wanted: &dyn Fn(&str) -> bool,
     ) -> Result<PreparedDataset> {
         let models_from = ModelSource::open(experiment, settings)?;
         if models_from.is_none() && matches!(experiment.split, SplitSpec::TestOnly(_)) {
@@ -136,7 +146,9 @@ impl PreparedDataset {
         }
         let mut hashes_on_disk = ContentHashes::open(&settings.cache);
         // Excerpts share files, each of which is read once.
-        let paths: IndexSet<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
+        let is_wanted = |&&i: &&usize| wanted(&set.records[i].id);
+        let paths: IndexSet<&Path> =
+            eligible.iter().filter(is_wanted).map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
         let hashes = if planned.is_some() {
@@ -150,8 +162,9 @@ impl PreparedDataset {
         };
         let content = |&i: &usize| {
             let record = &set.records[i];
-            let file = &hashes[paths.get_index_of(record.path.as_path()).expect("every path was hashed")];
-            (i, file.clone().map(|file| content_of(&file, record.excerpt.as_ref())))
+            let not_hashed = || Err(Unreadable { code: "unreadable", sentence: "not read here".to_owned() });
+            let file = paths.get_index_of(record.path.as_path()).map_or_else(not_hashed, |n| hashes[n].clone());
+            (i, file.map(|file| content_of(&file, record.excerpt.as_ref())))
         };
         let contents: HashMap<_, _> = eligible.iter().map(content).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);

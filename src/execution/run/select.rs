@@ -127,14 +127,25 @@ impl PreparedDataset {
         extraction: &Extraction,
         cache: &FeatureCache,
     ) -> Result<(usize, usize)> {
+        let inputs = self.expected_inputs(experiment, extraction)?;
+        if self.planned.is_some() {
+            let matrices = |input: &ExtractionInput| {
+                1 + usize::from(input.windows) + extraction.copies().len() * usize::from(input.copies)
+            };
+            return Ok((0, extraction.names().count() * inputs.iter().map(matrices).sum::<usize>()));
+        }
+        Ok(extraction.count_cached(&inputs, cache))
+    }
+
+    /// What a run extracts if every recording is usable.
+    pub fn expected_inputs(
+        &self,
+        experiment: &Experiment,
+        extraction: &Extraction,
+    ) -> Result<Vec<ExtractionInput<'_>>> {
         let clips = self.expected_clips(experiment);
         let parts = self.parts(experiment, extraction, &clips)?;
-        if self.planned.is_some() {
-            let copied = extraction.copies().len() * parts.copies.len();
-            return Ok((0, extraction.names().count() * (clips.len() + parts.windows.len() + copied)));
-        }
-        let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, &parts)).collect();
-        Ok(extraction.count_cached(&inputs, cache))
+        Ok(clips.iter().map(|&i| self.input(i, true, &parts)).collect())
     }
 
     /// Computes the features that the cache lacks and selects the usable recordings.

@@ -128,13 +128,23 @@ impl PastRuns {
             if experiment.models[&trial.model].as_kind().as_ensemble().is_some() {
                 continue;
             }
-            let found = keys(experiment, &trial).into_iter().find_map(|key| Some((key.0, self.trials.get(&key)?)));
-            let (likeness, shares) = found?;
+            let (likeness, shares) = self.shares(experiment, &trial)?;
             whole.seconds += mean(shares)? * work(experiment, &trial.model, clips);
             whole.past = whole.past.min(shares.len());
             whole.likeness = whole.likeness.min(likeness);
         }
         Some(whole)
+    }
+
+    /// The seconds per recording (and epoch) of past trials like this one.
+    fn shares(&self, experiment: &Experiment, trial: &run_dir::Trial) -> Option<(Likeness, &Vec<f64>)> {
+        keys(experiment, trial).into_iter().find_map(|key| Some((key.0, self.trials.get(&key)?)))
+    }
+
+    /// The seconds of one trial; None without a past run of its like.
+    pub fn trial(&self, experiment: &Experiment, trial: &run_dir::Trial, clips: usize) -> Option<f64> {
+        let (_, shares) = self.shares(experiment, trial)?;
+        Some(mean(shares)? * work(experiment, &trial.model, clips))
     }
 
     /// The duration of computing so many features.

@@ -47,21 +47,31 @@ pub enum PriorRun {
     },
 }
 
+type Prepare<'a> = dyn Fn(&Experiment, &Settings) -> Result<PreparedDataset> + 'a;
+
 /// Prepares the data sets of points; points with an equal data set share it.
 pub struct PointLoader<'a> {
     settings: &'a Settings,
-    prepare: fn(&Experiment, &Settings) -> Result<PreparedDataset>,
+    prepare: Box<Prepare<'a>>,
     known: HashMap<String, Result<Arc<PreparedDataset>, Arc<anyhow::Error>>>,
 }
 
 impl<'a> PointLoader<'a> {
     pub fn new(settings: &'a Settings) -> PointLoader<'a> {
-        PointLoader { settings, prepare: PreparedDataset::new, known: HashMap::new() }
+        Self::prepared_by(settings, PreparedDataset::new)
     }
 
     /// A loader that generates no data set.
     pub fn planned(settings: &'a Settings) -> PointLoader<'a> {
-        PointLoader { prepare: PreparedDataset::planned, ..PointLoader::new(settings) }
+        Self::prepared_by(settings, PreparedDataset::planned)
+    }
+
+    /// A loader that prepares data sets in this way.
+    pub fn prepared_by(
+        settings: &'a Settings,
+        prepare: impl Fn(&Experiment, &Settings) -> Result<PreparedDataset> + 'a,
+    ) -> PointLoader<'a> {
+        PointLoader { settings, prepare: Box::new(prepare), known: HashMap::new() }
     }
 
     fn dataset(&mut self, experiment: &Experiment) -> Result<Result<Arc<PreparedDataset>, Arc<anyhow::Error>>> {
