@@ -16,7 +16,7 @@ MDBOOK ?= mdbook
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel torture check docs bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm torture check docs bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -58,6 +58,9 @@ test-web: build ## test the web page and the HTML reports in Chromium (needs nod
 
 test-wheel: ## build the wheel, install it into a fresh environment and run a first experiment (needs Python and PyPI)
 	@tests/wheel/run
+
+test-slurm: build ## run an experiment on a real Slurm in a folder, with a killed shard and a drained node (needs apt-get; TIMBRE_SLURM=DIR keeps the packages)
+	@TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' tests/scale/slurm
 
 torture: build ## [MINUTES=10] [AREA=kill] [SEED=1]: attack the program with kills, full disks and hostile files (see tests/torture)
 	@python3 tests/torture/run.py --timbre '$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(foreach area,$(AREA),--area $(area))
