@@ -178,9 +178,11 @@ fn windows_and_copies_of_shards_are_those_of_one_machine() {
     for of in ["0/2", "1/2"] {
         assert!(shard(&dir, of, &format!("cache-{}", &of[..1])).status().unwrap().success());
     }
-    dir.done(&["merge", "two.toml", "-q", "--cache", "merged", "--parts", "parts"]);
+    let merged = dir.done(&["merge", "two.toml", "--cache", "merged", "--parts", "parts"]);
     let run = dir.run("two.toml", &["--runs", "several", "--cache", "merged"]);
-    assert_eq!(run["cache"]["misses"], 0);
+    // Without the silent recording a few others are in another subset.
+    let left = run["cache"]["misses"].as_u64().unwrap();
+    assert!(left < 10 && text(&merged.stderr).contains("the run computes them"), "{left}: {}", text(&merged.stderr));
     assert!(dir.bytes("one/two/latest/results.csv") == dir.bytes("several/two/latest/results.csv"));
 }
 
