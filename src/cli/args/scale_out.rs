@@ -35,6 +35,13 @@ pub struct ItemArgs {
     pub parts: PartsArgs,
 }
 
+impl ItemArgs {
+    /// Whether an option that has no default is given.
+    pub fn is_chosen(&self) -> bool {
+        self.shards.is_some() || self.memory.is_some() || self.parts.parts.is_some()
+    }
+}
+
 fn shard_count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=MAX_SHARDS).contains(count));
     count.ok_or_else(|| format!("1 to {MAX_SHARDS} shards are possible"))

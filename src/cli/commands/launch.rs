@@ -117,7 +117,7 @@ fn launch_slurm(common: &GlobalArgs, args: &SlurmArgs) -> Result<ExitStatus> {
         items.shards = Some(earlier.shards);
     }
     if !args.dry_run {
-        earlier.iter().try_for_each(|earlier| ensure_ended(earlier))?;
+        earlier.iter().try_for_each(ensure_ended)?;
     }
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let plan = plan_items(common, target, &grid, &settings, &items, &program.display().to_string())?;

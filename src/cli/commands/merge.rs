@@ -48,7 +48,7 @@ pub fn merge(common: &GlobalArgs, args: &MergeArgs) -> Result<ExitStatus> {
             ))?;
             if left > 0 {
                 settings.printer.message(&format!(
-                    "{} of recordings that replace unusable ones are in no part: the run computes them",
+                    "{} of recordings that replace unusable ones, or are in another subset without them, are in no part: the run computes them",
                     count(left, "feature")
                 ));
             }

@@ -99,6 +99,9 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Evaluate(wanted) => evaluate::evaluate(common, &wanted),
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target, json } => plan::check(common, &target, json),
+        Command::Plan { json: false, items, .. } if items.is_chosen() => {
+            Err(UserError::usage("--shards, --memory and --parts need --json".to_owned()).into())
+        }
         Command::Plan { target, json, items } => plan::plan(common, &target, json.then_some(&items)),
         Command::Features { shard: None, parts: PartsArgs { parts: Some(_) }, .. } => {
             Err(UserError::usage("--parts needs --shard".to_owned()).into())

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::feature_plan::FeaturePlan;
-use super::shard::Shard;
 use crate::execution::run::Settings;
 use timbre_core::{
     dotted_keys,
@@ -155,9 +154,5 @@ impl Manifest {
     /// Whether the shard needs no work: the part is there, and the recordings are those that it was computed from.
     pub fn is_current(&self, inputs: &[Inputs], folder: &PartsFolder) -> bool {
         self.inputs == inputs && self.part.is_there(folder.path())
-    }
-
-    pub fn of(&self) -> Shard {
-        Shard { index: self.shard, count: self.shards }
     }
 }

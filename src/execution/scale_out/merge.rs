@@ -23,7 +23,7 @@ pub enum Merged {
         records: usize,
         taken: usize,
         unusable: usize,
-        /// Features that no part has: those of recordings that replace unusable ones.
+        /// Features that no part has: those of recordings that replace unusable ones, or are in another subset without them.
         left: usize,
     },
     /// Shards without a valid part, and why, where there is a manifest.

@@ -65,7 +65,7 @@ pub fn run_one(grid: &ExpandedGrid, settings: &Settings, id: &str) -> Result<Tri
     }
 }
 
-/// The trials without a record, as indices of points and trials. Of trials that are fitted in the same way, one is enough where
+/// The trials without a record. Of trials that are fitted in the same way, one is enough where
 /// models are saved: the run that writes the tables predicts with its model.
 pub fn unfinished<'p>(points: &'p [SweepPoint<'p>], settings: &Settings) -> Vec<(&'p SweepPoint<'p>, Trial)> {
     let mut missing = Vec::new();
