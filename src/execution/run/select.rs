@@ -143,7 +143,17 @@ impl PreparedDataset {
         experiment: &Experiment,
         extraction: &Extraction,
     ) -> Result<Vec<ExtractionInput<'_>>> {
-        let clips = self.expected_clips(experiment);
+        self.usable_inputs(experiment, extraction, |_| true)
+    }
+
+    /// What a run extracts if the recordings with these ids are usable, and no others.
+    pub fn usable_inputs(
+        &self,
+        experiment: &Experiment,
+        extraction: &Extraction,
+        is_usable: impl Fn(&str) -> bool,
+    ) -> Result<Vec<ExtractionInput<'_>>> {
+        let clips = self.clips(experiment, |i| is_usable(&self.set.records[i].id));
         let parts = self.parts(experiment, extraction, &clips)?;
         Ok(clips.iter().map(|&i| self.input(i, true, &parts)).collect())
     }

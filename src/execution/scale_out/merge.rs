@@ -1,6 +1,6 @@
 //! Brings the parts of all shards into one feature cache, or says which shards are missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -75,10 +75,14 @@ pub fn merge(grid: &ExpandedGrid, settings: &Settings, folder: &PartsFolder) -> 
     }
     progress.finish();
     cache.close()?;
+    let unusable_paths: HashSet<&str> =
+        valid.values().flat_map(|manifest| &manifest.unusable).filter_map(|line| line["path"].as_str()).collect();
     let mut left = 0;
     for group in &plan.groups {
         let extraction = extraction_of(&group.experiment)?;
-        left += group.dataset.count_cached(&group.experiment, &extraction, &cache)?.1;
+        let is_usable = |path: &str| !unusable_paths.contains(path);
+        let inputs = group.dataset.usable_inputs(&group.experiment, &extraction, is_usable)?;
+        left += extraction.count_cached(&inputs, &cache).1;
     }
     Ok(Merged::Done { parts: valid.len(), records, taken, unusable, left })
 }
