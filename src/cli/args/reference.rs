@@ -86,6 +86,12 @@ pub const ENVIRONMENT: &[Entry] = &[
         "Where the CUDA toolkit and its libraries are, if they are not found.",
     ),
     entry("RAYON_NUM_THREADS", &[], "The number of threads [default: all cores]. `--jobs` takes precedence."),
+    entry("SLURM_CPUS_PER_TASK", &[], "The number of threads in a job of Slurm. `--jobs` takes precedence."),
+    entry(
+        "SLURM_ARRAY_TASK_ID, SLURM_ARRAY_TASK_COUNT, SLURM_ARRAY_TASK_MIN, SLURM_ARRAY_TASK_MAX, HQ_TASK_ID, JOB_COMPLETION_INDEX, RANK, WORLD_SIZE",
+        &["features"],
+        "The shard of `--shard auto`, as Slurm, HyperQueue, Kubernetes and MPI number their tasks.",
+    ),
     entry("RUST_BACKTRACE", &[], "`1`: a crash prints its call stack, for a bug report."),
 ];
 
@@ -100,8 +106,11 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     ),
     (4, "nothing selected or usable"),
     (5, "`compare --baseline`: worse than the baseline, or not comparable; `reproduce`: other numbers"),
-    (6, "some points of a sweep failed, or their runs were removed"),
-    (7, "`reproduce`: the recordings or the program have changed since the run"),
+    (6, "some points of a sweep failed, or their runs were removed; `merge`: parts or trials are missing"),
+    (
+        7,
+        "`reproduce`: the recordings or the program have changed since the run; `features --shard`, `merge`: parts of another plan",
+    ),
     (8, "`data check --deny`: findings"),
     (75, "stopped by a signal: the same command resumes; a second signal ends the program at once, with 130 or 143"),
 ];
