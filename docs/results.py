@@ -73,19 +73,28 @@ def below_the_honest_twin(scores):
     return honest.exists() and scores["fft.logistic"] < Scores(honest)["fft.logistic"]
 
 
-def below_silence(scores):
-    """Whether all models are below the best trivial baseline."""
-    return all(scores[model] < scores.baseline for model in scores.tested)
+def none_above_the_baseline(scores):
+    return all(scores[model] <= scores.baseline for model in scores.tested)
 
 
 SMALL_NETWORK = (
-    below_silence,
+    none_above_the_baseline,
     "Below the baseline that names no instrument: the Hamming score rewards silence, and eight epochs on images a tenth of the size leave "
     "too many false detections.",
 )
 
+FEW_CLIPS = (none_above_the_baseline, "Below the baseline that names every class: so few clips and epochs teach the network nothing. The run shows that it trains at its full size.")
+
 # Where a result on demo data is opposite to what the experiment is for: when to say so, and what.
 NOTES = {
+    "architectures": (
+        none_above_the_baseline,
+        "No network is above the baseline that names no instrument, and two name none themselves: three epochs on so few clips teach them nothing. The run shows the "
+        "comparison, not the networks.",
+    ),
+    "cnn_tagging": FEW_CLIPS,
+    "crnn_tagging": FEW_CLIPS,
+    "genre_tagging": FEW_CLIPS,
     "audioset_five": (
         lambda scores: True,
         "The demo set has neither drums nor the labels of AudioSet: with the classes of `conv1d_mfcc` it is the same training.",
