@@ -161,7 +161,7 @@ fn a_line_break_in_the_name_of_a_recording_makes_no_line() {
     fs::write(dir.path("data/birds/owl/x\nFORGED.wav"), "no sound").unwrap();
     for command in ["check", "run"] {
         let (code, printed) = said(&dir.timbre(&[command, "x.toml"]));
-        assert_eq!((code, printed.contains("FORGED")), (Some(0), true), "{command}: {printed}");
+        assert_eq!((code, printed.contains("FORGED")), (Some(0), command == "check"), "{command}: {printed}");
         assert!(!printed.lines().any(|line| line.starts_with("FORGED")), "{command}: {printed}");
     }
 }
