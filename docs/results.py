@@ -21,7 +21,7 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
 MOST_MODELS = 15
-MOST_POINTS = 50
+MOST_POINTS = 60
 SOME_POINTS_FAILED = 6
 
 SMALL = "data.limit_per_class=10"
@@ -83,7 +83,7 @@ SMALL_NETWORK = (
     "too many false detections.",
 )
 
-FEW_CLIPS = (none_above_the_baseline, "Below the baseline that names every class: so few clips and epochs teach the network nothing. The run shows that it trains at its full size.")
+FEW_CLIPS = (none_above_the_baseline, "Below the baseline that names every class: so few clips and epochs teach the network nothing. The run shows that it trains on inputs of its full size.")
 
 # Where a result on demo data is opposite to what the experiment is for: when to say so, and what.
 NOTES = {
@@ -444,7 +444,8 @@ HEAD = """# Results on demo data
 Shipped experiments, run to their end on synthetic recordings (`demo`) by `docs/results.py`. The numbers show that the experiments
 work and what they print; they say nothing about real music, and the small sizes say nothing about what a network can reach.
 Intervals (95 %) resample the songs of the test split; with several seeds, the column has the lowest and the highest bound over the
-seeds. The last row of a table is the best trivial baseline: a score near it is chance. Times are those of a shared machine with two cores.
+seeds. The last row of a table is the best trivial baseline: a score near it is chance. Times are wall times on a shared machine with two cores, many of them beside
+other work or with pauses: upper bounds.
 """
 
 
