@@ -25,6 +25,12 @@ pub fn escape_xml(text: &str) -> String {
     escaped
 }
 
+/// The text that [`escape_xml`] has escaped, but for the characters that it has replaced.
+pub fn unescape_xml(escaped: &str) -> String {
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+    entities.iter().fold(escaped.to_owned(), |text, (entity, character)| text.replace(entity, character))
+}
+
 /// Escapes text for one line of Markdown (GitHub's), such as a cell of a table: nothing in it is read as markup.
 pub fn escape_markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -166,6 +172,13 @@ pub fn shell_quoted(word: &str, always: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escaped_xml_is_read_back() {
+        for text in ["a < b & c > \"d\"", "it's", "&lt;", "&amp;#39;"] {
+            assert_eq!(unescape_xml(&escape_xml(text)), text);
+        }
+    }
 
     #[test]
     fn names_that_are_formulas_are_escaped_on_request() {

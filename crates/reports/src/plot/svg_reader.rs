@@ -1,6 +1,7 @@
 //! Parses drawings, for tests.
 
 use super::text_width::TextStyle;
+use timbre_core::text::unescape_xml;
 
 type Attributes = Vec<(String, String)>;
 
@@ -92,12 +93,7 @@ pub fn spans(picture: &str) -> Vec<(f64, f64, String)> {
     let texts = elements(picture, "text").into_iter();
     let upright = texts.filter(|(attributes, _)| attributes.iter().all(|(key, _)| key != "transform"));
     let span = |(attributes, words): (Attributes, String)| {
-        let plain = words
-            .replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&quot;", "\"")
-            .replace("&#39;", "'")
-            .replace("&amp;", "&");
+        let plain = unescape_xml(&words);
         let class: Vec<&str> = attribute(&attributes, "class").split(' ').collect();
         let style = match () {
             () if class.contains(&"title") => TextStyle::Title,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::page;
 use crate::plot::{self, Drawing, FileStyle};
-use timbre_core::files;
+use timbre_core::{files, text::unescape_xml};
 
 /// A figure of a page.
 pub struct Figure {
@@ -53,10 +53,7 @@ impl FigureFile {
     pub fn of_svg(name: String, svg: String) -> FigureFile {
         let title =
             svg.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map_or("", |(title, _)| title);
-        let title = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")]
-            .iter()
-            .fold(title.to_owned(), |text, (escaped, letter)| text.replace(escaped, letter));
-        FigureFile { name, bare: plot::without_title(&svg), svg, caption: title + "\n" }
+        FigureFile { name, bare: plot::without_title(&svg), caption: unescape_xml(title) + "\n", svg }
     }
 }
 
