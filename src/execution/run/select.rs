@@ -128,13 +128,23 @@ impl PreparedDataset {
         cache: &FeatureCache,
     ) -> Result<(usize, usize)> {
         let inputs = self.expected_inputs(experiment, extraction)?;
-        if self.planned.is_some() {
-            let matrices = |input: &ExtractionInput| {
-                1 + usize::from(input.windows) + extraction.copies().len() * usize::from(input.copies)
-            };
-            return Ok((0, extraction.names().count() * inputs.iter().map(matrices).sum::<usize>()));
+        Ok(self.count_cached_of(&inputs, extraction, cache))
+    }
+
+    /// Cache hits and misses of these recordings. Of a set that is not generated yet, nothing is in the cache.
+    pub fn count_cached_of(
+        &self,
+        inputs: &[ExtractionInput],
+        extraction: &Extraction,
+        cache: &FeatureCache,
+    ) -> (usize, usize) {
+        if self.planned.is_none() {
+            return extraction.count_cached(inputs, cache);
         }
-        Ok(extraction.count_cached(&inputs, cache))
+        let matrices = |input: &ExtractionInput| {
+            1 + usize::from(input.windows) + extraction.copies().len() * usize::from(input.copies)
+        };
+        (0, extraction.names().count() * inputs.iter().map(matrices).sum::<usize>())
     }
 
     /// What a run extracts if every recording is usable.
@@ -247,7 +257,11 @@ impl PreparedDataset {
 
     /// The lines of `unusable.jsonl`.
     pub fn unusable_lines(&self, unusable: &[(usize, RecordingError)]) -> Vec<Value> {
-        let line = |(i, why): &(usize, RecordingError)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
-        unusable.iter().map(line).collect()
+        unusable.iter().map(|(i, why)| unusable_line(&self.set.records[*i].id, why)).collect()
     }
+}
+
+/// A line of `unusable.jsonl`.
+pub fn unusable_line(id: &str, why: &RecordingError) -> Value {
+    json!({ "path": id, "reason": why.code, "message": why.sentence })
 }

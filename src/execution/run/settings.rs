@@ -38,7 +38,11 @@ impl Settings {
     }
 
     pub fn feature_cache(&self) -> Result<FeatureCache> {
-        FeatureCache::open(&self.cache.join("features"))
+        FeatureCache::open(&self.feature_folder())
+    }
+
+    pub fn feature_folder(&self) -> PathBuf {
+        self.cache.join("features")
     }
 
     /// Counts one step of a job; fails with [`Cancelled`] after a signal.

@@ -3,15 +3,14 @@
 //! Two processes work for the same plan if their plans have equal hashes. The contents of the recordings are not part of it,
 //! because a shard reads only its own recordings; a manifest lists them, and `merge` compares them.
 
-use std::sync::Arc;
-
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::shard::{Shard, shard_of};
 use crate::execution::run::{Settings, prepare::PreparedDataset, select::extraction_of};
 use crate::execution::sweep::features::{Group, groups};
 use crate::execution::sweep::point::{PointLoader, SweepPoint};
+use crate::execution::sweep::unshared;
 use timbre_experiment::{ExpandedGrid, Experiment};
 use timbre_inputs::features::extraction::ExtractionInput;
 
@@ -44,8 +43,7 @@ fn readable(points: Vec<SweepPoint>) -> Result<Vec<SweepPoint>> {
         return Ok(points);
     }
     let error = points.into_iter().find_map(|point| point.dataset.err()).expect("a point has an error");
-    // The error itself, whose type has the exit code.
-    Err(Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")))
+    Err(unshared(error))
 }
 
 fn depends_on_subsets(experiment: &Experiment) -> bool {

@@ -9,7 +9,10 @@ use anyhow::Result;
 use super::feature_plan::{FeaturePlan, load};
 use super::manifest::{Manifest, PartsFolder, SCHEMA, listed, part_name};
 use super::shard::Shard;
-use crate::execution::run::{Settings, environment, select::extraction_of};
+use crate::execution::run::{
+    Settings, environment,
+    select::{extraction_of, unusable_line},
+};
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
 
@@ -43,10 +46,8 @@ pub fn compute(grid: &ExpandedGrid, settings: &Settings, shard: Shard, folder: &
             extraction.run(inputs, &settings.feature_cache()?, &settings.stop, || progress.step())?;
         progress.finish();
         computed += stats.misses;
-        for (input, why) in inputs.iter().zip(results).filter_map(|(input, result)| Some((input, result.err()?))) {
-            let line = serde_json::json!({ "path": input.record.id, "reason": why.code, "message": why.sentence });
-            unusable.push(line);
-        }
+        let failed = inputs.iter().zip(results).filter_map(|(input, result)| Some((input, result.err()?)));
+        unusable.extend(failed.map(|(input, why)| unusable_line(&input.record.id, &why)));
     }
     // Opened again, it has what was just written.
     let cache = settings.feature_cache()?;

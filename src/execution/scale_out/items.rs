@@ -12,7 +12,10 @@ use crate::execution::run::{Settings, select::extraction_of};
 use crate::execution::sweep::estimate::PastRuns;
 use crate::execution::sweep::point::SweepPoint;
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
-use timbre_runs::run_dir::Trial;
+use timbre_runs::{
+    run_dir::{self, Table, Trial},
+    sweep_record::SweepDir,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,11 +137,7 @@ fn feature_items(
     for (shard, inputs) in plan.inputs_by_shard()?.iter().enumerate() {
         let mut seconds = Some(0.0);
         for ((group, extraction), inputs) in plan.groups.iter().zip(&extractions).zip(inputs) {
-            // Of a set that is not generated yet, nothing is in the cache.
-            let misses = match group.dataset.planned.is_some() {
-                true => inputs.len() * extraction.names().count(),
-                false => extraction.count_cached(inputs, &cache).1,
-            };
+            let (_, misses) = group.dataset.count_cached_of(inputs, extraction, &cache);
             left += misses;
             seconds = match past.features(&group.experiment, misses) {
                 _ if misses == 0 => seconds,
@@ -170,7 +169,7 @@ fn feature_items(
         gpus: 0,
         memory: request.memory.unwrap_or(BASE_MEMORY),
         seconds: None,
-        outputs: vec![settings.cache.join("features")],
+        outputs: vec![settings.feature_folder()],
     });
     Ok(items)
 }
@@ -187,7 +186,7 @@ fn fit_item(
     let experiment = point.experiment();
     let clips = point.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(experiment).len());
     let folder = point.signature().map_or("*".to_owned(), |signature| format!("*-{}", &signature[..8]));
-    let record = settings.runs.join(&experiment.name).join(folder).join("units").join(format!("{trial}.json"));
+    let run = settings.runs.join(&experiment.name).join(folder);
     WorkItem {
         id: format!("fit-{}", id.replace('/', "-")),
         kind: Kind::Fit,
@@ -197,7 +196,7 @@ fn fit_item(
         gpus: request.gpus(is_network(experiment, trial)),
         memory: request.memory.unwrap_or_else(|| memory_of(experiment, trial, clips)),
         seconds: past.trial(experiment, trial, clips),
-        outputs: vec![record],
+        outputs: vec![run_dir::trial_file(&run, trial)],
     }
 }
 
@@ -215,7 +214,10 @@ fn last_item(
     let has_networks = |point: &SweepPoint| {
         super::trials::fitted(point.experiment()).iter().any(|trial| is_network(point.experiment(), trial))
     };
-    let table = if grid.is_grid() { "grid_results.csv" } else { "latest/results.csv" };
+    let table = match grid.is_grid() {
+        true => SweepDir::new(&settings.runs, &grid.name).table(),
+        false => run_dir::latest(&settings.runs.join(&grid.name)).join(Table::ResultsCsv.file()),
+    };
     let (kind, argv) = match are_known {
         true => (Kind::Merge, request.argv("merge", &["--trials", "--device", request.device])),
         false => (Kind::Fit, request.argv("run", &["--device", request.device])),
@@ -229,7 +231,7 @@ fn last_item(
         gpus: request.gpus(!are_known && points.iter().any(has_networks)),
         memory: request.memory.unwrap_or(UNKNOWN_MEMORY),
         seconds: None,
-        outputs: vec![settings.runs.join(&grid.name).join(table)],
+        outputs: vec![table],
     }
 }
 

@@ -62,6 +62,11 @@ pub fn listed(inputs: &[Vec<ExtractionInput>]) -> Vec<Inputs> {
 }
 
 impl Manifest {
+    /// Whether the shard needs no work: the part is there, and the recordings are those that it was computed from.
+    pub fn is_current(&self, inputs: &[Inputs], folder: &PartsFolder) -> bool {
+        self.inputs == inputs && self.part.is_there(folder.path())
+    }
+
     /// Refuses a manifest of another plan, and says what is different.
     pub fn ensure_of(&self, plan: &FeaturePlan, folder: &PartsFolder) -> Result<()> {
         if self.schema == SCHEMA && self.plan_hash == plan.hash {
@@ -148,11 +153,4 @@ impl PartsFolder {
 /// The beginning of the names of a part and its manifest.
 pub fn part_name(shard: usize) -> String {
     format!("part-{shard}")
-}
-
-impl Manifest {
-    /// Whether the shard needs no work: the part is there, and the recordings are those that it was computed from.
-    pub fn is_current(&self, inputs: &[Inputs], folder: &PartsFolder) -> bool {
-        self.inputs == inputs && self.part.is_there(folder.path())
-    }
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::execution::run::{self, Settings, only_trial::TrialOutcome};
 use crate::execution::sweep::point::{PointLoader, PriorRun, SweepPoint};
+use crate::execution::sweep::unshared;
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::{ExpandedGrid, Experiment, suggest};
 use timbre_runs::run_dir::{self, Trial};
@@ -19,7 +20,7 @@ pub fn fitted(experiment: &Experiment) -> Vec<Trial> {
     run::trials_of(experiment).into_iter().filter(is_fitted).collect()
 }
 
-/// Refuses a sweep that chooses its points by the scores of others: nobody knows all of its trials.
+/// Refuses a sweep that chooses its points by the scores of others: its trials are not known before it runs.
 pub fn ensure_all_are_known(grid: &ExpandedGrid) -> Result<()> {
     if grid.halving.is_some() || grid.tpe.is_some() {
         bail!(UserError::usage(format!(
@@ -61,7 +62,7 @@ pub fn run_one(grid: &ExpandedGrid, settings: &Settings, id: &str) -> Result<Tri
     let point = PointLoader::new(settings).round(grid, 1, &[index])?.remove(0);
     match point.dataset {
         Ok((dataset, _)) => run::only_trial::run_only_trial(point.resolved, settings, &dataset, trial),
-        Err(error) => Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow::anyhow!("{shared:#}"))),
+        Err(error) => Err(unshared(error)),
     }
 }
 

@@ -192,7 +192,7 @@ fn common_error(points: &[SweepPoint]) -> Option<Arc<anyhow::Error>> {
 }
 
 /// The error itself if nothing else refers to it: its exit code depends on its type.
-fn unshared(error: Arc<anyhow::Error>) -> anyhow::Error {
+pub fn unshared(error: Arc<anyhow::Error>) -> anyhow::Error {
     Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}"))
 }
 

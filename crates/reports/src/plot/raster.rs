@@ -165,8 +165,9 @@ pub fn styled(svg: &str, style: &FileStyle) -> Result<Vec<u8>> {
     let (width, height) = size_of(svg).context("cannot draw the figure")?;
     let scale = style.scale(width);
     let tree = || Tree::from_str(svg, &options()).context("cannot draw the figure");
+    let is_usual = style.width.or(style.font_size).is_none();
     match style.format {
-        ImageFormat::Svg if style.width.or(style.font_size).is_none() => Ok(svg.as_bytes().to_vec()),
+        ImageFormat::Svg if is_usual => Ok(svg.as_bytes().to_vec()),
         ImageFormat::Svg => {
             let size = |width: &str, height: &str| format!(" width=\"{width}\" height=\"{height}\"");
             let points = |units: f64| format!("{:.3}pt", units * scale);
@@ -174,7 +175,6 @@ pub fn styled(svg: &str, style: &FileStyle) -> Result<Vec<u8>> {
             Ok(svg.replacen(&before, &size(&points(width), &points(height)), 1).into_bytes())
         }
         ImageFormat::Png => {
-            let is_usual = style.width.or(style.font_size).is_none();
             let density = style.dpi.map_or(SCALE * UNITS, f64::from);
             let scale = if is_usual { density / UNITS } else { scale * density / POINTS };
             png(&tree()?, scale as f32, density)

@@ -46,7 +46,8 @@ pub(super) fn trials_folder(run: &Path) -> PathBuf {
     run.join("units")
 }
 
-pub(super) fn trial_file(run: &Path, trial: &Trial) -> PathBuf {
+/// `units/TRIAL.json`: the record of a finished trial.
+pub fn trial_file(run: &Path, trial: &Trial) -> PathBuf {
     trials_folder(run).join(format!("{trial}.json"))
 }
 

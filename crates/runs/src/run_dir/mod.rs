@@ -27,8 +27,8 @@ mod removal;
 
 pub use cost::{TrialCost, read_cost};
 pub use file_names::{
-    NetworkFile, ReportFile, Table, latest, log_file, model_folder, network_folder, resolved_config, unusable_file,
-    written_config,
+    NetworkFile, ReportFile, Table, latest, log_file, model_folder, network_folder, resolved_config, trial_file,
+    unusable_file, written_config,
 };
 pub use in_progress::is_in_progress;
 pub use lookup::{all, find, find_with_model, newest, of_signature, read_run_folders, run_folders};
@@ -47,7 +47,7 @@ pub use saved_models::{
 pub use seed_means::{TrialMean, replicates, reported_split, trial_means};
 pub use thresholds::{SearchRecord, SearchedSplit, SearchedTrial, ThresholdFile, read_search, read_threshold_plot};
 
-use file_names::{CHECKPOINTS, LOCK, models_folder, record_file, trial_file, trial_lock, trial_locks, trials_folder};
+use file_names::{CHECKPOINTS, LOCK, models_folder, record_file, trial_lock, trial_locks, trials_folder};
 
 /// The schema of the files in the folder. Raise it when one of them changes its form.
 pub const SCHEMA: u32 = 1;
