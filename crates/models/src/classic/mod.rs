@@ -29,6 +29,7 @@ pub mod trees;
 mod calibrated_centroids;
 mod calibration;
 mod dual;
+mod kernel;
 mod l1;
 mod mutual_information;
 mod neighbours;
@@ -37,6 +38,7 @@ mod primal;
 mod products;
 mod reduced;
 mod scaling;
+mod smo;
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
