@@ -36,7 +36,7 @@ pub use stream::Stream;
 pub use unusable::Unusable;
 
 /// Increase when decoding, mixing or resampling gives other numbers: part of every cache key.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// File extensions of the formats that the decoder reads, in lower case. Files with other extensions are not opened.
 pub const AUDIO_EXTENSIONS: [&str; 23] = [

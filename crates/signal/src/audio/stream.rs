@@ -111,10 +111,11 @@ impl<'a> Stream<'a> {
         }
         drop(samples);
         let range = spec.clip_range(resampled_len(whole, sample_rate, spec.sample_rate));
-        let wanted = input_range(whole, sample_rate, spec.sample_rate, &range);
+        let conversion = (sample_rate, spec.sample_rate, spec.resampler);
+        let wanted = input_range(whole, conversion, &range);
         let Some(samples) = self.excerpt(&wanted, goes_on)? else { return Ok(None) };
         let part = Part { samples: &samples, first: wanted.start, whole };
-        let mut samples = resample_part(part, sample_rate, spec.sample_rate, spec.resampler, range);
+        let mut samples = resample_part(part, conversion, range);
         spec.short.fill(&mut samples, spec.clip_samples().unwrap_or(0));
         Ok(Some((Clip { samples, sample_rate: spec.sample_rate }, seconds)))
     }
