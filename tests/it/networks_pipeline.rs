@@ -74,6 +74,47 @@ fn a_network_learns_writes_its_curves_and_predicts() {
     assert!((sum - 1.0).abs() < 1e-5 && shares.len() == 11, "{predicted}");
 }
 
+/// A mel spectrogram and its changes over time, as three channels.
+const CHANNELS: &str = r#"
+[features.change]
+kind = "delta"
+of = "mel"
+[features.three]
+kind = "stack"
+channels = true
+of = ["mel", "change", { kind = "delta", of = "mel", order = 2 }]
+[[augment]]
+kind = "frequency_mask"
+[[augment]]
+kind = "cutmix"
+p = 0.5
+"#;
+
+#[test]
+fn a_network_takes_the_features_of_a_stack_as_channels() {
+    let own = TINY.replace("epochs = 6", "epochs = 2\nfeatures = [\"three\"]");
+    let dir = TestDir::with(&[("net.toml", &format!("{own}{CHANNELS}"))]);
+    let result = dir.run("net.toml", &[]);
+    let run = result["run"].as_str().unwrap();
+    let weights = dir.bytes(&format!("{run}/models/three.cnn_small.s1/model.safetensors"));
+    let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&weights[8..8 + length]).unwrap();
+    let shapes: Vec<&Value> = header.as_object().unwrap().values().map(|tensor| &tensor["shape"]).collect();
+    assert!(shapes.contains(&&serde_json::json!([8, 3, 3, 3])), "the first filters see three channels: {header}");
+    // The saved network takes the same channels.
+    let clip = dir.path(run).join("demo.wav");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/audio/f32le.wav"), &clip).unwrap();
+    let predicted =
+        json_of(&dir.command(&["predict", "net/latest", clip.to_str().unwrap(), "--json", "-q"]).output().unwrap());
+    assert_eq!(predicted["files"][0]["classes"].as_array().unwrap().len(), 11, "{predicted}");
+
+    let one = ["--set", "models.resnet18.features=[\"three\"]", "--set", "models.cnn_small=false"];
+    let refused = dir.command(&[&["check", "net.toml"][..], &one].concat()).output().unwrap();
+    let sentence = "the feature has 3 channels and the network 1; if the network has a key `channels`, set it to 3";
+    assert!(text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
+    dir.done(&[&["check", "net.toml", "--set", "models.resnet18.channels=3"][..], &one].concat());
+}
+
 /// Kills `child` with SIGKILL when `reached` returns true. Returns whether it was still running.
 fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
     loop {

@@ -27,6 +27,8 @@ mod settings;
 pub mod prepare;
 mod importances;
 pub mod inspect;
+mod lengths;
+mod subset_warnings;
 mod signature;
 pub mod select;
 mod trial;

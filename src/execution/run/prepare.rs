@@ -9,7 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::inspect::Headers;
+use super::lengths::Headers;
 use super::model_source::ModelSource;
 use super::settings::Settings;
 use timbre_core::{

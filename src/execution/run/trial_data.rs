@@ -162,7 +162,8 @@ impl TrialData<'_> {
             |&copy: &usize| rows.iter().map(move |&row| self.selection.copies[row][copy * columns + column].clone());
         let cached = clips.chain(copies.iter().flat_map(copied)).collect();
         let labels = self.labels(&rows.repeat(1 + copies.len()));
-        FeatureSet::from_cache(&self.trial.features, cached, labels, self.n_classes())
+        let set = FeatureSet::from_cache(&self.trial.features, cached, labels, self.n_classes())?;
+        Ok(set.with_channels(self.experiment.features[&self.trial.features].as_kind().channels()))
     }
 
     /// The generator of training examples; None for a model that trains on the cached features alone.

@@ -211,9 +211,15 @@ fn network_inputs(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) 
             let shape = shapes.entry(name).or_insert_with(|| {
                 read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::feature_shape(audio, &spec))
             });
-            // Two classes suffice: whether the network fits does not depend on their number.
-            if let Some(Err(why)) = shape.map(|shape| network.layers(shape, 2)) {
-                let message = format!("the feature `{name}` cannot be the input of `{}`: {why:#}", model.kind());
+            let Some(shape) = *shape else { continue };
+            let fault = if shape.channels > 1 && !network.training().tags.is_empty() {
+                Some("`tags` need an image with one channel".to_owned())
+            } else {
+                // Two classes suffice: whether the network fits does not depend on their number.
+                network.layers(shape, 2).err().map(|why| format!("{why:#}"))
+            };
+            if let Some(why) = fault {
+                let message = format!("the feature `{name}` cannot be the input of `{}`: {why}", model.kind());
                 errors.add(entry.key, message, "");
             }
         }

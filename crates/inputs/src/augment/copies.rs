@@ -88,7 +88,7 @@ impl ClipPool for NoClips {
         bail!("a copy is made without other clips")
     }
 
-    fn image(&self, _row: usize, _out: &mut [f32]) -> Result<()> {
+    fn image(&self, _row: usize, _channel: usize, _out: &mut [f32]) -> Result<()> {
         bail!("a copy is made without other clips")
     }
 

@@ -56,7 +56,7 @@ impl Effect for CutmixDraw {
     fn apply_to_image(&self, image: &mut Image, pool: &dyn ClipPool) -> Result<()> {
         let row = row_of(pool, &self.partner)?;
         let mut other = vec![0.0; image.values.len()];
-        pool.image(row, &mut other)?;
+        pool.image(row, image.channel, &mut other)?;
         let mut taken = 0;
         for piece in self.area.row_ranges(image) {
             taken += piece.len();
@@ -86,7 +86,11 @@ mod tests {
             };
             let partner = pool.row_of(&draw.partner).unwrap();
             let (mut values, mut targets) = (vec![-1.0; rows * cols], vec![1.0, 0.0, 0.0]);
-            draw.apply_to_image(&mut Image { rows, cols, values: &mut values, targets: &mut targets }, &pool).unwrap();
+            draw.apply_to_image(
+                &mut Image { rows, cols, channel: 0, values: &mut values, targets: &mut targets },
+                &pool,
+            )
+            .unwrap();
             let own = values.iter().filter(|value| **value == -1.0).count();
             assert!(values.iter().all(|value| *value == -1.0 || *value == partner as f32));
             let share = own as f32 / (rows * cols) as f32;

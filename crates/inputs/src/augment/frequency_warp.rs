@@ -97,7 +97,7 @@ mod tests {
 
     fn warped(draw: FrequencyWarpDraw, values: &[f32]) -> Vec<f32> {
         let (mut values, mut targets) = (values.to_vec(), []);
-        let mut image = Image { rows: values.len(), cols: 1, values: &mut values, targets: &mut targets };
+        let mut image = Image { rows: values.len(), cols: 1, channel: 0, values: &mut values, targets: &mut targets };
         draw.apply_to_image(&mut image, &empty_pool()).unwrap();
         values
     }

@@ -142,7 +142,7 @@ fn the_numbers_of_every_kind_belong_to_its_version() {
             chain::apply_to_waveform(on_waveform, &mut clip, SAMPLES, &pool).unwrap();
             let [rows, cols] = IMAGE_SHAPE;
             let mut values = clip.samples[..rows * cols].to_vec();
-            let mut image = Image { rows, cols, values: &mut values, targets: &mut clip.targets };
+            let mut image = Image { rows, cols, channel: 0, values: &mut values, targets: &mut clip.targets };
             chain::apply_to_image(on_image, &mut image, &pool).unwrap();
             for values in [&clip.samples, &values, &clip.targets] {
                 bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));

@@ -192,7 +192,7 @@ mod tests {
         let values: Vec<f32> = (0..12).map(|value| value as f32 - 2.0).collect();
         let masked = |fill: Fill, mask: fn(&mut Image, &[Stripe], Fill)| {
             let (mut values, mut targets) = (values.clone(), []);
-            let mut image = Image { rows: 3, cols: 4, values: &mut values, targets: &mut targets };
+            let mut image = Image { rows: 3, cols: 4, channel: 0, values: &mut values, targets: &mut targets };
             mask(&mut image, &[Stripe { start: 1, width: 1 }, Stripe { start: 2, width: 9 }], fill);
             values
         };
@@ -214,7 +214,7 @@ mod tests {
             for seed in 0..20 {
                 let draws = spec.draw(&context(&pool, 0), &mut Seed::new(seed).rng()).unwrap();
                 let (mut values, mut targets) = (vec![1.0; rows * cols], [1.0]);
-                let mut image = Image { rows, cols, values: &mut values, targets: &mut targets };
+                let mut image = Image { rows, cols, channel: 0, values: &mut values, targets: &mut targets };
                 draws[0].as_kind().apply_to_image(&mut image, &empty_pool()).unwrap();
                 let line_of = |place: usize| [place / cols, place % cols][axis];
                 let is_masked =

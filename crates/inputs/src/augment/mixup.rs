@@ -52,7 +52,7 @@ impl Effect for MixupDraw {
     fn apply_to_image(&self, image: &mut Image, pool: &dyn ClipPool) -> Result<()> {
         let row = row_of(pool, &self.partner)?;
         let mut other = vec![0.0; image.values.len()];
-        pool.image(row, &mut other)?;
+        pool.image(row, image.channel, &mut other)?;
         let weight = self.weight as f32;
         image
             .values
@@ -140,7 +140,11 @@ mod tests {
             let partner = pool.row_of(&draw.partner).unwrap();
             let [rows, cols] = IMAGE_SHAPE;
             let (mut values, mut targets) = (vec![7.0; rows * cols], vec![0.0, 1.0, 0.0]);
-            draw.apply_to_image(&mut Image { rows, cols, values: &mut values, targets: &mut targets }, &pool).unwrap();
+            draw.apply_to_image(
+                &mut Image { rows, cols, channel: 0, values: &mut values, targets: &mut targets },
+                &pool,
+            )
+            .unwrap();
             let weight = draw.weight as f32;
             assert!(values.iter().all(|v| (v - (weight * 7.0 + (1.0 - weight) * partner as f32)).abs() < 1e-5));
             assert!((targets[1] - if pool.info(partner).labels.contains(&1) { 1.0 } else { weight }).abs() < 1e-6);
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn a_partner_outside_the_training_set_is_named_in_the_error() {
         let draw = MixupDraw { partner: "gone.wav".into(), weight: 0.5 };
-        let mut image = Image { rows: 1, cols: 1, values: &mut [0.0], targets: &mut [1.0] };
+        let mut image = Image { rows: 1, cols: 1, channel: 0, values: &mut [0.0], targets: &mut [1.0] };
         assert!(
             draw.apply_to_image(&mut image, &five_clips())
                 .unwrap_err()

@@ -260,7 +260,7 @@ pub trait ClipPool: Sync {
     fn waveform(&self, row: usize, cut: u64) -> Result<Vec<f32>>;
 
     /// The unaugmented feature of a row.
-    fn image(&self, row: usize, out: &mut [f32]) -> Result<()>;
+    fn image(&self, row: usize, channel: usize, out: &mut [f32]) -> Result<()>;
 
     /// The recordings of background folders.
     fn backgrounds(&self) -> &Backgrounds;
@@ -314,6 +314,8 @@ pub struct Waveform {
 pub struct Image<'a> {
     pub rows: usize,
     pub cols: usize,
+    /// Which of the images of the clip this is.
+    pub channel: usize,
     pub values: &'a mut [f32],
     /// As in [`Waveform`].
     pub targets: &'a mut [f32],
@@ -364,7 +366,7 @@ pub(crate) mod tests {
         fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
             Ok(self.clips[row].samples.clone())
         }
-        fn image(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        fn image(&self, row: usize, _channel: usize, out: &mut [f32]) -> Result<()> {
             out.fill(row as f32);
             Ok(())
         }

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_rectangle_within_the_image_is_filled() {
         let (mut values, mut targets) = (vec![1.0; 20], []);
-        let mut image = Image { rows: 4, cols: 5, values: &mut values, targets: &mut targets };
+        let mut image = Image { rows: 4, cols: 5, channel: 0, values: &mut values, targets: &mut targets };
         let areas = vec![
             Rectangle { top: 1, left: 2, height: 2, width: 3 },
             Rectangle { top: 9, left: 9, height: 1, width: 1 },

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn the_moment_moves_and_the_ends_stay() {
         let mut values: Vec<f32> = (0..101).map(|frame| frame as f32).collect();
-        let mut image = Image { rows: 1, cols: 101, values: &mut values, targets: &mut [] };
+        let mut image = Image { rows: 1, cols: 101, channel: 0, values: &mut values, targets: &mut [] };
         TimeWarpDraw { from: 0.4, to: 0.5 }.apply_to_image(&mut image, &empty_pool()).unwrap();
         assert!(
             (values[50] - 40.0).abs() < 1e-3 && (values[25] - 20.0).abs() < 1e-3 && (values[75] - 70.0).abs() < 1e-3

@@ -60,6 +60,8 @@ pub trait WaveformSource: Send + Sync {
 pub struct FeatureSet {
     /// The shape of the matrix of a row: bands and frames.
     shape: [usize; 2],
+    /// The images of equal size below each other in that matrix.
+    channels: usize,
     labels: Arc<Vec<Labels>>,
     /// The single class of each row; empty if any row has none or several.
     targets: Vec<usize>,
@@ -162,6 +164,7 @@ impl FeatureSet {
             labels.iter().map(|l| if let [one] = l[..] { Some(one) } else { None }).collect();
         FeatureSet {
             shape,
+            channels: 1,
             labels: Arc::new(labels),
             targets: targets.unwrap_or_default(),
             n_classes,
@@ -196,8 +199,8 @@ impl FeatureSet {
         let weights = self.weights().map(|weights| Arc::new(rows.iter().map(|&row| weights[row]).collect()));
         let groups = self.groups().map(|groups| Arc::new(rows.iter().map(|&row| groups[row]).collect()));
         let source = Subset { rows, of: Arc::clone(&self.source) };
-        let tag_rows = self.tag_rows;
-        FeatureSet { weights, groups, tag_rows, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
+        let (tag_rows, channels) = (self.tag_rows, self.channels);
+        FeatureSet { weights, groups, tag_rows, channels, ..Self::new(Box::new(source), self.shape, labels, n_classes) }
     }
 
     /// The same rows with other matrices in memory, one after the other.
@@ -205,7 +208,13 @@ impl FeatureSet {
         let dims = shape[0] * shape[1];
         assert_eq!(values.len(), dims * self.len(), "one matrix per row");
         let source = Arc::new(InMemory { dims, values });
-        FeatureSet { shape, source, generator: None, tag_rows: 0, ..self.clone() }
+        FeatureSet { shape, channels: 1, source, generator: None, tag_rows: 0, ..self.clone() }
+    }
+
+    /// The same set with as many images below each other in each matrix: the input channels of a network.
+    pub fn with_channels(self, channels: usize) -> Self {
+        assert!(channels > 0 && self.shape[0].is_multiple_of(channels), "images of equal size");
+        FeatureSet { channels, ..self }
     }
 
     /// The same set in which rows count by their weights. Equal weights of 1 are none.
@@ -239,6 +248,7 @@ impl FeatureSet {
     /// The same set with the tags of its rows below each image, for networks.
     pub fn with_tag_rows(self, tags: TagRows) -> Self {
         assert_eq!(tags.places.len(), self.len(), "the tags of each row");
+        assert_eq!(self.channels, 1, "the tags belong to one image");
         let ([rows, width], image, tags) = (self.shape, self.dims(), Arc::new(tags));
         let tag_rows = tags.count();
         let shape = [rows + tag_rows, width];
@@ -295,6 +305,16 @@ impl FeatureSet {
         self.shape
     }
 
+    /// The number of images below each other in the matrix of a row.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The shape of one of these images.
+    pub fn image_shape(&self) -> [usize; 2] {
+        [self.shape[0] / self.channels, self.shape[1]]
+    }
+
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
@@ -336,7 +356,12 @@ impl FeatureSet {
 
     /// Row `row` as it is stored.
     pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
-        self.source.read(row, 0..self.dims(), out)
+        self.read_part(row, 0..self.dims(), out)
+    }
+
+    /// Copies `columns` of a row.
+    pub fn read_part(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.source.read(row, columns, out)
     }
 
     /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others; then the targets beside the classes.

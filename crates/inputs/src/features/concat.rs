@@ -1,4 +1,4 @@
-//! `concat`: several features as one vector; `stack`: their rows above each other, frame by frame.
+//! `concat`: several features as one vector; `stack`: their rows above each other, frame by frame, or as channels of one image.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,10 @@ pub struct Stack {
     /// number of frames. Required.
     #[schemars(schema_with = "parts_schema")]
     pub of: Vec<FeatureSpec>,
+    /// Each feature is an input channel of a network, like a colour of a picture. They must have the same number of rows. Other models see
+    /// the rows one after the other in either case. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub channels: bool,
 }
 
 /// A feature, or the name of one, which the experiment replaces by its table.
@@ -122,7 +126,8 @@ impl Kind for Stack {
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let mut faults = faults_of(&self.of, sample_rate);
         // A clip of ten seconds tells features with different frames apart.
-        let frames = |part: &FeatureSpec| part.as_kind().shape(10 * sample_rate as usize).map(|[_, cols]| cols);
+        let shape = |part: &FeatureSpec| part.as_kind().shape(10 * sample_rate as usize);
+        let frames = |part: &FeatureSpec| shape(part).map(|[_, cols]| cols);
         if faults.is_empty()
             && let Some(other) = self.of.iter().find(|part| frames(part) != frames(&self.of[0]))
         {
@@ -130,6 +135,19 @@ impl Kind for Stack {
                 "{} and {} differ in their number of frames; give both the same hop_length and center",
                 self.of[0].kind(),
                 other.kind()
+            );
+            faults.push(Fault::new("of", sentence));
+        } else if faults.is_empty()
+            && self.channels
+            && let Some(other) = self.of.iter().find(|part| shape(part) != shape(&self.of[0]))
+        {
+            let rows = |part: &FeatureSpec| shape(part).map_or(0, |[rows, _]| rows);
+            let sentence = format!(
+                "{} has {} rows and {} has {}, so they cannot be channels of one image; give both as many, or leave out `channels`",
+                self.of[0].kind(),
+                rows(&self.of[0]),
+                other.kind(),
+                rows(other)
             );
             faults.push(Fault::new("of", sentence));
         }
@@ -143,6 +161,10 @@ impl FeatureKind for Stack {
         let shapes = shapes?;
         let [_, cols] = *shapes.first()?;
         shapes.iter().all(|shape| shape[1] == cols).then(|| [shapes.iter().map(|shape| shape[0]).sum(), cols])
+    }
+
+    fn channels(&self) -> usize {
+        if self.channels { self.of.len() } else { 1 }
     }
 
     fn frame_length(&self) -> Option<usize> {
@@ -214,6 +236,8 @@ mod tests {
         assert!(faults(json!({ "kind": "concat" })).contains("list 1 to"));
         let different = json!({ "kind": "stack", "of": [{ "kind": "mel" }, { "kind": "zcr", "hop_length": 256 }] });
         assert!(faults(different).contains("mel and zcr differ"));
+        let unequal = json!({ "kind": "stack", "channels": true, "of": [{ "kind": "mel" }, { "kind": "zcr" }] });
+        assert!(faults(unequal).contains("mel has 128 rows and zcr has 1"));
         let nested = faults(json!({ "kind": "concat", "of": [{ "kind": "mel", "n_mels": 0 }] }));
         assert!(nested.contains("`n_mels` of mel"), "{nested}");
     }

@@ -140,6 +140,11 @@ pub trait FeatureKind: Kind {
     /// Rows and columns of the matrix of a clip of `samples` samples, for a spec without faults; `None` if the clip is too short.
     fn shape(&self, samples: usize) -> Option<[usize; 2]>;
 
+    /// The images of equal size of which the rows of the matrix consist, one below the other: the input channels of a network.
+    fn channels(&self) -> usize {
+        1
+    }
+
     /// The samples of a frame, for features that cut a clip into frames.
     fn frame_length(&self) -> Option<usize> {
         None

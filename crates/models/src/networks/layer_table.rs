@@ -50,7 +50,7 @@ impl LayerTable {
     pub fn new(input: InputShape, channels: usize) -> Result<LayerTable> {
         ensure!(
             input.channels == 1 || input.channels == channels,
-            "the feature has {} channels and the network {channels}: set `channels` to {} or to 1",
+            "the feature has {} channels and the network {channels}; if the network has a key `channels`, set it to {}",
             input.channels,
             input.channels
         );

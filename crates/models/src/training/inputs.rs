@@ -11,8 +11,8 @@ use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
 
 /// The input shape for the images of a set.
 pub fn shape_of(set: &FeatureSet) -> InputShape {
-    let [height, width] = set.shape();
-    InputShape { channels: 1, height, width }
+    let [height, width] = set.image_shape();
+    InputShape { channels: set.channels(), height, width }
 }
 
 /// Mean and standard deviation of the training clips: one of each, or one per row (band) of the image.
@@ -73,12 +73,13 @@ impl Normalization {
 
     pub fn restore(tensors: &mut Vec<Saved>, shape: InputShape) -> Result<Normalization> {
         let (mean, deviation) = (take_tensor(tensors, MEAN)?, take_tensor(tensors, DEVIATION)?);
+        let rows = shape.channels * shape.height;
         ensure!(
-            mean.len() == deviation.len() && (mean.len() == 1 || mean.len() == shape.height),
+            mean.len() == deviation.len() && (mean.len() == 1 || mean.len() == rows),
             "`{MEAN}` has {} values and `{DEVIATION}` {}: expected one of each, or {}",
             mean.len(),
             deviation.len(),
-            shape.height
+            rows
         );
         Ok(Normalization { mean, deviation })
     }

@@ -112,12 +112,13 @@ impl Classifier for TrainedNetwork {
             set
         };
         ensure!(
-            inputs::shape_of(set) == self.shape,
+            set.shape() == [self.shape.channels * self.shape.height, self.shape.width],
             "predict: the features are {:?}, the network was trained on {} × {}; compute them with the same settings",
             set.shape(),
-            self.shape.height,
+            self.shape.channels * self.shape.height,
             self.shape.width
         );
+        let set = &set.clone().with_channels(self.shape.channels);
         let logits = logits(&self.network, set, &self.normalization, self.batch_size, &self.device, &mut || Ok(()))?;
         Ok(probabilities(&logits, self.n_classes + self.auxiliary, self.n_classes, self.output))
     }

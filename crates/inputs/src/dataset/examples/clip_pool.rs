@@ -23,8 +23,9 @@ impl ClipPool for TrainingExamples {
         Ok(self.recordings.piece(&recording, begin as usize, self.samples()))
     }
 
-    fn image(&self, row: usize, out: &mut [f32]) -> Result<()> {
-        self.cached.read_row(row, out)
+    fn image(&self, row: usize, channel: usize, out: &mut [f32]) -> Result<()> {
+        let start = channel * out.len();
+        self.cached.read_part(row, start..start + out.len(), out)
     }
 
     fn backgrounds(&self) -> &Backgrounds {
@@ -32,7 +33,7 @@ impl ClipPool for TrainingExamples {
     }
 
     fn shape(&self) -> [usize; 2] {
-        self.cached.shape()
+        self.cached.image_shape()
     }
 
     fn row_of(&self, id: &str) -> Option<usize> {

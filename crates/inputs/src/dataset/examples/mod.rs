@@ -230,8 +230,14 @@ impl TrainingExamples {
     }
 
     fn apply_to_image(&self, on_image: &[Draw], values: &mut [f32], targets: &mut [f32]) -> Result<()> {
-        let [rows, cols] = self.cached.shape();
-        chain::apply_to_image(on_image, &mut Image { rows, cols, values, targets }, self)
+        let [rows, cols] = self.cached.image_shape();
+        let given = targets.to_vec();
+        for (channel, values) in values.chunks_exact_mut(rows * cols).enumerate() {
+            // What mixes clips changes the targets once.
+            targets.copy_from_slice(&given);
+            chain::apply_to_image(on_image, &mut Image { rows, cols, channel, values, targets }, self)?;
+        }
+        Ok(())
     }
 
     /// The start of the clip and the draws of a row in an epoch.
