@@ -1,4 +1,5 @@
-//! Every feature compared with librosa 0.11 and Pillow: `tests/golden/make_features.py` made the arrays.
+//! Every feature compared with librosa 0.11 and Pillow: `tests/golden/make_features.py` made the arrays; and the preset `torchaudio` with
+//! torchaudio: `tests/golden/make_torchaudio.py`.
 //!
 //! Decibels (and mfcc, which are sums of decibels) are compared absolutely, within 1e-3 dB. Floats are compared relatively,
 //! element by element, within 1e-4. Elements below 1e-9 of the largest of their array are compared with 1e-4 of that 1e-9,
@@ -10,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config_project::Project;
 use serde::Deserialize;
 use timbre_inputs::features::{ClipAnalysis, FeatureSpec};
 use timbre_signal::audio::Clip;
@@ -126,4 +128,38 @@ fn the_golden_cases_cover_every_kind() {
         assert!(index.cases.iter().any(|case| case.spec.kind() == *kind), "{kind}");
     }
     assert!(index.cases.len() > 100);
+}
+
+#[test]
+fn the_preset_torchaudio_gives_torchaudios_features() {
+    #[derive(Deserialize)]
+    struct Peer {
+        signal: String,
+        keys: serde_json::Map<String, serde_json::Value>,
+        unit: Unit,
+        rows: usize,
+        cols: usize,
+        kept: Vec<usize>,
+        values: Vec<f32>,
+    }
+    let (index, signals) = (index(), floats("signals.f32"));
+    let peers = std::fs::read_to_string(folder().with_file_name("torchaudio.json")).unwrap();
+    let peers: Vec<Peer> = serde_json::from_str(&peers).unwrap();
+    let mut faults = Vec::new();
+    for Peer { signal, keys, unit, rows, cols, kept, values } in peers {
+        let line = |(key, value): (&String, &serde_json::Value)| format!("{key} = {value}\n");
+        let keys: String = keys.iter().map(line).collect();
+        let text = format!("[features.x]\npreset = \"torchaudio\"\n{keys}[models.average]\n");
+        let resolved = Project::new(&[("experiments/x.toml", &text)]).resolve("x").unwrap();
+        let spec = resolved.experiment.features["x"].clone();
+        let Span { offset, length } = index.signals[&signal];
+        let clip = Clip { samples: signals[offset..offset + length].to_vec(), sample_rate: index.sample_rate };
+        let case = Case { signal, spec, unit, rows, cols, offset: 0, kept: Some(kept), tolerance: None };
+        let error = error(&case, &clip, &values);
+        println!("{error:e} on {}: {keys}", case.signal);
+        if error > if unit == Unit::Db { LARGEST_ERROR_IN_DB } else { LARGEST_RELATIVE_ERROR } {
+            faults.push(format!("{error:e} on {}: {keys}", case.signal));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
