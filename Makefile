@@ -12,11 +12,12 @@ RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextes
 TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # TensorFlow needs an older numpy than the other peers.
 MUSICNN = $(TIMBRE_PEERS)-musicnn
+TIMBRE_RAY ?= $(HOME)/.cache/timbre-ray
 MDBOOK ?= mdbook
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm torture check docs bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm test-ray torture check docs bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -61,6 +62,11 @@ test-wheel: ## build the wheel, install it into a fresh environment and run a fi
 
 test-slurm: build ## run an experiment on a real Slurm in a folder, with a killed shard and a drained node (needs apt-get; TIMBRE_SLURM=DIR keeps the packages)
 	@TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' tests/scale/slurm
+
+test-ray: build ## run an experiment on a real Ray cluster on this machine, of which a node is removed meanwhile (needs Python and PyPI; TIMBRE_RAY=DIR keeps the environment)
+	@test -x '$(TIMBRE_RAY)/bin/python' || python3 -m venv '$(TIMBRE_RAY)'
+	@'$(TIMBRE_RAY)/bin/pip' install --quiet ray || echo 'the package ray cannot be installed' >&2
+	@TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' '$(TIMBRE_RAY)/bin/python' tests/scale/ray
 
 torture: build ## [MINUTES=10] [AREA=kill] [SEED=1]: attack the program with kills, full disks and hostile files (see tests/torture)
 	@python3 tests/torture/run.py --timbre '$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(foreach area,$(AREA),--area $(area))

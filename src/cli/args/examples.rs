@@ -43,6 +43,12 @@ Examples:
   timbre launch slurm resnet --retry               what has failed
   timbre launch slurm resnet --dry-run             the scripts and commands";
 
+pub const LAUNCH_RAY: &str = "\
+Examples:
+  timbre launch ray resnet --shards 64             on this machine
+  timbre launch ray resnet --address auto          on the cluster to which this machine belongs
+  timbre launch ray resnet --python .venv/bin/python --cpus 2";
+
 pub const LAUNCH_EMIT: &str = "\
 Examples:
   timbre launch emit resnet --format parallel --at-once 4 > resnet.sh

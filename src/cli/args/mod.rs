@@ -23,7 +23,9 @@ pub use data::{AugmentPreviewArgs, CacheCommand, Chosen, DataCommand, GetArgs, L
 pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
-pub use scale_out::{EmitArgs, EmitFormat, ItemArgs, LaunchArgs, LaunchCommand, MergeArgs, PartsArgs, SlurmArgs};
+pub use scale_out::{
+    EmitArgs, EmitFormat, ItemArgs, LaunchArgs, LaunchCommand, MergeArgs, PartsArgs, RayArgs, SlurmArgs,
+};
 
 /// Run audio classification experiments from TOML files.
 #[derive(Debug, Parser)]

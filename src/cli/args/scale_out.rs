@@ -78,6 +78,11 @@ pub enum LaunchCommand {
     /// Writes the scripts into `slurm` in the directory of the parts. All nodes must see the project, the directory of the parts and the
     /// directory of the runs under the same paths.
     Slurm(SlurmArgs),
+    /// Run the work items on a Ray cluster, and wait for them.
+    ///
+    /// Needs Python with the package `ray` on this machine. All nodes must see the project, the directory of the parts and the directory of the
+    /// runs under the same paths; the program is sent to them. The same command continues after failures.
+    Ray(RayArgs),
     /// Print the work items as a file of another program.
     Emit(EmitArgs),
 }
@@ -110,6 +115,19 @@ pub struct SlurmArgs {
     /// Print the scripts and the sbatch commands instead of submitting.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = examples::LAUNCH_RAY)]
+pub struct RayArgs {
+    #[command(flatten)]
+    pub launch: LaunchArgs,
+    /// The cluster: `auto`, HOST:PORT, or ray://HOST:PORT [default: a new one on this machine alone].
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<String>,
+    /// The Python that has Ray.
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    pub python: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

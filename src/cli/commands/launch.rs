@@ -1,6 +1,7 @@
 //! `timbre launch`: hands the work items of an experiment to Slurm, or prints them as a file of another program.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::{ExitStatus, expand_grid, print, print_data, settings};
 use crate::cli::args::{
     DEFAULT_CACHE, DEFAULT_RUNS, EmitArgs, EmitFormat, ExperimentArgs, GlobalArgs, ItemArgs, LaunchArgs, LaunchCommand,
-    SlurmArgs,
+    RayArgs, SlurmArgs,
 };
 use crate::execution::run::Settings;
 use crate::execution::scale_out::feature_plan::{FeaturePlan, load};
 use crate::execution::scale_out::items::{Request, WorkPlan, work_plan};
 use crate::execution::scale_out::job_files::kubernetes::{self, Cluster};
 use crate::execution::scale_out::job_files::slurm::{self, SlurmJobs, SlurmOptions, Submission};
-use crate::execution::scale_out::job_files::{JobOptions, hyperqueue, parallel, snakemake};
+use crate::execution::scale_out::job_files::{JobOptions, RAY_DRIVER, hyperqueue, parallel, snakemake};
 use crate::execution::scale_out::{manifest::PartsFolder, merge::missing};
 use timbre_core::{error::UserError, files, text::shell_quoted};
 use timbre_experiment::ExpandedGrid;
@@ -26,8 +27,33 @@ use timbre_experiment::ExpandedGrid;
 pub fn launch(common: &GlobalArgs, command: &LaunchCommand) -> Result<ExitStatus> {
     match command {
         LaunchCommand::Slurm(args) => launch_slurm(common, args),
+        LaunchCommand::Ray(args) => launch_ray(common, args),
         LaunchCommand::Emit(args) => emit(common, args),
     }
+}
+
+/// Becomes the driver of Ray.
+fn launch_ray(common: &GlobalArgs, args: &RayArgs) -> Result<ExitStatus> {
+    let target = &args.launch.target;
+    let grid = expand_grid(common, target)?;
+    let settings = settings(common, false);
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let plan = plan_items(common, target, &grid, &settings, &args.launch.items, &program.display().to_string())?;
+    let folder = std::path::absolute(plan.parts.join("ray"))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let (driver, items) = (folder.join("driver.py"), folder.join("plan.json"));
+    files::write_bytes(&driver, RAY_DRIVER.as_bytes())?;
+    files::write_bytes(&items, &serde_json::to_vec_pretty(&plan)?)?;
+    let mut command = Command::new(&args.python);
+    command.arg(driver).arg(items).arg("--program").arg(program);
+    if let Some(address) = &args.address {
+        command.args(["--address", address]);
+    }
+    if let Some(most) = args.launch.at_once {
+        command.args(["--at-once", &most.to_string()]);
+    }
+    let error = command.exec();
+    bail!(UserError::usage(format!("cannot start {}: {error}; see --python", args.python.display())))
 }
 
 /// The work items of an experiment, whose commands start with `program`.

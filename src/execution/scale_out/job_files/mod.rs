@@ -11,6 +11,9 @@ pub mod hyperqueue;
 pub mod parallel;
 pub mod snakemake;
 
+/// The driver of a Ray cluster, which takes the plan as JSON.
+pub const RAY_DRIVER: &str = include_str!("ray_driver.py");
+
 /// What the files contain beside the plan.
 #[derive(Clone, Debug)]
 pub struct JobOptions {
