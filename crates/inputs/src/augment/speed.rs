@@ -25,6 +25,11 @@ augment_spec! {
 }
 
 impl Kind for Speed {
+    /// The resampler changed in the seventh digit.
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         Fault::of_keys([("rate", self.rate.fault(SLOWEST, FASTEST))])
     }
