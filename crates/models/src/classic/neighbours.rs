@@ -1,12 +1,14 @@
 //! The nearest training rows of each test row, by comparing all pairs.
 //!
-//! Two steps. Every pair gets a cheap distance: Euclidean and cosine from inner products by matrix multiplication in f64
-//! (‖a‖² + ‖b‖² - 2ab), Manhattan by f32 sums accumulated in f64. The few candidates are then measured again term by term in
-//! f64, so that cancellation decides no order and equal rows are at distance 0 exactly. Of equally near rows the one with the
-//! lower number comes first; scikit-learn leaves that order to a partial sort.
+//! Two steps. Every pair gets a cheap distance in f32: Euclidean and cosine from inner products by matrix multiplication
+//! (‖a‖² + ‖b‖² - 2ab, about the mean of some training rows), Manhattan by sums. Those that may be near enough, given the largest error of
+//! f32, are measured again term by term in f64, so that no rounding decides an order and equal rows are at distance 0 exactly. Of equally near rows
+//! the one with the lower number comes first; scikit-learn leaves that order to a partial sort.
 //!
-//! Memory: at most one block of test rows, half a block of training rows, their distances (32 MB) and panels of 1,024 columns in
-//! f64. Only the lists of neighbours grow with the number of clips, by `count` entries of 16 bytes each.
+//! Memory: at most one block of test rows, half a block of training rows, their distances (16 MB) and panels of 1,024 columns in
+//! f32. Only the lists of neighbours grow with the number of clips, by `count` entries of 16 bytes each.
+
+use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -33,25 +35,16 @@ pub enum Distance {
     Manhattan,
 }
 
-/// Candidates beyond the wanted number, in case the cheap distance misplaced some at the limit.
-const SPARE: usize = 8;
 const MOST_TEST_ROWS: usize = 1024;
 const MOST_TRAIN_ROWS: usize = 4096;
 /// Test rows that one thread compares at a time.
-const STRIP: usize = 64;
+const STRIP: usize = 128;
 
 /// A training row and its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
     pub distance: f64,
     pub row: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Candidate {
-    cheap: f64,
-    exact: f64,
-    row: usize,
 }
 
 /// The `count` nearest training rows of each test row, the nearest first.
@@ -62,70 +55,131 @@ pub fn nearest(
     metric: Distance,
     count: usize,
 ) -> Result<Vec<Vec<Neighbour>>> {
-    let kept = (count + SPARE).min(train.len());
     let test_rows = test.block_rows().min(MOST_TEST_ROWS);
     let train_rows = (train.block_rows() / 2).clamp(1, MOST_TRAIN_ROWS);
+    let blocks = chunk_ranges(train.len(), train_rows);
     let (mut near, mut far) = (Rows::default(), Rows::default());
+    far.load(train, blocks[0].clone(), scaler)?;
+    let centre = if metric == Distance::Euclidean { far.mean() } else { vec![0.0; train.dims()] };
+    far.measure_from(&centre);
     let mut found = Vec::with_capacity(test.len());
     for rows in chunk_ranges(test.len(), test_rows) {
         near.load(test, rows, scaler)?;
+        near.measure_from(&centre);
         let mut lists = vec![Vec::new(); near.norms.len()];
-        for rows in chunk_ranges(train.len(), train_rows) {
-            let first = rows.start;
-            far.load(train, rows, scaler)?;
+        for rows in &blocks {
+            if far.first != rows.start {
+                far.load(train, rows.clone(), scaler)?;
+                far.measure_from(&centre);
+            }
             let width = far.norms.len();
-            let cheap = cheap_distances(metric, &near, &far);
+            let cheap = cheap_distances(metric, &near, &far, &centre);
+            let most = far.norms.iter().copied().fold(0.0, f64::max);
             lists.par_iter_mut().enumerate().for_each_init(Vec::new, |candidates, (i, list)| {
                 let cheap = &cheap[i * width..(i + 1) * width];
-                merge(list, candidates, cheap, first, kept, |j| exact_distance(metric, &near, i, &far, j));
+                let error = Error::of(metric, near.dims, near.norms[i], most);
+                merge(
+                    list,
+                    candidates,
+                    cheap,
+                    error,
+                    count,
+                    |j| Neighbour { distance: exact_distance(metric, &near, i, &far, j), row: rows.start + j },
+                    metric,
+                );
             });
         }
-        found.par_extend(lists.into_par_iter().map(|mut list: Vec<Candidate>| {
-            list.sort_unstable_by(|a, b| a.exact.total_cmp(&b.exact).then(a.row.cmp(&b.row)));
-            // Through a slice: collecting the list itself would keep its allocation.
-            list[..count.min(list.len())].iter().map(|c| Neighbour { distance: c.exact, row: c.row }).collect()
-        }));
+        found.append(&mut lists);
     }
     Ok(found)
+}
+
+/// How far a cheap distance may be from the exact one.
+#[derive(Clone, Copy)]
+struct Error {
+    absolute: f64,
+    relative: f64,
+}
+
+impl Error {
+    /// Of one test row against training rows whose squared norms are at most `most`.
+    fn of(metric: Distance, dims: usize, norm: f64, most: f64) -> Error {
+        // A sum of n products in f32, in any order, errs by at most n roundings of the product of the norms; centring, the conversion of the
+        // result and the sum of the panels by a few more.
+        let roundings = (dims.min(PANEL_COLUMNS) + dims / PANEL_COLUMNS + 8) as f64 * f64::from(f32::EPSILON);
+        match metric {
+            Distance::Euclidean => {
+                Error { absolute: roundings * (2.0 * (norm * most).sqrt() + norm + most), relative: 0.0 }
+            }
+            Distance::Cosine => Error { absolute: 2.0 * roundings, relative: 0.0 },
+            // Sums of sixteen differences.
+            Distance::Manhattan => Error { absolute: 0.0, relative: 32.0 * f64::from(f32::EPSILON) },
+        }
+    }
+
+    fn above(self, cheap: f64) -> f64 {
+        cheap * (1.0 + self.relative) + self.absolute
+    }
 }
 
 /// A block of rows with their squared norms.
 #[derive(Default)]
 struct Rows {
+    /// The number of the first row in its set.
+    first: usize,
     dims: usize,
     values: Vec<f32>,
     norms: Vec<f64>,
 }
 
 impl Rows {
-    fn load(&mut self, set: &FeatureSet, rows: std::ops::Range<usize>, scaler: Option<&Scaler>) -> Result<()> {
-        self.dims = set.dims();
-        set.read_rows(rows.clone(), &mut self.values)?;
+    fn load(&mut self, set: &FeatureSet, rows: Range<usize>, scaler: Option<&Scaler>) -> Result<()> {
+        (self.first, self.dims) = (rows.start, set.dims());
+        set.read_rows(rows, &mut self.values)?;
         if let Some(scaler) = scaler {
             scaler.apply(&mut self.values);
         }
         self.norms = self.values.par_chunks_exact(self.dims).map(|row| dot(row, row)).collect();
         if let Some(at) = self.norms.iter().position(|norm| !norm.is_finite()) {
-            ensure!(false, "compare clips: the features of clip {} hold NaN or infinite values", rows.start + at);
+            ensure!(false, "compare clips: the features of clip {} hold NaN or infinite values", self.first + at);
         }
         Ok(())
+    }
+
+    /// The mean of the rows.
+    fn mean(&self) -> Vec<f32> {
+        let mut sums = vec![0.0f64; self.dims];
+        for row in self.values.chunks_exact(self.dims) {
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        sums.iter().map(|sum| (sum / self.norms.len() as f64) as f32).collect()
+    }
+
+    /// Takes the norms from a point other than 0.
+    fn measure_from(&mut self, centre: &[f32]) {
+        if centre.iter().any(|&x| x != 0.0) {
+            let values = self.values.par_chunks_exact(self.dims);
+            self.norms = values.map(|row| squared_distance(row, centre)).collect();
+        }
     }
 
     fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.dims..(i + 1) * self.dims]
     }
 
-    /// The `columns` of every row, in f64.
-    fn widen(&self, columns: std::ops::Range<usize>, out: &mut Vec<f64>) {
+    /// The `columns` of every row, from the centre.
+    fn panel(&self, columns: Range<usize>, centre: &[f32], out: &mut Vec<f32>) {
+        let centre = &centre[columns.clone()];
         out.resize(self.norms.len() * columns.len(), 0.0);
         out.par_chunks_exact_mut(columns.len()).enumerate().for_each(|(i, out)| {
-            out.iter_mut().zip(&self.row(i)[columns.clone()]).for_each(|(out, &x)| *out = f64::from(x));
+            let row = self.row(i)[columns.clone()].iter().zip(centre);
+            out.iter_mut().zip(row).for_each(|(out, (&x, &c))| *out = x - c);
         });
     }
 }
 
 /// Row-major, one row per test row. Only the order matters: squared distances stay squared.
-fn cheap_distances(metric: Distance, near: &Rows, far: &Rows) -> Vec<f64> {
+fn cheap_distances(metric: Distance, near: &Rows, far: &Rows, centre: &[f32]) -> Vec<f64> {
     let (width, dims) = (far.norms.len(), near.dims);
     let mut out = vec![0.0f64; near.norms.len() * width];
     if metric == Distance::Manhattan {
@@ -145,11 +199,15 @@ fn cheap_distances(metric: Distance, near: &Rows, far: &Rows) -> Vec<f64> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for columns in chunk_ranges(dims, PANEL_COLUMNS) {
         let depth = columns.len();
-        near.widen(columns.clone(), &mut a);
-        far.widen(columns, &mut b);
-        out.par_chunks_mut(STRIP * width).zip(a.par_chunks(STRIP * depth)).for_each(|(out, a)| {
+        near.panel(columns.clone(), centre, &mut a);
+        far.panel(columns, centre, &mut b);
+        let strips = out.par_chunks_mut(STRIP * width).zip(a.par_chunks(STRIP * depth));
+        strips.for_each_init(Vec::new, |products, (out, a)| {
+            products.clear();
+            products.resize(out.len(), 0.0f32);
             let a = View::new(a, a.len() / depth, depth, depth, 1);
-            add_product(out, width, 1, a, View::new(&b, width, depth, depth, 1).transposed());
+            add_product(products, width, 1, a, View::new(&b, width, depth, depth, 1).transposed());
+            out.iter_mut().zip(&*products).for_each(|(out, &product)| *out += f64::from(product));
         });
     }
     out.par_chunks_exact_mut(width).zip(&near.norms).for_each(|(out, &a)| {
@@ -177,32 +235,43 @@ fn cosine_distance(product: f64, a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 1.0 } else { 1.0 - product / (a.sqrt() * b.sqrt()) }
 }
 
-/// Keeps the `kept` cheapest candidates of the list and of a block whose first row is `first`. `candidates` is scratch memory:
-/// a whole block of candidates may be cheaper than the limit, and the list of a test row must not keep room for it.
+/// Keeps the `count` nearest of the list and of a block. `candidates` is scratch memory: a whole block may be measured again, and the list of a test row must
+/// not keep room for it.
 fn merge(
-    list: &mut Vec<Candidate>,
-    candidates: &mut Vec<Candidate>,
+    list: &mut Vec<Neighbour>,
+    candidates: &mut Vec<Neighbour>,
     cheap: &[f64],
-    first: usize,
-    kept: usize,
-    exact: impl Fn(usize) -> f64,
+    error: Error,
+    count: usize,
+    exact: impl Fn(usize) -> Neighbour,
+    metric: Distance,
 ) {
-    let order = |a: &Candidate, b: &Candidate| a.cheap.total_cmp(&b.cheap).then(a.row.cmp(&b.row));
-    let limit = if list.len() < kept { f64::INFINITY } else { list[kept - 1].cheap };
-    candidates.clone_from(list);
-    candidates.extend(cheap.iter().enumerate().filter(|&(_, &cheap)| cheap <= limit).map(|(j, &cheap)| Candidate {
-        cheap,
-        exact: f64::NAN,
-        row: first + j,
-    }));
-    if candidates.len() > kept {
-        candidates.select_nth_unstable_by(kept - 1, order);
-        candidates.truncate(kept);
+    // In the unit of the cheap distances.
+    let worst = match list.get(count - 1).map(|last| last.distance) {
+        None => f64::INFINITY,
+        Some(distance) if metric == Distance::Euclidean => distance * distance,
+        Some(distance) => distance,
+    };
+    let mut limit = error.above(worst);
+    candidates.clear();
+    let possible = |limit: f64| (0..cheap.len()).filter(move |&j| cheap[j] <= limit);
+    if limit.is_infinite() && cheap.len() > count {
+        // As many rows are at most that far away.
+        let mut values = cheap.to_vec();
+        let (_, &mut last, _) = values.select_nth_unstable_by(count - 1, f64::total_cmp);
+        limit = error.above(error.above(last));
+    }
+    candidates.extend(possible(limit).map(exact));
+    if candidates.is_empty() {
+        return;
+    }
+    candidates.extend_from_slice(list);
+    let order = |a: &Neighbour, b: &Neighbour| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
+    if candidates.len() > count {
+        candidates.select_nth_unstable_by(count - 1, order);
+        candidates.truncate(count);
     }
     candidates.sort_unstable_by(order);
-    for candidate in candidates.iter_mut().filter(|c| c.exact.is_nan()) {
-        candidate.exact = exact(candidate.row - first);
-    }
     list.clear();
     list.reserve_exact(candidates.len());
     list.extend_from_slice(candidates);
@@ -211,6 +280,39 @@ fn merge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// All distances in f64, in the order of the result.
+    fn slow(train: &[f32], test: &[f32], dims: usize, metric: Distance, count: usize) -> Vec<Vec<usize>> {
+        let distance = |a: &[f32], b: &[f32]| match metric {
+            Distance::Euclidean => squared_distance(a, b),
+            Distance::Manhattan => manhattan_distance(a, b),
+            Distance::Cosine => cosine_distance(dot(a, b), dot(a, a), dot(b, b)),
+        };
+        let of = |a: &[f32]| {
+            let mut all: Vec<(f64, usize)> = train.chunks(dims).map(|b| distance(a, b)).zip(0..).collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            all.into_iter().take(count).map(|(_, row)| row).collect()
+        };
+        test.chunks(dims).map(of).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_neighbours_are_those_of_distances_in_f64(
+            (dims, offset) in (1usize..7, prop::sample::select(vec![0.0f32, 1.0, 1e3])),
+            // Steps of 1/8, so that many rows are equally near, and far from 0, where f32 has few digits for differences.
+            values in prop::collection::vec(-20i32..20, 300), count in 1usize..9, which in 0usize..3,
+        ) {
+            let metric = [Distance::Euclidean, Distance::Cosine, Distance::Manhattan][which];
+            let values: Vec<f32> = values.iter().map(|&x| x as f32 / 8.0 + offset).collect();
+            let (train, test) = (&values[..40 * dims], &values[40 * dims..48 * dims]);
+            let set = |values: &[f32]| FeatureSet::from_memory(values.to_vec(), dims, vec![0; values.len() / dims], 1);
+            let found = nearest(&set(train), &set(test), None, metric, count).unwrap();
+            let rows: Vec<Vec<usize>> = found.iter().map(|list| list.iter().map(|near| near.row).collect()).collect();
+            prop_assert_eq!(rows, slow(train, test, dims, metric, count));
+        }
+    }
 
     #[test]
     fn a_test_row_keeps_room_for_its_neighbours_alone() {

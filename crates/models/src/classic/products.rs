@@ -1,7 +1,8 @@
-//! Dense linear algebra for the classic models: products of f64 panels, sums over pairs of f32 rows.
+//! Dense linear algebra for the classic models: products of panels, sums over pairs of f32 rows.
 //!
-//! Conventions: data are f32; every product and sum is f64. A product of two f32 is exact in f64, so a sum over 66,150 columns
-//! keeps about 12 digits where f32 would keep 4; the subtractions that follow (centring, ‖a‖² + ‖b‖² - 2ab) can lose some.
+//! Conventions: data are f32; sums are f64. A product of two f32 is exact in f64, so a sum over 66,150 columns
+//! keeps about 12 digits where f32 would keep 4; the subtractions that follow (centring, ‖a‖² + ‖b‖² - 2ab) can lose some. Panels of f32
+//! are for what is measured again in f64 (`neighbours.rs`).
 //! Every product runs on one thread with a fixed order of sums: callers distribute fixed tiles, so the number of threads does
 //! not change a bit.
 
@@ -12,17 +13,17 @@ pub const PANEL_COLUMNS: usize = 1024;
 
 /// A matrix inside a slice, with a step per row and per column.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
-    values: &'a [f64],
+pub struct View<'a, T = f64> {
+    values: &'a [T],
     rows: usize,
     columns: usize,
     row_step: usize,
     column_step: usize,
 }
 
-impl<'a> View<'a> {
+impl<'a, T> View<'a, T> {
     /// The element of row `r` and column `c` is at `r * row_step + c * column_step`.
-    pub fn new(values: &'a [f64], rows: usize, columns: usize, row_step: usize, column_step: usize) -> Self {
+    pub fn new(values: &'a [T], rows: usize, columns: usize, row_step: usize, column_step: usize) -> Self {
         assert!(reach(rows, columns, row_step, column_step) <= values.len(), "a view must stay inside its slice");
         View { values, rows, columns, row_step, column_step }
     }
@@ -38,7 +39,7 @@ fn reach(rows: usize, columns: usize, row_step: usize, column_step: usize) -> us
 }
 
 /// `out += a · b`; the element of row `r` and column `c` of `out` is at `r * row_step + c * column_step`.
-pub fn add_product(out: &mut [f64], row_step: usize, column_step: usize, a: View, b: View) {
+pub fn add_product<T: From<f32> + 'static>(out: &mut [T], row_step: usize, column_step: usize, a: View<T>, b: View<T>) {
     assert_eq!(a.columns, b.rows, "the inner sizes of a product must agree");
     assert!(reach(a.rows, b.columns, row_step, column_step) <= out.len(), "a product must stay inside its slice");
     if a.rows == 0 || b.columns == 0 || a.columns == 0 {
@@ -61,8 +62,8 @@ pub fn add_product(out: &mut [f64], row_step: usize, column_step: usize, a: View
             b.values.as_ptr(),
             b.column_step as isize,
             b.row_step as isize,
-            1.0,
-            1.0,
+            T::from(1.0),
+            T::from(1.0),
             false,
             false,
             false,
