@@ -120,7 +120,7 @@ row_spec! {
 
 impl ModelKind for Logistic {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn features(&self) -> &FeatureChoice {

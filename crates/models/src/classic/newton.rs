@@ -3,7 +3,7 @@
 //! The solver never sees the features. A [`Space`] turns coefficients into margins and residuals into coefficients: in
 //! `primal.rs` a coefficient belongs to a column of the features, in `dual.rs` to a training row. The solver keeps the margins
 //! of each vector beside it. They are linear too, so a line search needs no product with the data and a step of conjugate
-//! gradients needs one product each way.
+//! gradients needs one product each way. A space may precondition them.
 //!
 //! With [`Link::Sigmoid`] the columns are separate problems (one class against the rest), solved in step so that they share the
 //! products; with [`Link::Softmax`] they are one problem. Every number that controls a problem is a list with one entry per
@@ -12,6 +12,7 @@
 //! Everything is f64. The bias is penalized like a weight if the problem says so.
 
 use anyhow::{Result, ensure};
+use rayon::prelude::*;
 
 use super::products::dot64;
 
@@ -106,6 +107,46 @@ pub trait Space {
 
     /// ⟨a, b⟩ in the space of the features, for one column.
     fn inner(&self, a: &Vector, b: &Vector, column: usize) -> f64;
+
+    /// A factor of I + `scale` · XᵀX, if it is worth its cost. Then `inner` needs no margins.
+    fn factor(&self, _scale: f64) -> Result<Option<Factor>> {
+        Ok(None)
+    }
+}
+
+/// The triangle L of a positive definite matrix LLᵀ (Cholesky), row-major.
+pub struct Factor {
+    size: usize,
+    lower: Vec<f64>,
+}
+
+impl Factor {
+    /// Of a matrix of which the lower triangle is read.
+    pub fn new(mut lower: Vec<f64>, size: usize) -> Factor {
+        for i in 0..size {
+            let (above, rest) = lower.split_at_mut(i * size);
+            let row = &mut rest[..i + 1];
+            for j in 0..i {
+                let other = &above[j * size..j * size + j + 1];
+                row[j] = (row[j] - dot64(&row[..j], &other[..j])) / other[j];
+            }
+            row[i] = (row[i] - dot64(&row[..i], &row[..i])).sqrt();
+        }
+        Factor { size, lower }
+    }
+
+    /// Solves LLᵀx = b in place.
+    fn solve(&self, b: &mut [f64]) {
+        let row = |i: usize| &self.lower[i * self.size..i * self.size + i + 1];
+        for i in 0..self.size {
+            b[i] = (b[i] - dot64(&row(i)[..i], &b[..i])) / row(i)[i];
+        }
+        for i in (0..self.size).rev() {
+            b[i] /= row(i)[i];
+            let (before, last) = (i, b[i]);
+            b[..before].iter_mut().zip(row(i)).for_each(|(b, l)| *b -= l * last);
+        }
+    }
 }
 
 /// A point or a direction: coefficients, their margins (without the bias), and the bias.
@@ -329,12 +370,14 @@ impl<S: Space> Problem<'_, S> {
         step.blend(&zeros, &zeros, gradient);
         let mut residual = gradient.clone();
         residual.blend(&vec![-1.0; k], &zeros, gradient);
-        let mut direction = residual.clone();
-        let mut squares = self.squares(&residual);
+        // The mean of the second derivatives stands for all of them.
+        let curvature = p.values.iter().enumerate().map(|(at, p)| self.targets.weight(at) * p * (1.0 - p)).sum::<f64>();
+        let scale = self.strength * curvature / k as f64;
+        let factor = self.space.factor(scale / p.len as f64)?;
+        let bias_scale = self.bias_penalty() + scale.max(1e-6 * self.strength);
+        let mut direction = self.preconditioned(&residual, factor.as_ref(), bias_scale)?;
+        let mut products = self.products(&residual, &direction);
         for taken in 0..MOST_INNER_STEPS {
-            if done.iter().all(|&done| done) {
-                return Ok((step, taken));
-            }
             let logits = direction.logits();
             let curved = self.link.curve(p, self.targets, logits.clone());
             let curvatures = (0..k).map(|k| {
@@ -343,7 +386,7 @@ impl<S: Space> Problem<'_, S> {
             });
             let curvatures = self.link.pool(curvatures.collect());
             let alpha: Vec<f64> = (0..k)
-                .map(|k| if done[k] || curvatures[k] <= 0.0 { 0.0 } else { squares[k] / curvatures[k] })
+                .map(|k| if done[k] || curvatures[k] <= 0.0 { 0.0 } else { products[k] / curvatures[k] })
                 .collect();
             step.blend(&ones, &alpha, &direction);
             let pulled = self.pull(curved)?;
@@ -354,15 +397,38 @@ impl<S: Space> Problem<'_, S> {
             for (k, bias) in residual.bias.iter_mut().enumerate() {
                 *bias += bent_alpha[k] * pulled.bias[k] + straight[k] * self.bias_penalty() * direction.bias[k];
             }
-            residual.margins = self.space.margins(&residual.coefficients)?;
-            let before = std::mem::replace(&mut squares, self.squares(&residual));
+            if factor.is_none() {
+                residual.margins = self.space.margins(&residual.coefficients)?;
+            }
+            let squares = self.squares(&residual);
             for k in 0..k {
                 done[k] |= alpha[k] == 0.0 || squares[k].sqrt() <= target[k];
             }
-            let beta: Vec<f64> = (0..k).map(|k| if done[k] { 0.0 } else { squares[k] / before[k] }).collect();
-            direction.blend(&beta, &ones, &residual);
+            if done.iter().all(|&done| done) {
+                return Ok((step, taken + 1));
+            }
+            let next = self.preconditioned(&residual, factor.as_ref(), bias_scale)?;
+            let before = std::mem::replace(&mut products, self.products(&residual, &next));
+            let beta: Vec<f64> = (0..k).map(|k| if done[k] { 0.0 } else { products[k] / before[k] }).collect();
+            direction.blend(&beta, &ones, &next);
         }
         Ok((step, MOST_INNER_STEPS))
+    }
+
+    /// The residual in the metric of the factor, with its margins.
+    fn preconditioned(&self, residual: &Vector, factor: Option<&Factor>, bias_scale: f64) -> Result<Vector> {
+        let mut out = residual.clone();
+        let Some(factor) = factor else { return Ok(out) };
+        out.coefficients.values.par_chunks_exact_mut(factor.size).for_each(|column| factor.solve(column));
+        out.bias.iter_mut().for_each(|bias| *bias /= bias_scale);
+        out.margins = self.space.margins(&out.coefficients)?;
+        Ok(out)
+    }
+
+    /// The inner product of each problem.
+    fn products(&self, a: &Vector, b: &Vector) -> Vec<f64> {
+        let product = |k| self.space.inner(a, b, k) + a.bias[k] * b.bias[k];
+        self.link.pool((0..self.columns).map(product).collect())
     }
 
     /// The largest of 1, ½, ¼ … that lowers each problem enough (Armijo); 0 where the problem is solved or no step does.
@@ -401,5 +467,27 @@ impl<S: Space> Problem<'_, S> {
             }
         }
         (0..self.columns).map(|k| if open[k] { 0.0 } else { lengths[k] }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_factor_solves_its_matrix(values in prop::collection::vec(-2.0f64..2.0, 7 * 5), b in prop::collection::vec(-1.0f64..1.0, 5)) {
+            let mut matrix = vec![0.0; 25];
+            for (i, j) in (0..5).flat_map(|i| (0..5).map(move |j| (i, j))) {
+                matrix[5 * i + j] = values.chunks(5).map(|x| x[i] * x[j]).sum::<f64>() + f64::from(u8::from(i == j));
+            }
+            let mut x = b.clone();
+            Factor::new(matrix.clone(), 5).solve(&mut x);
+            for i in 0..5 {
+                let product: f64 = (0..5).map(|j| matrix[5 * i + j] * x[j]).sum();
+                prop_assert!((product - b[i]).abs() < 1e-9, "{product} is not {}", b[i]);
+            }
+        }
     }
 }

@@ -3,14 +3,15 @@
 //! Conventions: as in `dual.rs`, the rows are scaled (at least centred) and f64.
 //!
 //! Memory: the scaled rows if they fit into the budget of `logistic.rs`; otherwise a quarter block of rows, read again for every
-//! product with the data. A few vectors of one f64 per column and class.
+//! product with the data. A few vectors of one f64 per column and class, and for up to 1,024 columns two squares of them in f64.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::newton::{Columns, Space, Vector};
+use super::newton::{Columns, Factor, Space, Vector};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
 use crate::tensor::chunk_ranges;
@@ -19,11 +20,16 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 /// Rows, or columns, that one thread multiplies at a time.
 const STRIP: usize = 128;
 
+/// Up to so many columns, and twice as many rows, XᵀX costs less than the steps of conjugate gradients that it saves.
+const MOST_FACTORED: usize = 1024;
+
 /// The scaled training rows, in memory or streamed.
 pub struct Primal<'a> {
     set: &'a FeatureSet,
     scaler: &'a Scaler,
     held: Option<Vec<f64>>,
+    /// The lower triangle of XᵀX, row-major, when it was needed.
+    gram: OnceLock<Vec<f64>>,
 }
 
 /// The bytes that a [`Primal`] in memory takes.
@@ -33,13 +39,30 @@ pub fn bytes(set: &FeatureSet) -> usize {
 
 impl<'a> Primal<'a> {
     pub fn new(set: &'a FeatureSet, scaler: &'a Scaler, hold: bool) -> Result<Self> {
-        let mut primal = Primal { set, scaler, held: None };
+        let mut primal = Primal { set, scaler, held: None, gram: OnceLock::new() };
         if hold {
             let mut all = Vec::with_capacity(set.len() * set.dims());
             primal.each_block(|_, block| all.extend_from_slice(block))?;
             primal.held = Some(all);
         }
         Ok(primal)
+    }
+
+    /// The lower triangle of XᵀX.
+    fn gram(&self) -> Result<&[f64]> {
+        if self.gram.get().is_none() {
+            let dims = self.set.dims();
+            let mut gram = vec![0.0; dims * dims];
+            self.each_block(|rows, block| {
+                // A thread owns a strip of rows of the result and adds the clips in their order.
+                gram.par_chunks_mut(STRIP * dims).zip(chunk_ranges(dims, STRIP)).for_each(|(out, strip)| {
+                    let part = View::new(&block[strip.start..], rows.len(), strip.len(), dims, 1).transposed();
+                    add_product(out, dims, 1, part, View::new(block, rows.len(), strip.end, dims, 1));
+                });
+            })?;
+            _ = self.gram.set(gram);
+        }
+        Ok(self.gram.get().expect("just set"))
     }
 
     /// Calls `work` with every block of rows, in order.
@@ -119,5 +142,15 @@ impl Space for Primal<'_> {
 
     fn inner(&self, a: &Vector, b: &Vector, column: usize) -> f64 {
         dot64(a.coefficients.column(column), b.coefficients.column(column))
+    }
+
+    fn factor(&self, scale: f64) -> Result<Option<Factor>> {
+        let dims = self.set.dims();
+        if dims > MOST_FACTORED || self.set.len() < 2 * dims {
+            return Ok(None);
+        }
+        let mut matrix: Vec<f64> = self.gram()?.iter().map(|value| scale * value).collect();
+        matrix.iter_mut().step_by(dims + 1).for_each(|diagonal| *diagonal += 1.0);
+        Ok(Some(Factor::new(matrix, dims)))
     }
 }
