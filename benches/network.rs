@@ -81,6 +81,7 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
         name: "resnet18",
         seed: Seed::new(1),
         decision_rule,
+        classes: FitContext::standalone(Seed::new(1)).classes,
         metric: "accuracy",
         validation: None,
         device: &device,

@@ -58,6 +58,10 @@ EVALUATIONS = {
 }
 # Experiments with weights that are not shipped: where their results are.
 ELSEWHERE = {
+    **dict.fromkeys(
+        ("ast_finetune", "beats_probe", "panns_probe", "passt_finetune"),
+        "`ast_finetune`, `beats_probe`, `panns_probe` and `passt_finetune` need the weights of pretrained networks, which were not at hand: they have no result.",
+    ),
     "musicnn_probe": "`musicnn_probe` needs the weights of a pretrained network and real recordings: [pretrained networks](pretrained.md) has its result.",
 }
 
@@ -453,7 +457,7 @@ def write_page(sections, everything):
     kept = [sections[name] for name in everything if name in sections]
     missing = [f"`{name}`" for name in everything if name not in sections]
     failed = [f"`{name}`" for name in everything if f"\n\n{FAILED}" in sections.get(name, "")]
-    rest = "".join(f"\n{sentence}\n" for sentence in ELSEWHERE.values())
+    rest = "".join(f"\n{sentence}\n" for sentence in dict.fromkeys(ELSEWHERE.values()))
     rest += f"\nNot run for this page yet: {', '.join(missing)}.\n" if missing else ""
     rest += f"\nFailed: {', '.join(failed)}.\n" if failed else ""
     PAGE.write_text(HEAD + rest + "\n" + "\n".join(kept), encoding="utf-8")

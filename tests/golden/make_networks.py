@@ -348,6 +348,122 @@ class Ast(nn.Module):
         return self.mlp_head(tokens[:, :2].mean(1))
 
 
+class Passt(nn.Module):
+    def __init__(self, size, depth, heads, image, frames, classes, head=None):
+        super().__init__()
+        grid = [(side - 16) // 10 + 1 for side in (image[0], frames)]
+        self.cls_token, self.dist_token = (nn.Parameter(torch.zeros(1, 1, size)) for _ in range(2))
+        self.new_pos_embed = nn.Parameter(torch.zeros(1, 2, size))
+        self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, size, grid[0], 1))
+        self.time_new_pos_embed = nn.Parameter(torch.zeros(1, size, 1, grid[1]))
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = nn.Conv2d(1, size, 16, 10)
+        self.blocks = nn.ModuleList(AstBlock(size, heads) for _ in range(depth))
+        self.norm, self.own = nn.LayerNorm(size, eps=1e-6), not head
+        if head:
+            self.head = HEADS[head](size, classes)
+        else:
+            self.head = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, classes))
+            self.head_dist = nn.Linear(size, classes)
+
+    def forward(self, x):
+        patches = self.patch_embed.proj(x)
+        grid = patches.shape[2:]
+        patches = patches + self.time_new_pos_embed[..., : grid[1]] + self.freq_new_pos_embed
+        extra = torch.cat([self.cls_token, self.dist_token], 1) + self.new_pos_embed
+        tokens = torch.cat([extra.expand(len(x), -1, -1), patches.flatten(2).transpose(1, 2)], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        if self.own:
+            return self.head(tokens[:, :2].mean(1))
+        return self.head(tokens[:, 2:].transpose(1, 2).unflatten(2, grid))
+
+
+class WeightNormConv(nn.Module):
+    """A convolution over the tokens whose directions and lengths are apart; the length belongs to a place of the kernel."""
+
+    def __init__(self, size, kernel, groups):
+        super().__init__()
+        self.weight_g = nn.Parameter(torch.zeros(1, 1, kernel))
+        self.weight_v = nn.Parameter(torch.zeros(size, size // groups, kernel))
+        self.bias, self.groups = nn.Parameter(torch.zeros(size)), groups
+
+    def forward(self, x):
+        weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=(0, 1), keepdim=True)
+        out = F.conv1d(x, weight, self.bias, padding=weight.shape[2] // 2, groups=self.groups)
+        return out[..., : x.shape[2]]
+
+
+class BeatsAttention(nn.Module):
+    def __init__(self, size, heads, buckets, far, first):
+        super().__init__()
+        self.heads, self.buckets, self.far = heads, buckets, far
+        if first:
+            self.relative_attention_bias = nn.Embedding(buckets, heads)
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            setattr(self, name, nn.Linear(size, size))
+        self.grep_linear = nn.Linear(size // heads, 8)
+        self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
+
+    def bias(self, tokens):
+        distance = torch.arange(tokens)[None] - torch.arange(tokens)[:, None]
+        half, exact = self.buckets // 2, self.buckets // 4
+        far = torch.log(distance.abs().float() / exact) / np.log(self.far / exact) * (half - exact)
+        far = (exact + far.clamp(min=0).long()).clamp(max=half - 1)
+        bucket = torch.where(distance.abs() < exact, distance.abs(), far) + half * (distance > 0)
+        return self.relative_attention_bias(bucket).permute(2, 0, 1)
+
+    def forward(self, x, bias):
+        clips, tokens, size = x.shape
+        of_heads = lambda x: x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        query, key, value = (of_heads(layer(x)) for layer in (self.q_proj, self.k_proj, self.v_proj))
+        first, second = torch.sigmoid(self.grep_linear(query).unflatten(3, (2, 4)).sum(4)).chunk(2, 3)
+        gate = first * (second * self.grep_a - 1) + 2
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=gate * bias)
+        return self.out_proj(mixed.transpose(1, 2).reshape(x.shape))
+
+
+class BeatsLayer(nn.Module):
+    def __init__(self, size, hidden, depth, heads, buckets, far, first):
+        super().__init__()
+        self.self_attn = BeatsAttention(size, heads, buckets, far, first)
+        self.self_attn_layer_norm, self.final_layer_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.fc1, self.fc2, self.alpha = nn.Linear(size, hidden), nn.Linear(hidden, size), (2 * depth) ** 0.25
+
+    def forward(self, x, bias):
+        x = self.self_attn_layer_norm(x * self.alpha + self.self_attn(x, bias))
+        return self.final_layer_norm(x * self.alpha + self.fc2(F.gelu(self.fc1(x))))
+
+
+class Beats(nn.Module):
+    def __init__(self, patch, size, hidden, depth, heads, kernel, groups, buckets, far, classes, head=None):
+        super().__init__()
+        self.patch_embedding = nn.Conv2d(1, patch, 16, 16, bias=False)
+        self.layer_norm, self.post_extract_proj = nn.LayerNorm(patch), nn.Linear(patch, size)
+        self.encoder = nn.Module()
+        self.encoder.pos_conv = nn.Sequential(WeightNormConv(size, kernel, groups), nn.GELU())
+        self.encoder.layer_norm = nn.LayerNorm(size)
+        layers = [BeatsLayer(size, hidden, depth, heads, buckets, far, number == 0) for number in range(depth)]
+        self.encoder.layers = nn.ModuleList(layers)
+        if head:
+            self.head = HEADS[head](size, classes)
+        else:
+            self.predictor = nn.Linear(size, classes)
+
+    def forward(self, x):
+        patches = self.patch_embedding(x.transpose(2, 3))
+        grid = patches.shape[2:]
+        x = self.post_extract_proj(self.layer_norm(patches.flatten(2).transpose(1, 2)))
+        x = self.encoder.layer_norm(x + self.encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2))
+        bias = self.encoder.layers[0].self_attn.bias(x.shape[1])
+        for layer in self.encoder.layers:
+            x = layer(x, bias)
+        if hasattr(self, "head"):
+            return self.head(x.transpose(1, 2).unflatten(2, grid).transpose(2, 3))
+        return self.predictor(x).mean(1)
+
+
 def state_of(net):
     return {name: t for name, t in net.state_dict().items() if not name.endswith("num_batches_tracked")}
 
@@ -386,6 +502,10 @@ def torchvision_cases():
     for kind, make, image in [
         ("resnet18", vision.resnet18, (64, 47)),
         ("resnet34", vision.resnet34, (47, 64)),
+        ("resnet50", vision.resnet50, (64, 47)),
+        ("mobilenet_v3_large", vision.mobilenet_v3_large, (64, 80)),
+        ("efficientnet_v2_s", vision.efficientnet_v2_s, (64, 80)),
+        ("convnext_tiny", vision.convnext_tiny, (64, 80)),
         ("vgg16_bn", vision.vgg16_bn, (96, 160)),
         ("alexnet", vision.alexnet, (96, 160)),
     ]:
@@ -428,6 +548,17 @@ def other_cases():
     yield case("ast", tiny, Ast(24, 3, 3, (128, 100), 20), 20, (128, 100), 2)
     for head in HEADS:
         yield case("ast", tiny | {"head": head}, Ast(24, 3, 3, (48, 60), 5, head), 5, (48, 60), 2)
+    for frames in (96, 126):
+        keys, image = tiny | {"input_frames": frames}, (128, 96)
+        yield case("passt", keys, Passt(24, 3, 3, image, frames, 20), 20, image, 2)
+    for head in HEADS:
+        keys = tiny | {"input_frames": 86, "head": head}
+        yield case("passt", keys, Passt(24, 3, 3, (48, 66), 86, 5, head), 5, (48, 66), 2)
+    keys = tiny | {"patch_dim": 16, "hidden_dim": 48, "conv_pos": 8, "conv_pos_groups": 4}
+    keys |= {"num_buckets": 16, "max_distance": 20}
+    yield case("beats", keys, Beats(16, 24, 48, 3, 3, 8, 4, 16, 20, 20), 20, (128, 100), 2)
+    for head in HEADS:
+        yield case("beats", keys | {"head": head}, Beats(16, 24, 48, 3, 3, 8, 4, 16, 20, 5, head), 5, (48, 100), 2)
 
 
 def hugging_face_ast():

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use burn::tensor::Device;
 use timbre_core::seed::Seed;
-use timbre_models::networks::{InputShape, NetworkKind, musicnn::Musicnn, state_dict};
+use timbre_models::networks::{InputShape, NetworkKind, musicnn::Musicnn, pretrained, state_dict};
 use timbre_models::tensor_file::write_safetensors;
 
 use crate::test_dir::{TestDir, text};
@@ -66,6 +66,36 @@ fn an_embedding_belongs_to_the_contents_of_its_weights() {
     fs::write(dir.path("w.safetensors"), b"cut").unwrap();
     let cut = text(&dir.timbre(&["run", "emb.toml"]).stderr);
     assert!(cut.contains("truncated, or not a safetensors file"), "{cut}");
+}
+
+#[test]
+fn the_scores_of_a_network_are_a_classifier_by_a_map_of_labels() {
+    let scores = "[features.scores]\nkind = \"embedding\"\nweights = \"w.safetensors\"\nlayer = \"scores\"\n";
+    let model = "[models.tags]\nkind = \"pretrained\"\nlabels = \"labels.txt\"\n";
+    let experiment = FEW.replace("[models.knn]\nk = 1\n", "") + scores + model;
+    let mapped = format!("{experiment}[models.tags.map]\npia = [\"tag 1\", \"tag 2\"]\n");
+    let mut labels: Vec<String> = (0..50).map(|number| format!("tag {number}")).collect();
+    labels[7] = "Cello".to_owned();
+    let dir = TestDir::with(&[("none.toml", &experiment), ("tags.toml", &mapped), ("labels.txt", &labels.join("\n"))]);
+    write_weights(&dir.path("w.safetensors"), 1);
+    for command in ["check", "run"] {
+        let refused = dir.timbre(&[command, "none.toml"]);
+        let message = text(&refused.stderr) + &text(&refused.stdout);
+        assert!(!refused.status.success() && message.contains("no label for the class `pia`"), "{message}");
+    }
+    dir.run("tags.toml", &[]);
+    // The model that was saved has the map, and nothing else.
+    let model = dir.path("runs/tags/latest/models/scores.tags.s1/model.safetensors");
+    let tensors = pretrained::read(&model).unwrap();
+    let map = tensors.into_iter().find(|tensor| tensor.name == "labels_of_classes").unwrap().into_values().unwrap();
+    let columns = |class: usize| (0..50).filter(|label| map[class * 50 + label] == 1.0).collect::<Vec<usize>>();
+    assert_eq!((map.len(), columns(0), columns(1)), (100, vec![7], vec![1, 2]));
+    dir.done(&["predict", "tags/latest", dir.a_recording().to_str().unwrap()]);
+    // Fewer labels than the network has scores.
+    std::fs::write(dir.path("labels.txt"), "Cello\ntag 1\ntag 2\n").unwrap();
+    let other = dir.timbre(&["check", "tags.toml"]);
+    let message = text(&other.stderr) + &text(&other.stdout);
+    assert!(!other.status.success() && message.contains("3 labels and the feature 50 values"), "{message}");
 }
 
 #[test]

@@ -163,3 +163,43 @@ fn the_preset_torchaudio_gives_torchaudios_features() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// The signal of `tests/golden/make_passt_mel.py`.
+fn noise_and_tone(samples: usize) -> Vec<f32> {
+    let value = |n: usize| {
+        let mut x = (n as u32).wrapping_mul(2_654_435_761);
+        x ^= x >> 15;
+        x = x.wrapping_mul(0x846C_A68B);
+        x ^= x >> 16;
+        let noise = f64::from(x) / f64::from(1u32 << 31) - 1.0;
+        let loudness = if n < samples / 2 { 0.5 } else { 1e-4 };
+        (loudness * (noise + (0.05 * n as f64).sin())) as f32
+    };
+    (0..samples).map(value).collect()
+}
+
+#[test]
+fn the_bands_of_passt_are_those_of_its_package() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/passt_mel.json");
+    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for case in cases.as_array().unwrap() {
+        let mut spec = case["keys"].clone();
+        spec["kind"] = "passt_mel".into();
+        let spec: FeatureSpec = serde_json::from_value(spec).unwrap();
+        let sample_rate = case["sample_rate"].as_u64().unwrap() as u32;
+        let samples = noise_and_tone(case["samples"].as_u64().unwrap() as usize);
+        let extractor = spec.as_kind().build(sample_rate).unwrap();
+        let matrix = extractor.extract(&ClipAnalysis::new(&Clip { samples, sample_rate })).unwrap();
+        assert_eq!(matrix.cols as u64, case["cols"].as_u64().unwrap());
+        let mut largest: f64 = 0.0;
+        for (frame, numbers) in case["kept"].as_array().unwrap().iter().zip(case["frames"].as_array().unwrap()) {
+            let frame = frame.as_u64().unwrap() as usize;
+            for (band, expected) in numbers.as_array().unwrap().iter().enumerate() {
+                let found = f64::from(matrix.values[band * matrix.cols + frame]);
+                largest = largest.max((found - expected.as_f64().unwrap()).abs());
+            }
+        }
+        println!("{}: {largest:.1e}", case["keys"]);
+        assert!(largest < 1e-4, "{}: {largest}", case["keys"]);
+    }
+}

@@ -104,7 +104,11 @@ fn largest_difference(network: &Network, case: &Value) -> f64 {
 }
 
 fn assert_agrees(kinds: &[&str]) {
-    for case in cases_of(kinds) {
+    assert_all_agree(cases_of(kinds));
+}
+
+fn assert_all_agree(cases: Vec<Value>) {
+    for case in cases {
         let label = format!("{} {} fold={}", case["kind"], case["keys"], case["fold"]);
         let (network, report) = pretrained::import_tensors(state_of(&case), built(&case)).unwrap();
         assert!(report.skipped.is_empty() && report.missing.is_empty(), "{label}: {report}");
@@ -117,7 +121,12 @@ fn assert_agrees(kinds: &[&str]) {
 
 #[test]
 fn resnets_give_the_logits_of_torchvision_with_three_channels_and_folded_into_one() {
-    assert_agrees(&["resnet18", "resnet34"]);
+    assert_agrees(&["resnet18", "resnet34", "resnet50"]);
+}
+
+#[test]
+fn networks_of_depthwise_convolutions_give_the_logits_of_torchvision() {
+    assert_agrees(&["mobilenet_v3_large", "efficientnet_v2_s", "convnext_tiny"]);
 }
 
 #[test]
@@ -137,7 +146,18 @@ fn the_other_networks_give_the_logits_of_pytorch_with_every_head() {
 
 #[test]
 fn the_networks_with_published_weights_give_the_logits_of_pytorch_with_every_head() {
-    assert_agrees(&["musicnn", "musicnn_vgg", "cnn6", "cnn10", "cnn14", "ast"]);
+    assert_agrees(&["musicnn", "musicnn_vgg", "cnn6", "cnn10", "cnn14", "ast", "passt", "beats"]);
+}
+
+/// Needs `TIMBRE_PEERS`: a virtual environment with `torch`, `torchvision`, `transformers` and `hear21passt`.
+#[test]
+#[ignore = "needs PyTorch and some minutes: make test-peers"]
+fn transformers_of_the_published_sizes_give_the_logits_of_pytorch() {
+    let peers = std::env::var_os("TIMBRE_PEERS").expect("TIMBRE_PEERS names a virtual environment");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/full_size_logits.py");
+    let output = std::process::Command::new(PathBuf::from(peers).join("bin/python")).arg(script).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_all_agree(serde_json::from_slice(&output.stdout).unwrap());
 }
 
 #[test]
@@ -194,9 +214,11 @@ fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
         let mut compared = 0;
         for row in &rows {
             let Some(layer) = layers.get(row.name.as_str()) else {
-                // Pools and means that PyTorch computes with functions, layers of the attention, which put the frames first, and the
-                // tokens and positions of a transformer, which belong to no layer.
-                let is_known = row.parameters == 0 || row.name.starts_with("head") || row.name == "v";
+                // Pools and means that PyTorch computes with functions, layers of the attention, which put the frames first, and what
+                // belongs to no layer without parts: the tokens and positions of a transformer, scales, gates.
+                let is_free = row.name == "v" || row.name.ends_with("_token") || row.name.ends_with("_pos_embed");
+                let is_scale = row.kind.starts_with("scale") || row.kind.starts_with("gate");
+                let is_known = row.parameters == 0 || row.name.starts_with("head") || is_free || is_scale;
                 assert!(is_known, "{label}: no layer `{}`", row.name);
                 continue;
             };
@@ -206,6 +228,14 @@ fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
                 // The generator brings the bands to the front for this norm.
                 "features.bn0" => output.swap(0, 1),
                 "bn0" => output.rotate_right(1),
+                // BEATs has time along the rows and tokens last under its convolution; its bias has no batch.
+                "patch_embedding" => output.swap(1, 2),
+                "encoder.pos_conv.0" => output.reverse(),
+                "encoder.layers.0.self_attn.relative_attention_bias" => output.insert(0, output[0]),
+                // ConvNeXt brings the channels to the end.
+                name if case["kind"] == "convnext_tiny" && name.contains(".block.") && !name.ends_with(".0") => {
+                    output.rotate_right(1);
+                }
                 _ => {}
             }
             assert_eq!(row.output, output, "{label}: `{}`", row.name);

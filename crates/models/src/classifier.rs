@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail, ensure};
 
-use timbre_core::{progress::Printer, registry::Fault, seed::Seed};
+use timbre_core::{labels::Classes, progress::Printer, registry::Fault, seed::Seed};
 use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -97,6 +97,16 @@ pub trait ModelKind {
         Vec::new()
     }
 
+    /// Keys that do not suit the classes of the data set.
+    fn class_faults(&self, _classes: &Classes) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// Whether the fit learns from the training clips.
+    fn learns(&self) -> bool {
+        true
+    }
+
     /// A warning if the class with the fewest training clips, so many, has too few for a key.
     fn class_size_warning(&self, _clips: usize) -> Option<Fault> {
         None
@@ -141,6 +151,8 @@ pub struct FitContext<'a> {
     pub seed: Seed,
     /// The task, and how predictions become decisions.
     pub decision_rule: DecisionRule,
+    /// The classes of the data set; empty in a fit that needs no names.
+    pub classes: &'a Classes,
     /// The headline metric.
     pub metric: &'a str,
     /// The set that scores each epoch.
@@ -159,10 +171,12 @@ impl FitContext<'_> {
     pub fn standalone(seed: Seed) -> FitContext<'static> {
         static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
         static NEVER: AtomicBool = AtomicBool::new(false);
+        static NAMELESS: LazyLock<Classes> = LazyLock::new(Classes::default);
         FitContext {
             name: "model",
             seed,
             decision_rule: DecisionRule::default(),
+            classes: &NAMELESS,
             metric: "accuracy",
             validation: None,
             device: &CPU,

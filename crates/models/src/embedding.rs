@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::networks::{Ast, Cnn6, Cnn10, Cnn14, InputShape, Musicnn, MusicnnVgg, Network, NetworkModel, pretrained};
+use crate::networks::{
+    Ast, Beats, Cnn6, Cnn10, Cnn14, InputShape, Musicnn, MusicnnVgg, Network, NetworkModel, Passt, head, pretrained,
+};
 use timbre_core::{files::FileStamp, seed::Seed};
 use timbre_inputs::features::embedding::{Embedding, EmbeddingLayer, LoadedNetwork, PretrainedNetwork, set_loader};
 
@@ -45,35 +47,51 @@ fn read(network: PretrainedNetwork, path: &Path) -> Result<Pretrained> {
         PretrainedNetwork::Cnn10 => Box::new(Cnn10::default()),
         PretrainedNetwork::Cnn14 => Box::new(Cnn14::default()),
         PretrainedNetwork::Ast => Box::new(Ast::default()),
+        PretrainedNetwork::Passt => Box::new(Passt::default()),
+        PretrainedNetwork::Beats => Box::new(Beats::default()),
     };
     let (classes, [height, width]) = (network.values(EmbeddingLayer::Scores), network.image());
     // All initial weights are replaced, so the seed does not matter.
     let shape = InputShape { channels: 1, height, width };
     let network = model.kind().build(shape, classes, Seed::new(0), &Device::flex())?;
     let (network, report) = pretrained::import(path, network)?;
+    // Weights of a pretraining without labels have no classifier, which only the scores need.
+    let lacks_classifier = !report.missing.is_empty() && report.missing.iter().all(|name| head::is_head(name));
     ensure!(
-        report.missing.is_empty(),
+        report.missing.is_empty() || lacks_classifier,
         "{} has {} of the {} tensors of the network: {report}",
         path.display(),
         report.loaded.len() + report.reshaped.len(),
         report.loaded.len() + report.reshaped.len() + report.missing.len()
     );
-    Ok(Pretrained(network))
+    Ok(Pretrained { network, lacks_classifier, path: path.to_owned(), classes })
 }
 
-struct Pretrained(Network);
+struct Pretrained {
+    network: Network,
+    lacks_classifier: bool,
+    path: PathBuf,
+    classes: usize,
+}
 
 impl LoadedNetwork for Pretrained {
     fn layer(&self, images: Vec<f32>, [bands, frames]: [usize; 2], layer: EmbeddingLayer) -> Result<Vec<f32>> {
         let clips = images.len() / (bands * frames);
         let images = Tensor::<4>::from_data(TensorData::new(images, [clips, 1, bands, frames]), &Device::flex());
         let values = match layer {
-            EmbeddingLayer::Scores => sigmoid(self.0.forward(images, None)),
-            EmbeddingLayer::Penultimate => match &self.0 {
+            EmbeddingLayer::Scores if self.lacks_classifier => bail!(
+                "{} holds no classifier for {} classes: write `layer = \"penultimate\"`, or take fine-tuned weights",
+                self.path.display(),
+                self.classes
+            ),
+            EmbeddingLayer::Scores => sigmoid(self.network.forward(images, None)),
+            EmbeddingLayer::Penultimate => match &self.network {
                 Network::Musicnn(net) => net.penultimate(images),
                 Network::MusicnnVgg(net) => net.penultimate(images),
                 Network::Cnn6(net) | Network::Cnn10(net) | Network::Cnn14(net) => net.penultimate(images),
                 Network::Ast(net) => net.penultimate(images),
+                Network::Passt(net) => net.penultimate(images),
+                Network::Beats(net) => net.penultimate(images),
                 _ => bail!("only pretrained networks are loaded here"),
             }
             .context("a pretrained network has its own classifier")?,

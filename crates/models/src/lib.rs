@@ -37,7 +37,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 
 use classic::{
     bagging, decision_tree, ensemble, extra_trees, gmm, grid_search::GridSearch, hist_gradient_boosting, knn,
-    known_rows, linear_svm, logistic, mlp, naive_bayes, nearest_centroid, random_forest, svm,
+    known_rows, linear_svm, logistic, mlp, naive_bayes, nearest_centroid, pretrained, random_forest, svm,
 };
 use device::Device;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -67,6 +67,7 @@ networks::model_registry! {
         "hist_gradient_boosting" => hist_gradient_boosting::HistGradientBoosting,
         "gmm" => gmm::Gmm,
         "mlp" => mlp::Mlp,
+        "pretrained" => pretrained::Pretrained,
     }
     networks
     {
@@ -122,7 +123,7 @@ impl JsonSchema for ModelSpec {
             let kind = serde_json::json!({ "kind": keys["kind"]["const"] });
             // An ensemble needs members, so it cannot be made of its kind alone.
             let Ok(spec) = serde_json::from_value::<SingleModel>(kind) else { continue };
-            if spec.as_kind().as_network().is_some() {
+            if spec.as_kind().as_network().is_some() || !spec.as_kind().learns() {
                 continue;
             }
             keys.iter_mut()

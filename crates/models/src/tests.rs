@@ -31,18 +31,24 @@ fn noisy_set(rows: usize, shape: [usize; 2], task: Task) -> FeatureSet {
     FeatureSet::from_matrices(values, shape, (0..rows).map(labels).collect(), CLASSES)
 }
 
-/// One spec of every registered kind that is fitted to a feature, and further specs of the classic models.
+/// One spec of every registered kind that learns from a feature, and further specs of the classic models.
 fn every_spec() -> Vec<ModelSpec> {
     let spec = |kind: &str, keys: &str| toml::from_str::<ModelSpec>(&format!("kind = \"{kind}\"\n{keys}"));
     let mut specs = Vec::new();
-    for kind in ModelSpec::KINDS.iter().filter(|kind| **kind != "ensemble") {
+    for kind in ModelSpec::KINDS.iter().filter(|kind| !["ensemble", "pretrained"].contains(kind)) {
         let keys = match (spec(kind, "").unwrap().as_kind().as_network().is_some(), *kind) {
             // Their own heads have 50 to 120 million parameters.
             (true, "vgg16_bn" | "alexnet") => "epochs = 1\nbatch_size = 3\nhead = \"per_class\"",
             // burn multiplies a row of 1506 values alone in another order than several of them (docs/networks.md).
             (true, "musicnn") => "epochs = 1\nbatch_size = 3\nhead = \"per_class\"",
             (true, "cnn6" | "cnn10" | "cnn14") => "epochs = 1\nbatch_size = 3\nfilters = 2",
-            (true, "ast") => "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3",
+            (true, "ast" | "passt") => "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3",
+            (true, "beats") => {
+                "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3\nhidden_dim = 48\nconv_pos = 8\nconv_pos_groups = 4"
+            }
+            (true, "mobilenet_v3_large" | "efficientnet_v2_s" | "convnext_tiny") => {
+                "epochs = 1\nbatch_size = 3\nwidth = 0.2"
+            }
             (true, _) => "epochs = 1\nbatch_size = 3",
             // Small enough for many fits.
             (false, "bagging") => "standardize = true\nn_estimators = 2",

@@ -215,6 +215,7 @@ impl PreparedDataset {
             let shape = shapes.get(&trial.features).copied();
             let columns = shape.map(|shape| shape.channels * shape.height * shape.width);
             let small = spec.as_kind().size_faults(train.len() * examples, columns).into_iter().next();
+            let small = small.or_else(|| spec.as_kind().class_faults(&self.set.classes).into_iter().next());
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
             let trained = || train.iter().map(|&row| clips[row]);
             small

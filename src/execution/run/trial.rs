@@ -127,6 +127,7 @@ impl Run<'_> {
             name: &name,
             seed: Seed::new(trial.seed).child("fit").child(trial),
             decision_rule: self.decision_rule(),
+            classes: &self.data.set.classes,
             metric: self.experiment.evaluate.metric().name(),
             validation,
             device: &self.settings.device,

@@ -11,7 +11,9 @@ macro_rules! shipped {
 pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "architectures"),
     shipped!("experiments", "augment_study"),
+    shipped!("experiments", "ast_finetune"),
     shipped!("experiments", "audioset_five"),
+    shipped!("experiments", "beats_probe"),
     shipped!("experiments", "cnn_quick"),
     shipped!("experiments", "cnn_tagging"),
     shipped!("experiments", "combinatoric"),
@@ -26,6 +28,8 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "modgd_fusion"),
     shipped!("experiments", "mono_vs_poly"),
     shipped!("experiments", "musicnn_probe"),
+    shipped!("experiments", "panns_probe"),
+    shipped!("experiments", "passt_finetune"),
     shipped!("experiments", "quickstart"),
     shipped!("experiments", "resnet"),
     shipped!("experiments", "resnet_aug"),

@@ -9,6 +9,10 @@
 //! * PANNs: 32 kHz, 64 bands from 50 to 14,000 Hz in decibels, the clip as a whole.
 //! * AST: 16 kHz, the clip without its mean, 128 Kaldi bands, patches of 1024 frames (10.24 s), shifted and scaled by the numbers of
 //!   AudioSet.
+//! * PaSST: 32 kHz, its own bands (`passt_mel`), patches of at most 1000 frames (10 s): a shorter clip, and the end of a longer one, is not
+//!   filled up. The package `hear21passt` moves its patches by 2.5 s.
+//! * BEATs: 16 kHz, 128 Kaldi bands of samples with a full scale of 32768, shifted and scaled by its own numbers, patches of at most 1008
+//!   frames (10 s). Its authors take a recording as a whole.
 //! * A clip shorter than the least that a network accepts is followed by zeros: of the signal, or for AST of the bands, as its authors
 //!   do it.
 //!
@@ -23,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::kaldi_fbank::{KaldiFbank, KaldiWindow};
 use crate::features::mel::Mel;
+use crate::features::passt_mel::PasstMel;
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, FeatureSpec, Kind, ensure_valid};
 use timbre_signal::audio::{Clip, ResampleFilter, resample};
 use timbre_signal::dsp::stft::PadMode;
@@ -31,7 +36,8 @@ use timbre_signal::dsp::stft::PadMode;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Embedding {
-    /// The network: "musicnn", "musicnn_vgg", "cnn6", "cnn10", "cnn14" or "ast". Default: "musicnn".
+    /// The network: "musicnn", "musicnn_vgg", "cnn6", "cnn10", "cnn14", "ast", "passt" or "beats". Default:
+    /// "musicnn".
     pub network: PretrainedNetwork,
     /// The file of its weights (.safetensors, .pth, .pt or .ckpt), relative to the folder of the project. Required.
     /// docs/pretrained.md says where they are.
@@ -54,6 +60,8 @@ pub enum PretrainedNetwork {
     Cnn10,
     Cnn14,
     Ast,
+    Passt,
+    Beats,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,8 +88,17 @@ struct FrontEnd {
     scale: Scale,
     /// The samples that give the least number of frames.
     least_samples: usize,
-    /// The frames of a patch; None: the clip is not cut.
-    patch: Option<usize>,
+    patch: Patch,
+}
+
+/// How a clip is cut.
+#[derive(Clone, Copy, PartialEq)]
+enum Patch {
+    Whole,
+    /// Into patches of so many frames; a shorter clip is filled up, and what is left at the end is not used.
+    Exactly(usize),
+    /// Into patches of so many frames; a shorter clip is one patch, and what is left at the end is not used.
+    AtMost(usize),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -92,6 +109,8 @@ enum Scale {
     Compress,
     /// The mean and twice the standard deviation of AudioSet become 0 and 1.
     AudioSet,
+    /// Samples with a full scale of 32768; the mean and twice the standard deviation of BEATs become 0 and 1.
+    Beats,
 }
 
 impl PretrainedNetwork {
@@ -102,7 +121,7 @@ impl PretrainedNetwork {
                 image: FeatureSpec::Mel(Mel { n_fft: 512, hop_length: 256, n_mels: 96, db: false, ..Mel::default() }),
                 scale: Scale::Compress,
                 least_samples: 186 * 256,
-                patch: Some(187),
+                patch: Patch::Exactly(187),
             },
             PretrainedNetwork::Cnn6 | PretrainedNetwork::Cnn10 | PretrainedNetwork::Cnn14 => FrontEnd {
                 sample_rate: 32_000,
@@ -118,7 +137,7 @@ impl PretrainedNetwork {
                 }),
                 scale: Scale::None,
                 least_samples: 31 * 320,
-                patch: None,
+                patch: Patch::Whole,
             },
             PretrainedNetwork::Ast => FrontEnd {
                 sample_rate: 16_000,
@@ -129,7 +148,21 @@ impl PretrainedNetwork {
                 }),
                 scale: Scale::AudioSet,
                 least_samples: 400,
-                patch: Some(1024),
+                patch: Patch::Exactly(1024),
+            },
+            PretrainedNetwork::Passt => FrontEnd {
+                sample_rate: 32_000,
+                image: FeatureSpec::PasstMel(PasstMel::default()),
+                scale: Scale::None,
+                least_samples: 15 * 320 + 1,
+                patch: Patch::AtMost(1000),
+            },
+            PretrainedNetwork::Beats => FrontEnd {
+                sample_rate: 16_000,
+                image: FeatureSpec::KaldiFbank(KaldiFbank { num_mel_bins: 128, ..KaldiFbank::default() }),
+                scale: Scale::Beats,
+                least_samples: 400 + 15 * 160,
+                patch: Patch::AtMost(1008),
             },
         }
     }
@@ -140,9 +173,14 @@ impl PretrainedNetwork {
         let bands = match image {
             FeatureSpec::Mel(mel) => mel.n_mels,
             FeatureSpec::KaldiFbank(fbank) => fbank.num_mel_bins,
+            FeatureSpec::PasstMel(mel) => mel.n_mels,
             _ => unreachable!("every front end is a bank of filters"),
         };
-        [bands, patch.unwrap_or(1001)]
+        let frames = match patch {
+            Patch::Whole => 1001,
+            Patch::Exactly(frames) | Patch::AtMost(frames) => frames,
+        };
+        [bands, frames]
     }
 
     /// The number of values of a layer.
@@ -152,7 +190,10 @@ impl PretrainedNetwork {
             (EmbeddingLayer::Penultimate, PretrainedNetwork::MusicnnVgg) => 256,
             (EmbeddingLayer::Penultimate, PretrainedNetwork::Cnn6 | PretrainedNetwork::Cnn10) => 512,
             (EmbeddingLayer::Penultimate, PretrainedNetwork::Cnn14) => 2048,
-            (EmbeddingLayer::Penultimate, PretrainedNetwork::Ast) => 768,
+            (
+                EmbeddingLayer::Penultimate,
+                PretrainedNetwork::Ast | PretrainedNetwork::Passt | PretrainedNetwork::Beats,
+            ) => 768,
             (EmbeddingLayer::Scores, PretrainedNetwork::Musicnn | PretrainedNetwork::MusicnnVgg) => 50,
             (EmbeddingLayer::Scores, _) => 527,
         }
@@ -219,7 +260,11 @@ impl Extractor for Embedder {
         clip.ensure_sample_rate(self.sample_rate)?;
         let image = self.image(clip.samples()?)?;
         let bands = image.rows;
-        let width = self.front_end.patch.unwrap_or(image.cols);
+        let width = match self.front_end.patch {
+            Patch::Whole => image.cols,
+            Patch::Exactly(frames) => frames,
+            Patch::AtMost(frames) => frames.min(image.cols),
+        };
         let patches = image.cols / width;
         let mut images = Vec::with_capacity(patches * bands * width);
         for patch in 0..patches {
@@ -253,9 +298,14 @@ impl Embedder {
             let mean = samples.iter().map(|&sample| f64::from(sample)).sum::<f64>() / samples.len() as f64;
             samples.iter_mut().for_each(|sample| *sample = (f64::from(*sample) - mean) as f32);
         }
+        if scale == Scale::Beats {
+            samples.iter_mut().for_each(|sample| *sample *= 32_768.0);
+        }
         samples.resize(samples.len().max(least_samples), 0.0);
         let mut image = self.image.extract(&ClipAnalysis::new(&Clip { samples, sample_rate }))?;
-        if let Some(frames) = patch.filter(|&frames| image.cols < frames) {
+        if let Patch::Exactly(frames) = patch
+            && image.cols < frames
+        {
             let padded = |band: &[f32]| [band, &vec![0.0; frames - band.len()]].concat();
             image.values = image.values.chunks_exact(image.cols).flat_map(padded).collect();
             image.cols = frames;
@@ -264,6 +314,7 @@ impl Embedder {
             Scale::None => value,
             Scale::Compress => (f64::from(value) * 10_000.0 + 1.0).log10() as f32,
             Scale::AudioSet => ((f64::from(value) + 4.267_739_3) / (2.0 * 4.568_997_4)) as f32,
+            Scale::Beats => ((f64::from(value) - 15.416_63) / (2.0 * 6.555_82)) as f32,
         };
         image.values.iter_mut().for_each(|value| *value = scaled(*value));
         Ok(image)

@@ -29,7 +29,7 @@ pub enum KaldiWindow {
 }
 
 impl KaldiWindow {
-    fn values(self, length: usize) -> Vec<f64> {
+    pub(super) fn values(self, length: usize) -> Vec<f64> {
         let step = std::f64::consts::TAU / (length.max(2) - 1) as f64;
         let value = |n: usize| {
             let cosine = (step * n as f64).cos();
@@ -168,16 +168,16 @@ impl FeatureKind for KaldiFbank {
             sample_rate,
             window: self.window_type.values(length),
             fft: RealFftPlanner::new().plan_fft_forward(size),
-            bank: bank(self, size, sample_rate),
+            bank: triangles(self.num_mel_bins, [self.low_freq, self.high(sample_rate)], size, sample_rate),
         }))
     }
 }
 
-/// For each band its first bin and its weights.
-fn bank(spec: &KaldiFbank, size: usize, sample_rate: u32) -> Vec<(usize, Vec<f64>)> {
+/// For each band its first bin and its weights: triangles in mel from the lower to the upper edge.
+pub(super) fn triangles(bands: usize, edges: [f64; 2], size: usize, sample_rate: u32) -> Vec<(usize, Vec<f64>)> {
     let mel = |hz: f64| 1127.0 * (hz / 700.0).ln_1p();
-    let (low, high) = (mel(spec.low_freq), mel(spec.high(sample_rate)));
-    let step = (high - low) / (spec.num_mel_bins + 1) as f64;
+    let [low, high] = edges.map(mel);
+    let step = (high - low) / (bands + 1) as f64;
     let places: Vec<f64> = (0..size / 2).map(|bin| mel(bin as f64 * f64::from(sample_rate) / size as f64)).collect();
     let band = |band: usize| {
         let left = low + band as f64 * step;
@@ -187,7 +187,7 @@ fn bank(spec: &KaldiFbank, size: usize, sample_rate: u32) -> Vec<(usize, Vec<f64
         let last = weights.iter().rposition(|weight| *weight > 0.0).unwrap_or(0);
         (first, weights[first..=last].to_vec())
     };
-    (0..spec.num_mel_bins).map(band).collect()
+    (0..bands).map(band).collect()
 }
 
 struct Bands {

@@ -53,6 +53,7 @@ mod poly;
 mod lfcc;
 mod modgd;
 mod kaldi_fbank;
+mod passt_mel;
 mod cqt;
 mod beat_frames;
 mod harmonic;
@@ -87,6 +88,7 @@ registry! {
         "lfcc" => lfcc::Lfcc,
         "modgd" => modgd::Modgd,
         "kaldi_fbank" => kaldi_fbank::KaldiFbank,
+        "passt_mel" => passt_mel::PasstMel,
         "cqt" => cqt::Cqt,
         "vqt" => cqt::Vqt,
         "chroma_cqt" => cqt::ChromaCqt,

@@ -246,7 +246,8 @@ impl GridSearch {
 
 /// Whether a model is fitted to rows of features: no network, no ensemble.
 fn is_classic(spec: &SingleModel) -> bool {
-    spec.as_kind().as_network().is_none() && spec.as_kind().as_ensemble().is_none()
+    let kind = spec.as_kind();
+    kind.as_network().is_none() && kind.as_ensemble().is_none() && kind.learns()
 }
 
 fn score(rule: &DecisionRule, metric: &str, set: &FeatureSet, predictions: &Predictions) -> Option<f64> {

@@ -3,7 +3,7 @@
 //!
 //! Conventions: scikit-learn's one-vs-rest fitted for each class to the rows whose label is known, as in the baseline of OpenMIC. Everything that a
 //! model learns, standardization and selection of columns included, comes from these rows. A class without a known clip has
-//! probability 0. Networks need no such model: their loss leaves unknown classes out.
+//! probability 0. Networks need no such model: their loss leaves unknown classes out. Neither does a model that learns nothing.
 
 use anyhow::{Result, ensure};
 
@@ -23,7 +23,7 @@ fn prefix_of(class: usize) -> String {
 
 /// Whether a model of this kind is fitted class by class.
 pub fn applies(kind: &dyn ModelKind, train: &FeatureSet, task: Task) -> bool {
-    task == Task::MultiLabel && kind.as_network().is_none() && train.has_unknown_labels()
+    task == Task::MultiLabel && kind.as_network().is_none() && kind.learns() && train.has_unknown_labels()
 }
 
 pub fn fit(kind: &dyn ModelKind, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {

@@ -1,5 +1,5 @@
 //! Classic models: nearest centroid, k nearest neighbours, logistic regression, naive Bayes, Gaussian mixtures, support
-//! vector machines, trees, forests and boosting, a multilayer perceptron, and ensembles of models.
+//! vector machines, trees, forests and boosting, a multilayer perceptron, the scores of pretrained networks, and ensembles of models.
 
 #[macro_use]
 pub mod row_model;
@@ -22,6 +22,7 @@ pub mod mlp;
 pub mod naive_bayes;
 pub mod nearest_centroid;
 pub mod preparation;
+pub mod pretrained;
 pub mod random_forest;
 pub mod svm;
 pub mod trees;

@@ -4,18 +4,16 @@
 //!
 //! Conventions and differences from the peers:
 //! * Made for 128 Kaldi mel bands of 16 kHz audio in 1024 frames (10.24 s), with mean zero and standard deviation one half
-//!   (`normalize = "none"` and a feature scaled that way, or our usual scaling for a training of one's own).
+//!   (`normalize = "global_half"`, the default).
 //! * Names of the tensors are those of the original code; `query`, `key` and `value` of Hugging Face become its `qkv`.
 //! * Positions of another number of frames are cut from the middle of the published ones, or interpolated linearly if there are more.
 //! * The epsilon of the layer norms is 1e-6 in the blocks and 1e-5 in the classifier, as in the original code; Hugging Face has 1e-12.
-//! * GELU is exact (by the error function). Neither dropout nor stochastic depth, as in the original recipe.
+//! * Neither dropout nor stochastic depth, as in the original recipe.
 //! * Parameters as PyTorch counts them: 86,594,063 for 527 classes, 86,197,259 for 11, both for 1024 frames.
-//! * Initial weights are normal with a standard deviation of 0.02, biases zero; timm cuts the normal at two deviations.
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::activation::{gelu, softmax};
+use burn::nn::LayerNorm;
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use super::dropout::DropoutMasks;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
-use super::layer_table::{LayerTable, Window};
-use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::layer_table::LayerTable;
+use super::transformer::{self, Block, EXTRA, HeadLayer, PatchEmbed, Size};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::Tensor as Named;
-use crate::training::hyperparameters::Training;
+use crate::training::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// The audio spectrogram transformer: attention over patches of the image.
@@ -57,36 +55,30 @@ impl Default for Ast {
     }
 }
 
-/// Bands and frames of a patch.
-const PATCH: usize = 16;
-/// The tokens before those of the patches: class and distillation.
-const EXTRA: usize = 2;
-/// The hidden values of a block, in sizes of a token.
-const HIDDEN: usize = 4;
-const EPSILON: f64 = 1e-6;
-
 impl Ast {
+    fn size(&self) -> Size {
+        Size { embed_dim: self.embed_dim, depth: self.depth, heads: self.heads, stride: self.stride }
+    }
+
     /// The rows and columns of patches.
     fn grid(&self, input: InputShape) -> Result<[usize; 2]> {
         let mut table = LayerTable::new(input, 1)?;
-        table.conv("v.patch_embed.proj", 1, Window::square(PATCH, self.stride, 0), true)?;
+        table.conv("v.patch_embed.proj", 1, self.size().patch_window(), true)?;
         Ok([table.shape[1], table.shape[2]])
     }
 }
 
 impl NetworkKind for Ast {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn training_defaults() -> Training {
-        Training { batch_size: 8, learning_rate: 1e-5, ..Training::default() }
+        Training { batch_size: 8, learning_rate: 1e-5, normalize: Normalize::GlobalHalf, ..Training::default() }
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let divides = self.heads > 0 && self.embed_dim.is_multiple_of(self.heads);
-        let sentence = format!("{} heads do not divide tokens of {} values", self.heads, self.embed_dim);
-        Fault::of_keys([("heads", (!divides).then_some(sentence))])
+        Fault::of_keys([("heads", self.size().heads_fault())])
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
@@ -94,31 +86,10 @@ impl NetworkKind for Ast {
         let tokens = rows * columns + EXTRA;
         let mut table = LayerTable::new(input, 1)?;
         table.add("v", format!("{tokens} positions, {EXTRA} tokens"), table.shape.clone(), (EXTRA + tokens) * size, 0);
-        table.conv("v.patch_embed.proj", size, Window::square(PATCH, self.stride, 0), true)?;
-        let norm = |table: &mut LayerTable, name: &str| {
-            table.add(name, format!("layer norm {size}"), vec![tokens, size], 2 * size, 0);
-        };
-        let linear = |table: &mut LayerTable, name: &str, from: usize, to: usize| {
-            let kind = format!("linear {to} per token");
-            table.add(name, kind, vec![tokens, to], from * to + to, from * to * tokens);
-        };
-        for number in 0..self.depth {
-            let name = format!("v.blocks.{number}");
-            norm(&mut table, &format!("{name}.norm1"));
-            linear(&mut table, &format!("{name}.attn.qkv"), size, 3 * size);
-            let products = 2 * tokens * tokens * size;
-            table.add(&format!("{name}.attn"), format!("attention, {} heads", self.heads), vec![tokens, size], 0, products);
-            linear(&mut table, &format!("{name}.attn.proj"), size, size);
-            norm(&mut table, &format!("{name}.norm2"));
-            linear(&mut table, &format!("{name}.mlp.fc1"), size, HIDDEN * size);
-            linear(&mut table, &format!("{name}.mlp.fc2"), HIDDEN * size, size);
-        }
-        norm(&mut table, "v.norm");
+        table.conv("v.patch_embed.proj", size, self.size().patch_window(), true)?;
+        self.size().rows(&mut table, "v.", tokens);
         table.shape = vec![size, rows, columns];
-        self.head.rows(&mut table, n_classes, |table| {
-            table.add("mlp_head.0", format!("layer norm {size}"), vec![size], 2 * size, 0);
-            table.linear("mlp_head.1", n_classes, true);
-        });
+        self.head.rows(&mut table, n_classes, |table| self.size().head_rows(table, "mlp_head", n_classes));
         Ok(table.into_rows())
     }
 
@@ -126,28 +97,19 @@ impl NetworkKind for Ast {
         if let Some(Fault { key, sentence }) = self.faults().into_iter().next() {
             anyhow::bail!("`{key}`: {sentence}");
         }
-        let (size, [rows, columns]) = (self.embed_dim, self.grid(input)?);
-        let linear = |from, to| LinearConfig::new(from, to).init(device);
-        let norm = |epsilon| LayerNormConfig::new(size).with_epsilon(epsilon).init(device);
-        let zeros = |tokens: usize| Param::from_tensor(Tensor::zeros([1, tokens, size], device));
-        let block = |_| Block {
-            norm1: norm(EPSILON),
-            attn: Attention { qkv: linear(size, 3 * size), proj: linear(size, size), heads: self.heads },
-            norm2: norm(EPSILON),
-            mlp: Mlp { fc1: linear(size, HIDDEN * size), fc2: linear(HIDDEN * size, size) },
-        };
-        let proj = Conv2dConfig::new([1, size], [PATCH; 2]).with_stride([self.stride; 2]).init(device);
+        let (size, [rows, columns]) = (self.size(), self.grid(input)?);
+        let zeros = |tokens: usize| Param::from_tensor(Tensor::zeros([1, tokens, self.embed_dim], device));
         let net = Net {
             v: Transformer {
                 cls_token: zeros(1),
                 dist_token: zeros(1),
                 pos_embed: zeros(rows * columns + EXTRA),
-                patch_embed: PatchEmbed { proj },
-                blocks: (0..self.depth).map(block).collect(),
-                norm: norm(EPSILON),
+                patch_embed: size.patch_embed(device),
+                blocks: size.blocks(device),
+                norm: size.norm(device),
             },
-            output: Output::new(self.head, size, n_classes, device, || Classifier {
-                mlp_head: vec![HeadLayer::Norm(norm(1e-5)), HeadLayer::Linear(linear(size, n_classes))],
+            output: Output::new(self.head, self.embed_dim, n_classes, device, || Classifier {
+                mlp_head: size.head(n_classes, device),
             }),
         };
         Ok(init::initialize(Network::Ast(net), seed, initial_weights))
@@ -158,19 +120,21 @@ impl NetworkKind for Ast {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        if head::is_head(path) {
-            return 2;
-        }
-        let block = path.strip_prefix("v.blocks.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        usize::from(path.starts_with("v.norm") || block.is_some_and(|number| 2 * number >= self.depth))
+        if head::is_head(path) { 2 } else { self.size().group_of(path, "v.") }
+    }
+
+    /// The embeddings, each block, and the head with the norm before it.
+    fn depth(&self) -> usize {
+        self.depth + 2
+    }
+
+    fn depth_of(&self, path: &str) -> usize {
+        if head::is_head(path) { self.depth + 1 } else { self.size().depth_of(path, "v.") }
     }
 }
 
 fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
-    head::initial_weights(name, fans).unwrap_or(match name.ends_with("bias") {
-        true => InitDistribution::Constant(0.0),
-        false => InitDistribution::Normal(0.02),
-    })
+    head::initial_weights(name, fans).unwrap_or_else(|| transformer::initial_weights(name))
 }
 
 #[derive(Module, Debug)]
@@ -191,50 +155,15 @@ pub struct Transformer {
 }
 
 #[derive(Module, Debug)]
-pub struct PatchEmbed {
-    proj: Conv2d,
-}
-
-#[derive(Module, Debug)]
-pub struct Block {
-    norm1: LayerNorm,
-    attn: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
-}
-
-#[derive(Module, Debug)]
-pub struct Attention {
-    qkv: Linear,
-    proj: Linear,
-    heads: usize,
-}
-
-#[derive(Module, Debug)]
-pub struct Mlp {
-    fc1: Linear,
-    fc2: Linear,
-}
-
-#[derive(Module, Debug)]
 pub struct Classifier {
     mlp_head: Vec<HeadLayer>,
-}
-
-#[derive(Module, Debug)]
-pub enum HeadLayer {
-    Norm(LayerNorm),
-    Linear(Linear),
 }
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let (tokens, [rows, columns]) = self.v.forward(images);
         match &self.output {
-            Output::Own(own) => own.mlp_head.iter().fold(extra_tokens(tokens), |x, layer| match layer {
-                HeadLayer::Norm(layer) => layer.forward(x),
-                HeadLayer::Linear(layer) => layer.forward(x),
-            }),
+            Output::Own(own) => transformer::classify(&own.mlp_head, transformer::extra_tokens(tokens)),
             Output::Head(head) => {
                 let [clips, count, size] = tokens.dims();
                 let patches = tokens.narrow(1, EXTRA, count - EXTRA).swap_dims(1, 2);
@@ -245,13 +174,8 @@ impl Net {
 
     /// The mean of the two extra tokens, `[clips, embed_dim]`.
     pub fn penultimate(&self, images: Tensor<4>) -> Option<Tensor<2>> {
-        Some(extra_tokens(self.v.forward(images).0))
+        Some(transformer::extra_tokens(self.v.forward(images).0))
     }
-}
-
-fn extra_tokens(tokens: Tensor<3>) -> Tensor<2> {
-    let [clips, _, size] = tokens.dims();
-    tokens.narrow(1, 0, EXTRA).mean_dim(1).reshape([clips, size])
 }
 
 impl Transformer {
@@ -264,25 +188,6 @@ impl Transformer {
         let tokens = Tensor::cat(extra.into_iter().chain([patches]).collect(), 1) + self.pos_embed.val();
         let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
         (self.norm.forward(tokens), [rows, columns])
-    }
-}
-
-impl Block {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward(self.norm1.forward(x));
-        x.clone() + self.mlp.fc2.forward(gelu(self.mlp.fc1.forward(self.norm2.forward(x))))
-    }
-}
-
-impl Attention {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [clips, tokens, size] = x.dims();
-        let each = size / self.heads;
-        let qkv = self.qkv.forward(x).reshape([clips, tokens, 3 * self.heads, each]).swap_dims(1, 2);
-        let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(1, part * self.heads, self.heads));
-        let weights = softmax(query.matmul(key.swap_dims(2, 3)) * (each as f64).powf(-0.5), 3);
-        let mixed = weights.matmul(value).swap_dims(1, 2).reshape([clips, tokens, size]);
-        self.proj.forward(mixed)
     }
 }
 

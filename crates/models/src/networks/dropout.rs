@@ -35,7 +35,8 @@ impl DropoutMasks {
         DropoutMasks { seed: seed.child("dropout"), drawn: Cell::new(0) }
     }
 
-    fn next_seed(&self) -> Seed {
+    /// The seed of the next random choice.
+    pub fn next_seed(&self) -> Seed {
         self.drawn.set(self.drawn.get() + 1);
         self.seed.child(self.drawn.get())
     }
@@ -57,6 +58,27 @@ impl Dropout {
         }
         let mask = input.random_like(Distribution::Bernoulli(kept));
         input * mask * (1.0 / kept)
+    }
+}
+
+/// Stochastic depth: leaves a residual branch out for a share of the clips, and scales it for the others (torchvision's mode "row").
+#[derive(Module, Debug)]
+pub struct StochasticDepth {
+    dropout: Dropout,
+}
+
+impl StochasticDepth {
+    pub fn new(share: f64) -> StochasticDepth {
+        StochasticDepth { dropout: Dropout::new(share) }
+    }
+
+    pub fn forward<const D: usize>(&self, branch: Tensor<D>, masks: Option<&DropoutMasks>) -> Tensor<D> {
+        if masks.is_none() || self.dropout.share == 0.0 {
+            return branch;
+        }
+        let mut of_clips = [1; D];
+        of_clips[0] = branch.dims()[0];
+        branch.clone() * self.dropout.forward(Tensor::ones(of_clips, &branch.device()), masks)
     }
 }
 
@@ -104,6 +126,18 @@ mod tests {
         let same = masks(1);
         let [first, second] = [(); 2].map(|()| dropped(&same, &input));
         assert!(first == output && second != output);
+    }
+
+    #[test]
+    fn stochastic_depth_leaves_whole_clips_out_and_scales_the_others() {
+        let branch = Tensor::<3>::ones([2000, 3, 2], &Device::flex().autodiff());
+        let depth = StochasticDepth::new(0.25);
+        let output = depth.forward(branch.clone(), Some(&masks(1))).into_data().try_into_vec::<f32>().unwrap();
+        assert!(output.chunks_exact(6).all(|clip| clip.iter().all(|&v| v == clip[0] && (v == 0.0 || v == 1.0 / 0.75))));
+        let left_out = output.chunks_exact(6).filter(|clip| clip[0] == 0.0).count();
+        assert!((430..570).contains(&left_out), "{left_out}");
+        let output = depth.forward(branch, None).into_data().try_into_vec::<f32>().unwrap();
+        assert!(output.iter().all(|&v| v == 1.0));
     }
 
     #[test]

@@ -174,7 +174,9 @@ pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
 
 /// Whether a tensor belongs to the head or the network's own classifier, by its name: the last group of layers.
 pub fn is_head(name: &str) -> bool {
-    ["head.", "fc.", "fc_audioset.", "mlp_head.", "classifier."].iter().any(|prefix| name.starts_with(prefix))
+    ["head.", "head_dist.", "fc.", "fc_audioset.", "mlp_head.", "classifier.", "predictor."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// Global average pooling.

@@ -75,9 +75,21 @@ impl LayerTable {
     }
 
     pub fn conv(&mut self, name: &str, filters: usize, window: Window, bias: bool) -> Result<()> {
+        self.conv_in_groups(name, filters, 1, window, bias)
+    }
+
+    /// Adds a convolution with one filter for each channel.
+    pub fn depthwise_conv(&mut self, name: &str, window: Window, bias: bool) -> Result<()> {
+        self.conv_in_groups(name, self.shape[0], self.shape[0], window, bias)
+    }
+
+    fn conv_in_groups(&mut self, name: &str, filters: usize, groups: usize, window: Window, bias: bool) -> Result<()> {
         let [height, width] = self.output_size(name, window)?;
-        let weights = filters * self.shape[0] * window.kernel[0] * window.kernel[1];
-        let kind = format!("conv {}, {filters}", window.describe());
+        let weights = filters * (self.shape[0] / groups) * window.kernel[0] * window.kernel[1];
+        let kind = match groups {
+            1 => format!("conv {}, {filters}", window.describe()),
+            _ => format!("conv {}, {filters}, {groups} groups", window.describe()),
+        };
         let parameters = weights + if bias { filters } else { 0 };
         self.add(name, kind, vec![filters, height, width], parameters, weights * height * width);
         Ok(())

@@ -18,7 +18,7 @@ use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
 
 /// The epsilon of PyTorch and burn.
 const EPSILON: f64 = 1e-5;
-/// The weight of a batch in the running statistics.
+/// The default weight of a batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 
 /// The zero padding: top, left, bottom, right.
@@ -30,7 +30,7 @@ fn zeros(padding: &PaddingConfig2d) -> [usize; 4] {
     }
 }
 
-/// The configuration of a 2-D convolution without groups.
+/// The configuration of a 2-D convolution.
 pub struct Conv2dConfig {
     inner: burn_conv::Conv2dConfig,
 }
@@ -48,13 +48,19 @@ impl Conv2dConfig {
         Conv2dConfig { inner: self.inner.with_padding(padding) }
     }
 
+    /// The input channels of each output channel are one of so many groups.
+    pub fn with_groups(self, groups: usize) -> Conv2dConfig {
+        Conv2dConfig { inner: self.inner.with_groups(groups) }
+    }
+
     pub fn with_bias(self, bias: bool) -> Conv2dConfig {
         Conv2dConfig { inner: self.inner.with_bias(bias) }
     }
 
     pub fn init(self, device: &Device) -> Conv2d {
         let built = self.inner.init(device);
-        Conv2d { weight: built.weight, bias: built.bias, stride: built.stride, padding: zeros(&self.inner.padding) }
+        let padding = zeros(&self.inner.padding);
+        Conv2d { weight: built.weight, bias: built.bias, stride: built.stride, padding, groups: built.groups }
     }
 }
 
@@ -66,6 +72,7 @@ pub struct Conv2d {
     stride: [usize; 2],
     /// Top, left, bottom, right.
     padding: [usize; 4],
+    groups: usize,
 }
 
 impl Conv2d {
@@ -74,8 +81,9 @@ impl Conv2d {
         let [outputs, _, rows, columns] = weight.dims();
         let bias = self.bias.as_ref().map(Param::val);
         let [top, left, bottom, right] = self.padding;
-        if !kernels::supports(&x) {
-            let options = ConvOptions::new_with_padding(self.stride, [(top, bottom), (left, right)], [1, 1], 1);
+        if self.groups > 1 || !kernels::supports(&x) {
+            let padding = [(top, bottom), (left, right)];
+            let options = ConvOptions::new_with_padding(self.stride, padding, [1, 1], self.groups);
             return module::conv2d(x, weight, bias, options);
         }
         let kernel = [rows, columns];
@@ -107,15 +115,21 @@ fn padded(x: Tensor<4>, [top, left, bottom, right]: [usize; 4]) -> Tensor<4> {
 pub struct BatchNormConfig {
     channels: usize,
     epsilon: f64,
+    momentum: f64,
 }
 
 impl BatchNormConfig {
     pub fn new(channels: usize) -> BatchNormConfig {
-        BatchNormConfig { channels, epsilon: EPSILON }
+        BatchNormConfig { channels, epsilon: EPSILON, momentum: MOMENTUM }
     }
 
     pub fn with_epsilon(self, epsilon: f64) -> BatchNormConfig {
         BatchNormConfig { epsilon, ..self }
+    }
+
+    /// The weight of a batch in the running statistics.
+    pub fn with_momentum(self, momentum: f64) -> BatchNormConfig {
+        BatchNormConfig { momentum, ..self }
     }
 
     pub fn init(self, device: &Device) -> BatchNorm {
@@ -127,6 +141,7 @@ impl BatchNormConfig {
             running_mean: RunningState::new(Tensor::zeros(shape, device)),
             running_var: RunningState::new(Tensor::ones(shape, device)),
             epsilon: self.epsilon,
+            momentum: self.momentum,
         }
     }
 }
@@ -141,6 +156,7 @@ pub struct BatchNorm {
     running_mean: RunningState<Tensor<1>>,
     running_var: RunningState<Tensor<1>>,
     epsilon: f64,
+    momentum: f64,
 }
 
 impl BatchNorm {
@@ -200,8 +216,8 @@ impl BatchNorm {
     fn update_statistics(&self, mean: Tensor<1>, variance: Tensor<1>, pixels: usize, device: &Device) {
         let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
         let keep = |state: &RunningState<Tensor<1>>, new: Tensor<1>| {
-            let kept = state.value_sync().to_device(device).mul_scalar(1.0 - MOMENTUM);
-            state.update((kept + new.detach().mul_scalar(MOMENTUM)).detach());
+            let kept = state.value_sync().to_device(device).mul_scalar(1.0 - self.momentum);
+            state.update((kept + new.detach().mul_scalar(self.momentum)).detach());
         };
         keep(&self.running_mean, mean);
         keep(&self.running_var, variance.mul_scalar(unbiased));

@@ -12,9 +12,11 @@ pub mod state_dict;
 
 mod gru;
 mod init;
+mod inverted_residual;
 mod layer_table;
 mod sequential;
 mod spec;
+mod transformer;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -70,7 +72,7 @@ macro_rules! networks {
 // The list of networks: a new one needs its file and a line here.
 networks! { $
     cnn_small { "cnn_small" => CnnSmall, }
-    resnet { "resnet18" => Resnet18, "resnet34" => Resnet34, }
+    resnet { "resnet18" => Resnet18, "resnet34" => Resnet34, "resnet50" => Resnet50, }
     vgg16_bn { "vgg16_bn" => Vgg16Bn, }
     alexnet { "alexnet" => Alexnet, }
     tagging_cnn { "tagging_cnn" => TaggingCnn, }
@@ -79,6 +81,11 @@ networks! { $
     musicnn { "musicnn" => Musicnn, }
     musicnn_vgg { "musicnn_vgg" => MusicnnVgg, }
     ast { "ast" => Ast, }
+    mobilenet_v3 { "mobilenet_v3_large" => MobilenetV3Large, }
+    efficientnet_v2 { "efficientnet_v2_s" => EfficientnetV2S, }
+    convnext { "convnext_tiny" => ConvnextTiny, }
+    passt { "passt" => Passt, }
+    beats { "beats" => Beats, }
     panns { "cnn6" => Cnn6, "cnn10" => Cnn10, "cnn14" => Cnn14, }
 }
 
@@ -137,6 +144,16 @@ pub trait NetworkKind: Send + Sync {
 
     /// The group of a tensor by its name ([`state_dict::torch_name`] of its path).
     fn group_of(&self, path: &str) -> usize;
+
+    /// The number of layers for `layer_decay`, from the input to the head.
+    fn depth(&self) -> usize {
+        self.groups()
+    }
+
+    /// The layer of a tensor for `layer_decay`, by its name.
+    fn depth_of(&self, path: &str) -> usize {
+        self.group_of(path)
+    }
 
     /// The factor on the sum of squares of this tensor that is added to the loss, independent of the weight decay of the
     /// training: Keras's `kernel_regularizer=l2(…)`. Its gradient is twice the factor times the tensor.

@@ -22,7 +22,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use super::{Network, ast, head, state_dict};
+use super::{Network, ast, head, passt, state_dict};
 use crate::Tensor;
 
 /// What was used of a checkpoint.
@@ -262,6 +262,12 @@ fn fit(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
         let values = theirs.clone().into_values()?;
         if let Some(resized) = ast::resized_positions(&values, &theirs_shape, shape) {
             return Ok(Fit::Reshaped(resized, format!("{} positions made of {}", shape[1], theirs_shape[1])));
+        }
+    }
+    if theirs.name.ends_with("time_new_pos_embed") {
+        let values = theirs.clone().into_values()?;
+        if let Some(resized) = passt::resized_positions(&values, &theirs_shape, shape) {
+            return Ok(Fit::Reshaped(resized, format!("{} positions made of {}", shape[3], theirs_shape[3])));
         }
     }
     Ok(Fit::Not(theirs_shape))

@@ -1,5 +1,6 @@
-//! ResNet18 and ResNet34 in torchvision's layout: a 7×7 convolution with stride 2, a 3×3 max pool with stride 2, four stages of
-//! residual blocks, global average pooling, one linear layer.
+//! ResNet18, ResNet34 and ResNet50 in torchvision's layout: a 7×7 convolution with stride 2, a 3×3 max pool with stride 2, four
+//! stages of residual blocks (of ResNet50: bottlenecks with the stride in the 3×3 convolution), global average pooling, one linear
+//! layer.
 //!
 //! Conventions and differences from the peers:
 //! * One input channel by default (`channels`); imported weights for three channels are folded into one. With more channels, a
@@ -9,7 +10,7 @@
 //! * `head = "concat"` is the head of fastai's `vision_learner`; the parameter groups are fastai's `body[:6]`, `body[6:]` and
 //!   the head.
 //! * Parameters as PyTorch counts them, without running means and variances: ResNet18 for 11 classes 11,175,883 with one
-//!   channel, 11,182,155 with three; with fastai's head and one channel 11,703,232.
+//!   channel, 11,182,155 with three; with fastai's head and one channel 11,703,232. ResNet50 for 1000 classes with three: 25,557,032.
 
 use anyhow::Result;
 use burn::module::Module;
@@ -62,9 +63,41 @@ impl Default for Resnet34 {
     }
 }
 
-/// Both have the same keys and differ in the number of blocks per stage.
+/// ResNet50: torchvision's layout of bottlenecks, for images of one channel or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet50 {
+    /// Input channels; a one-channel image is repeated. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: usize,
+    /// The head: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for Resnet50 {
+    fn default() -> Self {
+        Resnet50 { channels: 1, head: HeadKind::Linear }
+    }
+}
+
+/// The number of blocks of each stage, and their type.
+#[derive(Clone, Copy)]
+struct Stages {
+    blocks: [usize; 4],
+    /// A 3×3 convolution between two of 1×1, of which the last has four times the filters.
+    bottleneck: bool,
+}
+
+impl Stages {
+    /// The channels after a block, in filters.
+    fn expansion(self) -> usize {
+        if self.bottleneck { 4 } else { 1 }
+    }
+}
+
+/// All have the same keys and differ in their blocks.
 macro_rules! resnet {
-    ($Spec:ident, $blocks:expr) => {
+    ($Spec:ident, $stages:expr) => {
         impl NetworkKind for $Spec {
             fn version(&self) -> u32 {
                 1
@@ -75,12 +108,12 @@ macro_rules! resnet {
             }
 
             fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
-                layers(self.channels, $blocks, self.head, input, n_classes)
+                layers(self.channels, $stages, self.head, input, n_classes)
             }
 
             fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
                 self.layers(input, n_classes)?;
-                let net = Net::new(self.channels, $blocks, self.head, n_classes, device);
+                let net = Net::new(self.channels, $stages, self.head, n_classes, device);
                 Ok(init::initialize(Network::$Spec(net), seed, initial_weights))
             }
 
@@ -94,8 +127,9 @@ macro_rules! resnet {
         }
     };
 }
-resnet!(Resnet18, [2, 2, 2, 2]);
-resnet!(Resnet34, [3, 4, 6, 3]);
+resnet!(Resnet18, Stages { blocks: [2, 2, 2, 2], bottleneck: false });
+resnet!(Resnet34, Stages { blocks: [3, 4, 6, 3], bottleneck: false });
+resnet!(Resnet50, Stages { blocks: [3, 4, 6, 3], bottleneck: true });
 
 const STAGES: [&str; 4] = ["layer1", "layer2", "layer3", "layer4"];
 const FILTERS: [usize; 4] = [64, 128, 256, 512];
@@ -119,7 +153,7 @@ fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
 
 fn layers(
     channels: usize,
-    blocks: [usize; 4],
+    stages: Stages,
     head: HeadKind,
     input: InputShape,
     n_classes: usize,
@@ -128,18 +162,27 @@ fn layers(
     table.conv("conv1", 64, Window::square(7, 2, 3), false)?;
     table.norm("bn1");
     table.max_pool("maxpool", Window::square(3, 2, 1))?;
-    for ((stage, filters), blocks) in STAGES.into_iter().zip(FILTERS).zip(blocks) {
-        for block in 0..blocks {
+    for (number, (stage, filters)) in STAGES.into_iter().zip(FILTERS).enumerate() {
+        for block in 0..stages.blocks[number] {
             let name = |layer: &str| format!("{stage}.{block}.{layer}");
             let before = table.shape.clone();
-            let stride = stride_of(before[0], filters);
-            table.conv(&name("conv1"), filters, Window::square(3, stride, 1), false)?;
-            table.norm(&name("bn1"));
-            table.conv(&name("conv2"), filters, Window::square(3, 1, 1), false)?;
-            table.norm(&name("bn2"));
-            if stride > 1 {
+            let (stride, after) = (stride_of(number, block), filters * stages.expansion());
+            if stages.bottleneck {
+                table.conv(&name("conv1"), filters, Window::square(1, 1, 0), false)?;
+                table.norm(&name("bn1"));
+                table.conv(&name("conv2"), filters, Window::square(3, stride, 1), false)?;
+                table.norm(&name("bn2"));
+                table.conv(&name("conv3"), after, Window::square(1, 1, 0), false)?;
+                table.norm(&name("bn3"));
+            } else {
+                table.conv(&name("conv1"), filters, Window::square(3, stride, 1), false)?;
+                table.norm(&name("bn1"));
+                table.conv(&name("conv2"), filters, Window::square(3, 1, 1), false)?;
+                table.norm(&name("bn2"));
+            }
+            if stride > 1 || before[0] != after {
                 table.shape = before;
-                table.conv(&name("downsample.0"), filters, Window::square(1, stride, 0), false)?;
+                table.conv(&name("downsample.0"), after, Window::square(1, stride, 0), false)?;
                 table.norm(&name("downsample.1"));
             }
         }
@@ -151,9 +194,9 @@ fn layers(
     Ok(table.into_rows())
 }
 
-/// A stage with more filters than the one before halves the image.
-fn stride_of(before: usize, filters: usize) -> usize {
-    if before == filters { 1 } else { 2 }
+/// The first block of each stage but the first halves the image.
+fn stride_of(stage: usize, block: usize) -> usize {
+    if stage > 0 && block == 0 { 2 } else { 1 }
 }
 
 fn conv(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
@@ -175,18 +218,25 @@ pub struct Block {
     bn1: BatchNorm,
     conv2: Conv2d,
     bn2: BatchNorm,
+    /// The last convolution of a bottleneck.
+    conv3: Option<Conv2d>,
+    bn3: Option<BatchNorm>,
     downsample: Option<(Conv2d, BatchNorm)>,
 }
 
 impl Block {
-    fn new(before: usize, filters: usize, device: &Device) -> Block {
-        let stride = stride_of(before, filters);
+    fn new(before: usize, filters: usize, stride: usize, stages: Stages, device: &Device) -> Block {
+        let after = filters * stages.expansion();
+        let [first, second] = if stages.bottleneck { [(1, 1), (3, stride)] } else { [(3, stride), (3, 1)] };
         Block {
-            conv1: conv([before, filters], 3, stride, device),
+            conv1: conv([before, filters], first.0, first.1, device),
             bn1: norm(filters, device),
-            conv2: conv([filters, filters], 3, 1, device),
+            conv2: conv([filters, filters], second.0, second.1, device),
             bn2: norm(filters, device),
-            downsample: (stride > 1).then(|| (conv([before, filters], 1, stride, device), norm(filters, device))),
+            conv3: stages.bottleneck.then(|| conv([filters, after], 1, 1, device)),
+            bn3: stages.bottleneck.then(|| norm(after, device)),
+            downsample: (stride > 1 || before != after)
+                .then(|| (conv([before, after], 1, stride, device), norm(after, device))),
         }
     }
 
@@ -196,7 +246,11 @@ impl Block {
             None => x.clone(),
         };
         let x = self.bn1.forward_relu(self.conv1.forward(x));
-        self.bn2.forward_add_relu(self.conv2.forward(x), shortcut)
+        let x = self.conv2.forward(x);
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => bn3.forward_add_relu(conv3.forward(self.bn2.forward_relu(x)), shortcut),
+            _ => self.bn2.forward_add_relu(x, shortcut),
+        }
     }
 }
 
@@ -214,14 +268,17 @@ pub struct Net {
 }
 
 impl Net {
-    fn new(channels: usize, blocks: [usize; 4], head: HeadKind, n_classes: usize, device: &Device) -> Net {
+    fn new(channels: usize, stages: Stages, head: HeadKind, n_classes: usize, device: &Device) -> Net {
         let mut before = FILTERS[0];
         let mut stage = |number: usize| -> Vec<Block> {
-            let filters = FILTERS[number];
-            let blocks =
-                (0..blocks[number]).map(|_| Block::new(std::mem::replace(&mut before, filters), filters, device));
-            blocks.collect()
+            let after = FILTERS[number] * stages.expansion();
+            let block = |block: usize| {
+                let before = std::mem::replace(&mut before, after);
+                Block::new(before, FILTERS[number], stride_of(number, block), stages, device)
+            };
+            (0..stages.blocks[number]).map(block).collect()
         };
+        let last = FILTERS[3] * stages.expansion();
         Net {
             channels,
             conv1: conv([channels, FILTERS[0]], 7, 2, device),
@@ -234,7 +291,7 @@ impl Net {
             layer2: stage(1),
             layer3: stage(2),
             layer4: stage(3),
-            output: Output::new(head, FILTERS[3], n_classes, device, || Fc::new(FILTERS[3], n_classes, device)),
+            output: Output::new(head, last, n_classes, device, || Fc::new(last, n_classes, device)),
         }
     }
 
@@ -269,6 +326,9 @@ mod tests {
         assert_eq!(parameters(&net(3, HeadKind::Concat), 11), 11_709_504);
         let deeper = Resnet34 { channels: 3, ..Default::default() };
         assert_eq!(parameters(&deeper, 1000), 21_797_672);
+        let bottlenecks = Resnet50 { channels: 3, ..Default::default() };
+        assert_eq!(parameters(&bottlenecks, 1000), 25_557_032);
+        assert_eq!(parameters(&bottlenecks, 11), 23_530_571);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub enum Preset {
     FitOneCycle,
     /// fastai's `fine_tune`: `freeze_epochs` epochs of the head (and of the batch norms below it), then `epochs` epochs of all
     /// groups at half the rate, down to a hundredth of that at the input; `learning_rate = 2e-3`. It replaces the keys of
-    /// schedule, warm-up and group rates.
+    /// schedule, warm-up, group rates and layer decay.
     FineTune,
 }
 
@@ -124,6 +124,8 @@ pub enum Normalize {
     /// With one mean and standard deviation over all values of the training clips.
     #[default]
     Global,
+    /// With one mean and twice the standard deviation, as AST and BEATs expect: values have a standard deviation of one half.
+    GlobalHalf,
     /// With a mean and standard deviation for each row (band) of the feature.
     Rows,
 }
@@ -227,7 +229,7 @@ pub struct Training {
     /// new draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-    /// How inputs are normalized: "none", "global" or "rows".
+    /// How inputs are normalized: "none", "global", "global_half" or "rows".
     pub normalize: Normalize,
     /// Decay of an exponential moving average of weights and batch-norm statistics, which then predicts instead of them. The
     /// first steps decay faster. Default: no average.
@@ -258,6 +260,11 @@ pub struct Training {
     /// numbers for more than two groups are spread geometrically. Default: 1 for all groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub group_rates: Vec<f64>,
+    /// Layer-wise decay of the learning rate: every layer below the head has this factor times the rate of the one above it. The layers of a
+    /// transformer are its blocks, those of other networks their groups. Default: 1.
+    #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub layer_decay: f64,
 }
 
 impl Default for Training {
@@ -302,6 +309,7 @@ impl Default for Training {
             freeze_epochs: None,
             gradual_unfreezing: false,
             group_rates: Vec::new(),
+            layer_decay: 1.0,
         }
     }
 }
@@ -325,6 +333,10 @@ fn state_defaults(schema: &mut Schema) {
 
 pub(crate) fn is_zero(number: &f64) -> bool {
     *number == 0.0
+}
+
+fn is_one(number: &f64) -> bool {
+    *number == 1.0
 }
 
 impl Training {
@@ -392,10 +404,12 @@ impl Training {
             ),
         );
         require(self.group_rates.iter().all(|&rate| positive(rate)), "group_rates", "the factors must be above zero");
+        require(self.layer_decay > 0.0 && self.layer_decay <= 1.0, "layer_decay", "must be above 0 and at most 1");
         if self.preset == Preset::FineTune {
             let own = "the preset \"fine_tune\" sets rates and freezing itself: remove this key or the preset";
             require(self.group_rates.is_empty(), "group_rates", own);
             require(!self.gradual_unfreezing, "gradual_unfreezing", own);
+            require(self.layer_decay == 1.0, "layer_decay", own);
         }
         faults
     }

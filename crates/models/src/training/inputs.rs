@@ -28,7 +28,7 @@ impl Normalization {
         let [height, width] = set.shape();
         let bands = match how {
             Normalize::None => return Ok(Normalization { mean: vec![0.0], deviation: vec![1.0] }),
-            Normalize::Global => 1,
+            Normalize::Global | Normalize::GlobalHalf => 1,
             Normalize::Rows => height,
         };
         let length = height * width / bands;
@@ -48,7 +48,8 @@ impl Normalization {
             "normalize the inputs of a network: the features contain values that are not finite; compute them again with \
              `timbre features --fresh`, and look for a damaged recording"
         );
-        Ok(Normalization { mean, deviation: all.iter().map(Moments::deviation).collect() })
+        let scale = if how == Normalize::GlobalHalf { 2.0 } else { 1.0 };
+        Ok(Normalization { mean, deviation: all.iter().map(|moments| scale * moments.deviation()).collect() })
     }
 
     /// Normalizes the image of a clip in place.
@@ -171,6 +172,8 @@ mod tests {
     fn normalized_clips_have_mean_zero_and_standard_deviation_one() {
         let (mean, deviation) = moments(scaled(Normalize::Global).into_iter());
         assert!(mean.abs() < 1e-6 && (deviation - 1.0).abs() < 1e-6, "{mean} {deviation}");
+        let (mean, deviation) = moments(scaled(Normalize::GlobalHalf).into_iter());
+        assert!(mean.abs() < 1e-5 && (deviation - 0.5).abs() < 1e-5, "{mean} {deviation}");
         let rows = scaled(Normalize::Rows);
         let band = |band: usize| rows.chunks_exact(2).skip(band).step_by(2).flatten().copied().collect::<Vec<f32>>();
         let (mean, deviation) = moments(band(0).into_iter());

@@ -26,6 +26,8 @@ pub struct TrainingSetup<'a> {
     pub kind: &'a dyn NetworkKind,
     pub objective: &'a Objective,
     pub device: &'a crate::device::Device,
+    /// The factor on the rate of each layer below the head, relative to the one above it.
+    pub layer_decay: f64,
 }
 
 /// The parts of a training that change with each step.
@@ -115,10 +117,11 @@ impl<'a> Learner<'a> {
     pub fn step(&mut self, gradients: GradientSum, settings: &StepSettings) {
         let kind = self.setup.kind;
         let network = self.network.take().expect("the network is missing only within a step");
-        self.network =
-            Some(
-                self.optimizer.step(network, gradients.0, settings, &|path| kind.group_of(path), &|path| kind.l2(path)),
-            );
+        let StepSettings { rates, momentum } = settings;
+        // BEiT's layer-wise decay: each layer learns more slowly than the one above it.
+        let below_head = |path: &str| (kind.depth() - 1 - kind.depth_of(path)) as i32;
+        let rate_of = |path: &str| rates[kind.group_of(path)] * self.setup.layer_decay.powi(below_head(path));
+        self.network = Some(self.optimizer.step(network, gradients.0, *momentum, &rate_of, &|path| kind.l2(path)));
         if let Some(average) = &mut self.average {
             average.update(self.network.as_ref().expect("just put back"));
         }

@@ -89,22 +89,21 @@ impl Optimizer {
         Optimizer { rule, decay, clip_norm, on_cpu, states: IndexMap::new() }
     }
 
-    /// Takes one step of every weight that has a gradient. `group_of` and `l2_of` return the parameter group of a path and the
+    /// Takes one step of every weight that has a gradient. `rate_of` and `l2_of` return the learning rate of a path and the
     /// strength of its L2 penalty.
     pub fn step(
         &mut self,
         network: Network,
         mut gradients: IndexMap<String, Tensor<1>>,
-        settings: &StepSettings,
-        group_of: &dyn Fn(&str) -> usize,
+        momentum: f64,
+        rate_of: &dyn Fn(&str) -> f64,
         l2_of: &dyn Fn(&str) -> f64,
     ) -> Network {
         let scale = self.scale(&mut gradients);
         parameters::map_trainable(network, &mut |info, values| {
             let Some(gradient) = gradients.swap_remove(&info.path) else { return values };
-            let rate = settings.rates[group_of(&info.path)];
-            let penalty = 2.0 * l2_of(&info.path);
-            self.update(info, values, gradient, WeightStep { rate, momentum: settings.momentum, penalty, scale })
+            let (rate, penalty) = (rate_of(&info.path), 2.0 * l2_of(&info.path));
+            self.update(info, values, gradient, WeightStep { rate, momentum, penalty, scale })
         })
     }
 

@@ -103,6 +103,7 @@ impl TestFit {
             name: "test",
             seed: Seed::new(1),
             decision_rule: DecisionRule { task: self.task, ..DecisionRule::default() },
+            classes: FitContext::standalone(Seed::new(1)).classes,
             metric: "accuracy",
             validation: self.validation.as_ref(),
             device: &device,

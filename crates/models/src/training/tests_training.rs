@@ -109,7 +109,8 @@ fn with_learner<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSe
     let device = Device::cpu();
     let shape = inputs::shape_of(&train);
     let network = spec.build(shape, 3, Seed::new(1), &device.burn().autodiff()).unwrap();
-    let setup = TrainingSetup { kind: &spec, objective: &objective, device: &device };
+    let setup =
+        TrainingSetup { kind: &spec, objective: &objective, device: &device, layer_decay: training.layer_decay };
     let mut learner = Learner::new(setup, network, optimizer::Optimizer::new(&training, true));
     learner
         .replace(|network| Ok(parameters::set_trainable(network, &|path, _| !path.contains("running"), &|_| false)))
@@ -153,6 +154,26 @@ fn two_accumulated_batches_of_four_equal_a_batch_of_eight() {
         assert!(far(&halves[path]) < 1e-6, "{path}: {}", far(&halves[path]));
         assert!(path.contains("running") || far(&first[path]) > 1e-4, "{path} has not moved");
     }
+}
+
+#[test]
+fn layer_decay_shortens_the_steps_of_the_layers_below_the_head() {
+    let steps = |layer_decay| {
+        let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, layer_decay, ..Training::default() };
+        with_learner(training, |learner, set| {
+            let before = checkpoint::values_of(learner.network());
+            let mut gradients = GradientSum::default();
+            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+            learner.step(gradients, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
+            let after = checkpoint::values_of(learner.network());
+            let of = |path: &str| before[path].iter().zip(&after[path]).map(|(a, b)| b - a).collect::<Vec<f32>>();
+            [of("blocks.0.conv.weight"), of("fc.weight")]
+        })
+    };
+    let ([full, head], [shorter, same]) = (steps(1.0), steps(0.25));
+    assert_eq!(head, same);
+    assert!(full.iter().any(|step| step.abs() > 1e-3));
+    full.iter().zip(&shorter).for_each(|(full, shorter)| assert!((full * 0.25 - shorter).abs() < 1e-6));
 }
 
 #[test]
