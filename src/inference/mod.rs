@@ -72,6 +72,9 @@ const NETWORK_BATCH: usize = 16;
 /// Batch size of a classic model: kNN reads its whole training set for each batch.
 const CLASSIC_BATCH: usize = 64;
 
+/// An answer is no better than an even guess below this share of the way from there to certainty.
+const EVEN_GUESS: f64 = 0.05;
+
 /// The model that `serve RUN` and `predict RUN` use: the only one, or the best on the validation split.
 pub fn default_model(run: &Path, record: &RunRecord) -> Option<String> {
     model_choice::choose(record, &run_dir::models(run), None, "").ok()
@@ -104,6 +107,9 @@ pub struct Prediction {
     /// Length of the whole recording.
     pub seconds: f64,
     pub used: UsedPart,
+    /// How far the recording is from the training recordings, as a multiple of the distance that 99 % of the validation recordings
+    /// keep; the middle one of its windows. None for a model that was saved without it.
+    pub training_distance: Option<f64>,
     pub timings: Timings,
 }
 
@@ -145,26 +151,36 @@ pub struct PendingPrediction<'a> {
     starts: Option<Vec<f64>>,
     seconds: f64,
     used: UsedPart,
+    training_distance: Option<f64>,
     timings: Timings,
 }
 
 impl PendingPrediction<'_> {
     /// Waits for the model.
     pub fn finish(self) -> Result<Prediction, RecordingError> {
-        let PendingPrediction { predictor, mut probabilities, pending, starts, seconds, used, mut timings } = self;
+        let PendingPrediction {
+            predictor,
+            mut probabilities,
+            pending,
+            starts,
+            seconds,
+            used,
+            training_distance,
+            mut timings,
+        } = self;
         let clock = Instant::now();
         for rows in pending {
             probabilities.extend(rows.wait().map_err(|error| recording_error("no_prediction", &error))?);
         }
         timings.model += clock.elapsed().as_secs_f64();
         let Some(starts) = starts else {
-            return Ok(Prediction { probabilities, windows: None, seconds, used, timings });
+            return Ok(Prediction { probabilities, windows: None, seconds, used, training_distance, timings });
         };
         let rows = Predictions { n_classes: predictor.classes.len(), probabilities };
         let windows = WindowPredictions::new(rows, &[starts]);
         let decision_rule = predictor.decision_rule_for(Some(&windows));
         let probabilities = decision_rule.decide_windows(&windows).scores.probabilities;
-        Ok(Prediction { probabilities, windows: Some(windows), seconds, used, timings })
+        Ok(Prediction { probabilities, windows: Some(windows), seconds, used, training_distance, timings })
     }
 }
 
@@ -178,6 +194,11 @@ pub struct Timings {
 }
 
 impl Prediction {
+    /// Whether the recording is unlike the training recordings: its probabilities mean little. None if the model cannot tell.
+    pub fn is_unlike_training(&self) -> Option<bool> {
+        self.training_distance.map(|distance| distance > 1.0)
+    }
+
     /// Classes with their probabilities in descending order; ties keep the order of the classes.
     pub fn ranked<'a>(&self, classes: &'a Classes) -> Vec<(&'a str, f32)> {
         let mut ranked: Vec<(&str, f32)> =
@@ -322,6 +343,21 @@ impl Predictor {
         decided.concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
+    /// Whether the most likely class is hardly likelier than in an even guess among all classes (`isEvenGuess` of the page). Only for a
+    /// single-label model whose scores are probabilities.
+    pub fn is_even_guess(&self, prediction: &Prediction) -> bool {
+        let rule = self.decision_rule_for(prediction.windows.as_ref());
+        let has_several = prediction.windows.as_ref().is_some_and(|windows| windows.starts.len() > 1);
+        let is_probability = match rule.aggregate {
+            Aggregate::Vote => prediction.windows.is_none(),
+            Aggregate::Max | Aggregate::Loudest => !has_several,
+            Aggregate::Mean | Aggregate::MeanLogits | Aggregate::Attention => true,
+        };
+        let even = 1.0 / self.classes.len() as f64;
+        let first = prediction.probabilities.iter().copied().fold(0.0f32, f32::max);
+        rule.task == Task::SingleLabel && is_probability && (f64::from(first) - even) / (1.0 - even) < EVEN_GUESS
+    }
+
     /// Seconds of a recording that are used; none: all of it.
     pub fn clip_seconds(&self) -> Option<f64> {
         self.audio.clip_seconds.filter(|_| self.window.is_none())
@@ -375,11 +411,21 @@ impl Predictor {
         let row = self.pipeline.extract(&clip).map_err(|error| recording_error("no_feature", &error))?;
         // Rayon may run another recording on this thread while the model computes: free the samples before.
         drop(clip);
+        let training_distance = self.pipeline.training_distance(&row);
         let features = lap();
         let rows = self.submit(vec![row]).map_err(|error| recording_error("no_prediction", &error))?;
         let timings = Timings { decode, features, model: lap() };
         let (probabilities, pending) = (Vec::new(), VecDeque::from([rows]));
-        Ok(PendingPrediction { predictor: self, probabilities, pending, starts: None, seconds, used, timings })
+        Ok(PendingPrediction {
+            predictor: self,
+            probabilities,
+            pending,
+            starts: None,
+            seconds,
+            used,
+            training_distance,
+            timings,
+        })
     }
 
     /// Passes clips of equal length to the model: one row of probabilities per clip.
@@ -426,6 +472,7 @@ mod tests {
             windows: None,
             seconds: 1.0,
             used: UsedPart::new(0.0, 1.0, 1.0),
+            training_distance: None,
             timings: Timings::default(),
         };
         let classes = Classes::new(["a", "b", "c"]);

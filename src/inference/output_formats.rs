@@ -30,6 +30,7 @@ pub struct PredictedRecording<'a> {
     pub decided: Vec<&'a str>,
     /// Empty for a model that predicts one clip.
     pub segments: Vec<Segment>,
+    pub is_even_guess: bool,
 }
 
 impl<'a> PredictedRecording<'a> {
@@ -44,7 +45,8 @@ impl<'a> PredictedRecording<'a> {
             (Some(windows), Some(spec)) => timeline::segments(windows, spec.seconds, prediction.seconds, rule),
             _ => Vec::new(),
         };
-        PredictedRecording { path, prediction, decided, segments }
+        let is_even_guess = predictor.is_even_guess(&prediction);
+        PredictedRecording { path, prediction, decided, segments, is_even_guess }
     }
 }
 
@@ -70,6 +72,10 @@ struct File<'a> {
     seconds: f64,
     used: UsedPart,
     decided: &'a [&'a str],
+    even_guess: bool,
+    /// Null for a model that was saved without it.
+    training_distance: Option<f64>,
+    unlike_training: Option<bool>,
     classes: Vec<ClassShare<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segments: Option<Vec<SegmentOut<'a>>>,
@@ -114,6 +120,9 @@ pub fn json(
                 seconds: recording.prediction.seconds,
                 used: recording.prediction.used,
                 decided: &recording.decided,
+                even_guess: recording.is_even_guess,
+                training_distance: recording.prediction.training_distance,
+                unlike_training: recording.prediction.is_unlike_training(),
                 classes: recording
                     .prediction
                     .ranked(classes)
@@ -132,8 +141,8 @@ pub fn json(
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }
 
-/// A line per recording, decided classes marked with `*` and the used part at its end if that is not all of it, followed by a line
-/// per segment. A recording of one window has no lines of segments: they would say nothing more.
+/// A line per recording, decided classes marked with `*`; at its end the used part if that is not all of it, and what speaks against the
+/// prediction. A line per segment follows. A recording of one window has no lines of segments: they would say nothing more.
 pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     let ranked = recording.prediction.ranked(predictor.classes());
     // Decided classes need not be the most likely ones: votes and thresholds per class give another order.
@@ -149,8 +158,22 @@ pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     };
     let has_times = recording.prediction.windows.as_ref().is_some_and(|windows| windows.starts.len() > 1);
     let segments = recording.segments.iter().filter(|_| has_times).map(segment).collect::<String>();
-    let used = used_text(&recording.prediction).map_or(String::new(), |used| format!("  ({used})"));
-    format!("{}  {}{used}\n{segments}", one_line(&recording.path), shown.join("  "))
+    let notes = [used_text(&recording.prediction), doubt(predictor, recording)];
+    let notes: String = notes.into_iter().flatten().map(|note| format!("  ({note})")).collect();
+    format!("{}  {}{notes}\n{segments}", one_line(&recording.path), shown.join("  "))
+}
+
+/// Why the prediction means little, if that is known: the recording is unlike everything in training, or no class stands out.
+pub fn doubt(predictor: &Predictor, recording: &PredictedRecording) -> Option<String> {
+    let unlike = recording.prediction.is_unlike_training() == Some(true);
+    let distance = recording.prediction.training_distance.filter(|_| unlike).map(|distance| {
+        format!("unlike the training recordings: {distance:.1} times the distance that 99 % of the validation recordings keep")
+    });
+    let even = recording
+        .is_even_guess
+        .then(|| format!("no better than an even guess among {} classes", predictor.classes().len()));
+    let doubts: Vec<String> = distance.into_iter().chain(even).collect();
+    (!doubts.is_empty()).then(|| doubts.join("; "))
 }
 
 /// `used 3.0 s of 47:33.8 from 23:45.4 on: 0.1 %`, or `in windows` if there are gaps between them; none if all of the recording
@@ -176,18 +199,22 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The columns of the used part, after those of the classes.
-const USED: [&str; 3] = ["used_start", "used_seconds", "used_share"];
+/// The columns after those of the classes: the used part, and what speaks against the prediction.
+const AFTER: [&str; 6] =
+    ["used_start", "used_seconds", "used_share", "even_guess", "training_distance", "unlike_training"];
 
-/// The header: the path, one column per class, and the part of the recording that was used.
+/// The header: the path, one column per class, the part of the recording that was used, and what speaks against the prediction.
 pub fn csv_head(predictor: &Predictor) -> String {
-    format!("path{},{}\n", class_columns(predictor), USED.join(","))
+    format!("path{},{}\n", class_columns(predictor), AFTER.join(","))
 }
 
 pub fn csv(recording: &PredictedRecording) -> String {
     let UsedPart { start, seconds, share } = recording.prediction.used;
     let classes = columns(&recording.prediction.probabilities);
-    format!("{}{classes},{start},{seconds},{share}\n", quoted(&recording.path))
+    let even = recording.is_even_guess;
+    let distance = recording.prediction.training_distance.map_or(String::new(), |distance| distance.to_string());
+    let unlike = recording.prediction.is_unlike_training().map_or(String::new(), |unlike| unlike.to_string());
+    format!("{}{classes},{start},{seconds},{share},{even},{distance},{unlike}\n", quoted(&recording.path))
 }
 
 /// The header of one line per window: the path, the start and one column per class.
@@ -274,7 +301,7 @@ pub fn jams(predictor: &Predictor, recording: &PredictedRecording) -> String {
 }
 
 fn class_columns(predictor: &Predictor) -> String {
-    let column = |name: &String| match USED.contains(&name.as_str()) {
+    let column = |name: &String| match AFTER.contains(&name.as_str()) {
         true => format!(",{name} (class)"),
         false => format!(",{}", quoted(&class_column(name))),
     };

@@ -14,7 +14,7 @@ use timbre_inputs::{
     dataset::feature_set::{FeatureSet, RowSource},
     features::{ClipAnalysis, Extractor, FeatureMatrix, FeatureSpec},
 };
-use timbre_models::{Classifier, classic::fusion::Fusion, device::Device};
+use timbre_models::{Classifier, classic::fusion::Fusion, device::Device, training_distance::TrainingDistance};
 use timbre_runs::run_dir::{self, EnsembleRecord};
 use timbre_signal::{
     audio::{AudioSpec, Clip},
@@ -27,6 +27,8 @@ pub type ClipFeatures = Vec<FeatureMatrix>;
 /// A fitted model and its feature extractors.
 pub struct InferencePipeline {
     extractors: Vec<(FeatureSpec, Box<dyn Extractor>)>,
+    /// For each model with its own limit, the index of its feature in `extractors`, and the distance.
+    distances: Vec<(usize, TrainingDistance)>,
     model: FittedModel,
     /// The model is a network or an ensemble with one.
     pub has_network: bool,
@@ -56,9 +58,27 @@ pub struct InferenceSpec {
 impl InferencePipeline {
     /// Loads the model `name` of a run; with its members if it is an ensemble.
     pub fn read(run: &Path, name: &str, device: &Device) -> Result<(InferencePipeline, InferenceSpec)> {
-        let mut loader = Loader { run, device, extractors: Vec::new(), has_network: false, parents: Vec::new() };
+        let mut loader = Loader {
+            run,
+            device,
+            extractors: Vec::new(),
+            distances: Vec::new(),
+            has_network: false,
+            parents: Vec::new(),
+        };
         let (model, spec) = loader.load(name)?;
-        Ok((InferencePipeline { extractors: loader.extractors, model, has_network: loader.has_network }, spec))
+        let Loader { extractors, distances, has_network, .. } = loader;
+        Ok((InferencePipeline { extractors, distances, model, has_network }, spec))
+    }
+
+    /// The distance of a clip from the training recordings, as a multiple of the limit; of an ensemble the smallest of its members.
+    /// None for models that were saved without it.
+    pub fn training_distance(&self, clip: &ClipFeatures) -> Option<f64> {
+        let distance = |(feature, distance): &(usize, TrainingDistance)| {
+            let FeatureMatrix { rows, cols, values } = &clip[*feature];
+            distance.of(values, [*rows, *cols])
+        };
+        self.distances.iter().filter_map(distance).reduce(f64::min)
     }
 
     pub fn extract(&self, clip: &Clip) -> Result<ClipFeatures> {
@@ -147,6 +167,7 @@ struct Loader<'a> {
     run: &'a Path,
     device: &'a Device,
     extractors: Vec<(FeatureSpec, Box<dyn Extractor>)>,
+    distances: Vec<(usize, TrainingDistance)>,
     has_network: bool,
     /// The ensembles that contain the current model.
     parents: Vec<String>,
@@ -185,6 +206,8 @@ impl Loader<'_> {
                 self.extractors.len() - 1
             }
         };
+        let distance = run_dir::read_training_distance(self.run, name)?;
+        self.distances.extend(distance.map(|distance| (feature, distance)));
         self.has_network |= saved.model.as_kind().as_network().is_some();
         let classifier = saved.model.restore(tensors, saved.classes.len(), self.device)?;
         let spec = InferenceSpec {

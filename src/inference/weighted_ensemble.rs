@@ -82,7 +82,9 @@ impl WeightedEnsemble {
         // Members may have clips of different lengths.
         let longest = |a: UsedPart, b: UsedPart| if b.seconds > a.seconds { b } else { a };
         let used = all.iter().map(|(prediction, _)| prediction.used).reduce(longest).expect("there are members");
-        Prediction { probabilities, windows, seconds: first.seconds, used, timings }
+        // As in an ensemble of one run: the recording is like what one of the members knows.
+        let training_distance = all.iter().filter_map(|(prediction, _)| prediction.training_distance).reduce(f64::min);
+        Prediction { probabilities, windows, seconds: first.seconds, used, training_distance, timings }
     }
 }
 

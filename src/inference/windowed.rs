@@ -19,6 +19,7 @@ use super::pipeline::ClipFeatures;
 use super::window_cutter::{Cut, WindowCutter};
 use super::{PendingPrediction, Prediction, Predictor, Timings, UsedPart, recording_error};
 use timbre_inputs::features::extraction::RecordingError;
+use timbre_models::training_distance;
 use timbre_signal::audio::{Clip, Stream, Unusable};
 
 /// Batches in the channel between two stages; one more may wait to be sent.
@@ -61,6 +62,8 @@ pub(super) fn unusable(why: &Unusable) -> RecordingError {
 struct Batch {
     starts: Vec<usize>,
     features: Vec<ClipFeatures>,
+    /// From the training recordings; empty if the model cannot tell.
+    distances: Vec<f64>,
 }
 
 impl Predictor {
@@ -116,6 +119,7 @@ impl Predictor {
         let mut output = Output {
             predictor: self,
             starts: Vec::new(),
+            distances: Vec::new(),
             probabilities: Vec::new(),
             pending: VecDeque::new(),
             seconds: 0.0,
@@ -146,6 +150,7 @@ impl Predictor {
             probabilities: output.probabilities,
             pending: output.pending,
             used: UsedPart::of_windows(&starts, window, seconds),
+            training_distance: training_distance::median(output.distances),
             starts: Some(starts),
             seconds,
             timings,
@@ -157,7 +162,9 @@ impl Predictor {
         let (starts, windows): (Vec<usize>, Vec<Vec<f32>>) = cuts.into_iter().unzip();
         let extract = |samples| self.pipeline.extract(&Clip { samples, sample_rate });
         let features: anyhow::Result<Vec<ClipFeatures>> = windows.into_par_iter().map(extract).collect();
-        Ok(Batch { starts, features: features.map_err(|error| recording_error("no_feature", &error))? })
+        let features = features.map_err(|error| recording_error("no_feature", &error))?;
+        let distances = features.iter().filter_map(|clip| self.pipeline.training_distance(clip)).collect();
+        Ok(Batch { starts, features, distances })
     }
 }
 
@@ -239,6 +246,7 @@ impl WindowBatches<'_, '_, '_> {
 struct Output<'a> {
     predictor: &'a Predictor,
     starts: Vec<usize>,
+    distances: Vec<f64>,
     probabilities: Vec<f32>,
     /// The rows of the last batches.
     pending: VecDeque<Rows>,
@@ -256,6 +264,7 @@ impl Output<'_> {
         }
         self.pending.push_back(self.predictor.submit(batch.features).map_err(failed)?);
         self.starts.extend(batch.starts);
+        self.distances.extend(batch.distances);
         self.seconds += clock.elapsed().as_secs_f64();
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -102,6 +102,7 @@ pub fn router(state: Arc<AppState>) -> Router {
     for asset in ASSETS {
         router = router.route(asset.path, get(move || async move { content(asset.kind, asset.text) }));
     }
+    router = router.route("/examples/{name}", get(example));
     router
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "no such route: the page is at /"))
         // `upload.rs` limits the size of bodies.
@@ -165,7 +166,21 @@ async fn endpoints() -> Result<Response, Problem> {
 }
 
 async fn models(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
-    json(&ModelsResponse::new(&state.models, &state.limits))
+    json(&ModelsResponse::new(&state.models, &state.examples, &state.limits))
+}
+
+/// A recording to try on the page, made at the first request. It is public like the page, so none is made twice.
+async fn example(State(state): State<Arc<AppState>>, uri: Uri) -> Result<Response, Problem> {
+    let is_found = state.examples.iter().any(|example| example.card.path == uri.path());
+    if !is_found {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "no such recording: the page is at /"));
+    }
+    let made = tokio::task::spawn_blocking(move || {
+        let found = state.examples.iter().find(|example| example.card.path == uri.path()).expect("it was found");
+        found.wav().to_vec()
+    });
+    let bytes = made.await.map_err(|error| Problem::failed(&error))?;
+    Ok(([(header::CONTENT_TYPE, "audio/wav")], bytes).into_response())
 }
 
 async fn healthz() -> Response {

@@ -19,6 +19,7 @@ use crate::inference::Predictor;
 use timbre_core::progress::Printer;
 
 mod access;
+mod examples;
 mod connections;
 mod responses;
 mod api;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Limits;
+use super::examples::{Example, ExampleCard};
 use super::query::PredictQuery;
 use super::served_models::{ENSEMBLE, ServedModel};
 use crate::inference::{Confusion, Prediction, Predictor, UsedPart};
@@ -30,6 +31,9 @@ pub struct PredictResponse {
     #[serde(rename = "hears")]
     pub coverage: Coverage,
     pub used: UsedPart,
+    /// How far the recording is from the training recordings, as a multiple of the distance that 99 % of the validation recordings keep:
+    /// above 1 its probabilities mean little. Null for a model that was saved without it.
+    pub training_distance: Option<f64>,
     /// The decision rule of this response.
     pub rule: Rule,
     /// Every class, in descending order of confidence.
@@ -137,6 +141,8 @@ pub struct ModelsResponse {
     /// The `id` of the default model.
     pub default: String,
     pub models: Vec<ModelCard>,
+    /// Recordings of the program to try, with classes of the default model.
+    pub examples: Vec<ExampleCard>,
     pub limits: LimitsCard,
 }
 
@@ -310,6 +316,7 @@ impl PredictResponse {
             seconds: prediction.seconds,
             coverage: coverage(primary),
             used: prediction.used,
+            training_distance: prediction.training_distance,
             instruments: instruments(&decision_rule, prediction, primary),
             timeline: if query.timeline == Some(false) { None } else { timeline(&decision_rule, prediction, primary) },
             rule: rule(&decision_rule, primary.classes().len()),
@@ -319,11 +326,12 @@ impl PredictResponse {
 }
 
 impl ModelsResponse {
-    pub fn new(all: &[ServedModel], limits: &Limits) -> ModelsResponse {
+    pub fn new(all: &[ServedModel], examples: &[Example], limits: &Limits) -> ModelsResponse {
         ModelsResponse {
             schema: SCHEMA,
             default: all[0].id.clone(),
             models: all.iter().map(|served| card(served, all)).collect(),
+            examples: examples.iter().map(|example| example.card.clone()).collect(),
             limits: LimitsCard {
                 bytes: limits.bytes,
                 seconds: limits.seconds,

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Limits;
 use super::access::AccessPolicy;
+use super::examples::{Example, examples};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::query::PredictQuery;
@@ -26,6 +27,8 @@ pub struct AppState {
     pub limits: Limits,
     pub access_policy: AccessPolicy,
     pub metrics: Metrics,
+    /// Recordings to try on the page.
+    pub examples: Vec<Example>,
     /// One permit per recording that is being received, waits, or is being predicted.
     places: Arc<Semaphore>,
     /// One permit per recording that is being predicted.
@@ -58,8 +61,11 @@ impl AppState {
         // At a higher sample rate a recording may be shorter by the same factor.
         let samples = (limits.clip_seconds * f64::from(CLIP_LIMIT_RATE)) as usize;
         let clips = DecodeLimits { seconds: limits.clip_seconds, samples, channels: limits.channels, key: None };
+        let models = served_models(models, windows, clips)?;
+        let default = models[0].primary();
         Ok(AppState {
-            models: served_models(models, windows, clips)?,
+            examples: examples(default.classes(), default.decision_rule().task),
+            models,
             places: Semaphore::new(limits.places).into(),
             jobs: Semaphore::new(limits.jobs).into(),
             memory: Semaphore::new((limits.memory / MEMORY_UNIT).min(Semaphore::MAX_PERMITS)).into(),

@@ -135,13 +135,13 @@ fn predictions_keep_the_order_of_the_arguments_and_unusable_recordings_go_to_std
 
     let output = run(&["--csv"]);
     let table = text(&output.stdout);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(15, ',').collect()).collect();
-    let head = "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi,used_start,used_seconds,used_share";
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(18, ',').collect()).collect();
+    let head = "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi,used_start,used_seconds,used_share,even_guess,training_distance,unlike_training";
     assert_eq!(table.lines().next().unwrap(), head);
     assert_eq!(rows.len(), expected.len() + 1);
     let last = files.last().unwrap();
     let cel = last["classes"].as_array().unwrap().iter().find(|c| c["code"] == "cel").unwrap();
-    assert_eq!(rows.last().unwrap()[13].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
+    assert_eq!(rows.last().unwrap()[16].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
 
     // One thread gives the same output.
     assert_eq!(run(&["--csv", "--jobs", "1"]).stdout, output.stdout);
@@ -276,4 +276,71 @@ fn audio_files_that_are_not_read_are_counted_and_named() {
     let report: Value = serde_json::from_slice(&predict(&["--json"]).stdout).unwrap();
     assert_eq!(report["passed_over"], serde_json::json!(["mixed/b.WV", "mixed/old/c.w64"]));
     assert_eq!(report["files"].as_array().unwrap().len(), 1);
+}
+
+const WITH_VALIDATION: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 14
+test_recordings = 2
+[audio]
+clip_seconds = 3.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.mel]
+db = true
+[models.average]
+[models.logistic]
+[models.both]
+kind = "ensemble"
+members = ["average", "logistic"]
+"#;
+
+#[test]
+fn a_recording_unlike_those_of_training_is_marked_in_every_output_and_an_older_model_says_nothing() {
+    let trained = Trained::of("tiny", WITH_VALIDATION);
+    let recordings = trained.path("recordings");
+    fs::create_dir_all(&recordings).unwrap();
+    let mut state = 1u32;
+    let mut noise = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as i16 / 6
+    };
+    let noise: Vec<i16> = (0..4 * 44_100).map(&mut noise).collect();
+    let path = recordings.join("noise.wav");
+    timbre_signal::audio::wav_write::write_pcm16(&path, &noise, 1, 44_100).unwrap();
+    let of = |model: &str, more: &[&str], file: &std::path::Path| {
+        let output = trained.timbre(&[&["predict", model, path_text(file)], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output
+    };
+    let json = |model: &str, file: &std::path::Path| -> Value {
+        let report: Value = serde_json::from_slice(&of(model, &["--json"], file).stdout).unwrap();
+        report["files"][0].clone()
+    };
+    for model in ["tiny:mel.logistic", "tiny:+.both"] {
+        let answer = json(model, &path);
+        assert_eq!(answer["unlike_training"], true, "{answer}");
+        let printed = text(&of(model, &[], &path).stdout);
+        assert!(printed.contains("  (unlike the training recordings: "), "{printed}");
+        let csv = text(&of(model, &["--csv"], &path).stdout);
+        assert!(csv.lines().nth(1).unwrap().ends_with(",true"), "{csv}");
+        let segments = of(model, &["--format", "segments"], &path);
+        assert!(text(&segments.stderr).contains("unlike the training recordings"), "{}", text(&segments.stderr));
+    }
+    // The recordings of training and validation are within the limit, but for a few.
+    let own = trained.recordings_of("org");
+    let beyond = own.iter().filter(|path| json("tiny:mel.logistic", path)["unlike_training"] == true).count();
+    assert!(beyond <= 1, "{beyond} of {}", own.len());
+
+    let file = "tiny/latest/models/mel.logistic.s1/training_distance.safetensors";
+    trained.truncate(file);
+    let damaged = trained.timbre(&["predict", "tiny:mel.logistic", path_text(&path)]);
+    assert!(text(&damaged.stderr).contains("training_distance.safetensors is damaged"), "{}", text(&damaged.stderr));
+    fs::remove_file(trained.runs().join(file)).unwrap();
+    let older = json("tiny:mel.logistic", &path);
+    assert_eq!((&older["unlike_training"], &older["training_distance"]), (&Value::Null, &Value::Null));
+    assert!(!text(&of("tiny:mel.logistic", &[], &path).stdout).contains("unlike"));
 }

@@ -183,3 +183,34 @@ test("a part of a recording can be chosen, heard and sent", async () => {
     assert.ok(Math.abs(seconds - long) < 0.1, `${seconds} ${long}`);
   });
 });
+
+test("live mode analyses the last seconds again and again, bars move, and nothing is kept", async () => {
+  const { code, path } = surest(model);
+  await recording([FAKE, ALLOW, `--use-file-for-fake-audio-capture=${path}`], async (tab) => {
+    const requests = posted(tab);
+    await tab.getByRole("button", { name: "Analyse live" }).click();
+    await tab.waitForFunction(() => document.querySelector("#live-bars .is-named"), null, { timeout: 20_000 });
+    assert.equal(await tab.locator("#live-bars li").count(), 11);
+    await tab.waitForFunction((code) => document.querySelector("#live-bars .is-named .icon")?.dataset.code === code, code, { timeout: 20_000 });
+    const first = requests.length;
+    await tab.waitForFunction(() => getComputedStyle(document.querySelector("#live-bars .is-named .bar i")).transform !== "none");
+    await shot(tab, "live");
+    await new Promise((go) => setTimeout(go, 2500));
+    assert.ok(requests.length > first, `${requests.length} requests`);
+    await tab.getByRole("button", { name: "Stop" }).click();
+    const after = requests.length;
+    assert.equal(await tab.locator("#live-bars").isVisible(), false);
+    await new Promise((go) => setTimeout(go, 1500));
+    assert.equal(requests.length, after, "no request after the stop");
+    assert.equal(await tab.locator(".card").count(), 0);
+  });
+});
+
+test("live mode says why there is no microphone", async () => {
+  await recording([], async (tab) => {
+    await tab.getByRole("button", { name: "Analyse live" }).click();
+    await tab.waitForFunction(() => document.getElementById("live-trouble").textContent !== "");
+    assert.match(await tab.textContent("#live-trouble"), /microphone/i);
+    assert.equal(await tab.locator("#live-bars").isVisible(), false);
+  });
+});

@@ -22,6 +22,8 @@ pub mod embedding;
 pub mod device;
 // CPU kernels of networks.
 mod kernels;
+// How far a recording is from the training recordings.
+pub mod training_distance;
 // Named arrays of a fitted model.
 mod tensor;
 // Safetensors files.

@@ -85,8 +85,8 @@ pub fn predict(
     let (mut prediction, mut unusable) = (Vec::new(), Vec::new());
     job.each(&inputs, |n, result| {
         progress.step();
-        if let Some(used) = result.as_ref().ok().and_then(|one| job.unstated_part(one)) {
-            eprint_line(&used);
+        if let Ok(one) = &result {
+            job.unstated(one).iter().for_each(|line| eprint_line(line));
         }
         match result {
             Ok(one) if output.out.is_some() => {
@@ -249,12 +249,15 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// A line about the part of a recording that was used, if it is not all of it and the format has no place for it.
-    fn unstated_part(&self, prediction: &PredictedRecording) -> Option<String> {
-        let has_no_place =
+    /// Lines about the part of a recording that was used, if it is not all of it, and about what speaks against the prediction, if the
+    /// format has no place for them.
+    fn unstated(&self, prediction: &PredictedRecording) -> Vec<String> {
+        let is_of_times =
             matches!(self.output, OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity);
-        let used = output_formats::used_text(&prediction.prediction).filter(|_| has_no_place)?;
-        Some(format!("{}: {used}", one_line(&prediction.path)))
+        let has_no_doubt = is_of_times || self.output == OutputFormat::Jams;
+        let used = output_formats::used_text(&prediction.prediction).filter(|_| is_of_times);
+        let doubt = output_formats::doubt(self.predictor, prediction).filter(|_| has_no_doubt);
+        used.into_iter().chain(doubt).map(|text| format!("{}: {text}", one_line(&prediction.path))).collect()
     }
 
     fn tail(

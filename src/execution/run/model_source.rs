@@ -16,6 +16,7 @@ use timbre_inputs::dataset::tags::TagValues;
 use timbre_models::Classifier;
 use timbre_models::classic::fusion::Fusion;
 use timbre_models::device::Device;
+use timbre_models::training_distance::TrainingDistance;
 use timbre_runs::run_dir::{self, RunRecord, Table, Trial, TrialRecord};
 use timbre_runs::tables;
 
@@ -192,6 +193,11 @@ impl ModelSource {
         let record = self.trial(trial)?;
         let (saved, tensors) = run_dir::read_model(&self.run, &trial.to_string())?;
         Ok((saved.model.restore(tensors, self.record.classes.len(), device)?, record, saved.tags))
+    }
+
+    /// How far recordings may be from those on which the model of a trial was trained.
+    pub fn training_distance(&self, trial: &Trial) -> Result<Option<TrainingDistance>> {
+        run_dir::read_training_distance(&self.run, &trial.to_string())
     }
 
     fn trial(&self, trial: &Trial) -> Result<TrialRecord> {

@@ -25,6 +25,7 @@ use timbre_inputs::{
     data::split::Splits,
     dataset::{feature_set::FeatureSet, tags::TagValues},
 };
+use timbre_models::training_distance::{self, TrainingDistance};
 use timbre_models::{Classifier, Epoch, FitContext, RateCurve, SearchResults, TrainingCallback, ValidationCurve};
 use timbre_runs::exports::tensorboard;
 use timbre_runs::run_dir::{
@@ -60,7 +61,8 @@ impl Run<'_> {
             subsets.map(|(name, rows)| self.predict(model.as_ref(), name, rows, &data)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
-            self.save(&data, model.as_ref(), search.as_ref())?;
+            let distance = self.training_distance(&data, splits)?;
+            self.save(&data, model.as_ref(), search.as_ref(), distance.as_ref())?;
         }
         let finished = TrialRecord {
             trial: trial.clone(),
@@ -181,7 +183,42 @@ impl Run<'_> {
         Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
-    fn save(&self, data: &TrialData, model: &dyn Classifier, search: Option<&SearchResults>) -> Result<()> {
+    /// How far the features of the training recordings are from each other, with the limit that validation recordings keep.
+    fn training_distance(&self, data: &TrialData, splits: &Splits) -> Result<Option<TrainingDistance>> {
+        if let Some(source) = &self.data.models_from {
+            return source.training_distance(data.trial);
+        }
+        let rows = &splits.validation;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        TrainingDistance::fit(&data.clips(&splits.train)?, |fitted| {
+            let (set, n_windows) = match self.experiment.evaluate.windows() {
+                Some(_) => (data.windows(rows)?, data.window_starts(rows).iter().map(Vec::len).collect()),
+                None => (data.clips(rows)?, vec![1; rows.len()]),
+            };
+            let mut matrix = vec![0.0; set.dims()];
+            let mut next = 0..set.len();
+            let mut distances = Vec::with_capacity(rows.len());
+            for n in n_windows {
+                let mut of_recording = Vec::with_capacity(n);
+                for row in next.by_ref().take(n) {
+                    set.read_row(row, &mut matrix)?;
+                    of_recording.extend(fitted.of(&matrix, set.shape()));
+                }
+                distances.extend(training_distance::median(of_recording));
+            }
+            Ok(distances)
+        })
+    }
+
+    fn save(
+        &self,
+        data: &TrialData,
+        model: &dyn Classifier,
+        search: Option<&SearchResults>,
+        distance: Option<&TrainingDistance>,
+    ) -> Result<()> {
         let trial = data.trial;
         let (feature, spec) = (&self.experiment.features[&trial.features], &self.experiment.models[&trial.model]);
         let record = ModelRecord {
@@ -196,7 +233,7 @@ impl Run<'_> {
             tags: data.tags.clone(),
             versions: Versions::now(feature, spec, self.experiment.evaluate.task),
         };
-        self.dir.write_model(trial, &model.tensors()?, &record)
+        self.dir.write_model(trial, &model.tensors()?, distance, &record)
     }
 }
 

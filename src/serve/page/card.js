@@ -7,6 +7,7 @@ import { Player } from "./player.js";
 import { Rows } from "./rows.js";
 import { decide, inPart, namedOf, overridesOf } from "./rule.js";
 import * as files from "./save.js";
+import { SideBySide } from "./side_by_side.js";
 import { clock } from "./texts.js";
 import { wav } from "./wav.js";
 
@@ -31,7 +32,8 @@ export class Card {
     this.partsHeading = make("h3", { class: "heading" });
     this.parts = make("ul", { class: "parts" });
     this.trust = make("p", { class: "hint trust" });
-    this.result = make("div", { class: "result", hidden: true }, this.heading, this.named, this.warning, this.partsHeading, this.parts, this.trust);
+    this.sideBySide = new SideBySide(recording, page);
+    this.result = make("div", { class: "result", hidden: true }, this.heading, this.named, this.warning, this.partsHeading, this.parts, this.trust, this.sideBySide.element);
     this.summary = make("summary");
     this.player = new Player(recording.blob, page);
     this.rows = new Rows(page, this.player);
@@ -93,6 +95,8 @@ export class Card {
     this.overrides = overridesOf(this.answer, choice);
     this.decision = decide(this.answer, this.overrides, this.page.classesOf(this.answer.model.id) ?? this.recording.classes);
     this.meta.textContent = clock(this.answer.seconds);
+    this.sideBySide.take(this.answer, this.abort);
+    this.sideBySide.update();
     this.summary.textContent = translator.text(this.answer.timeline ? "result_timeline" : "result_classes");
     this.updateResult();
     this.updateRows();
@@ -155,7 +159,7 @@ export class Card {
     const chip = (one, name, ...below) => make("li", {}, make("span", { class: "round" }, icon(one?.code, one?.name)), what(name, ...below));
     this.heading.textContent = heading(translator, decision, answer);
     this.named.classList.toggle("nothing", !named.length);
-    this.warning.textContent = warning(translator, decision);
+    this.warning.textContent = warning(translator, decision, answer);
     this.warning.hidden = !this.warning.textContent;
     this.named.classList.toggle("is-unsure", !this.warning.hidden);
     if (named.length) this.named.replaceChildren(...named.map((one) => chip(one, this.nameOf(one), scoreText(translator, decision, one))));

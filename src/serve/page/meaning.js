@@ -10,10 +10,14 @@ export const whatScore = (translator, { score }) => (score === "share" ? "" : tr
 export const scoreText = (translator, decision, one) =>
   translator.text(decision.score === "share" ? "score_share" : "score_reach", { what: whatScore(translator, decision), score: translator.percent(one.confidence) });
 
+/// Whether a recording is unlike everything in training. Models that were saved without a distance do not say.
+export const isUnlikeTraining = ({ training_distance }) => training_distance > 1;
+
 const hasWindows = ({ timeline }) => timeline !== null && timeline.probabilities.length > 1;
 
 /// The heading over the named classes.
 export const heading = (translator, decision, answer) => {
+  if (isUnlikeTraining(answer)) return translator.text("heading_unlike");
   if (decision.kind === "top") return translator.text(isEvenGuess(decision) ? "heading_even" : hasWindows(answer) ? "heading_top_windows" : "heading_top");
   // A share that the person chose may be far from all of the recording.
   if (decision.kind === "share" && decision.fraction !== answer.rule.window_fraction) return translator.text("heading_share", { fraction: translator.percent(decision.fraction) });
@@ -21,7 +25,8 @@ export const heading = (translator, decision, answer) => {
 };
 
 /// A sentence under the named classes, where their number alone would mislead; empty if none is needed.
-export const warning = (translator, decision) => {
+export const warning = (translator, decision, answer) => {
+  if (isUnlikeTraining(answer)) return translator.text("unlike_training", { distance: translator.number(answer.training_distance, 1) });
   if (!isEvenGuess(decision)) return "";
   const n = decision.instruments.length;
   const [score, even] = translator.percents(decision.instruments[0].confidence, 1 / n);

@@ -2,9 +2,11 @@
 
 import { about } from "./about.js";
 import { Card } from "./card.js";
+import { showExamples } from "./examples.js";
 import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { whatScore } from "./meaning.js";
+import { Live } from "./live.js";
 import { forget, keep, kept } from "./kept.js";
 import { Overview } from "./overview.js";
 import { durationOf } from "./player.js";
@@ -100,7 +102,9 @@ const updateTexts = () => {
   const mib = Number.isFinite(page.limits.bytes) ? Math.floor(page.limits.bytes / 2 ** 20) : 64;
   at("formats").textContent = translator.text("formats", { mib });
   recorder.update();
+  live.update();
   trim.update();
+  showExamples(at("examples"), page, add);
   page.cards.forEach((card) => card.update());
   updateRule();
   updateOverview();
@@ -129,6 +133,7 @@ const navigate = (moved) => {
     if (other === section) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (section !== "record") live.stop();
   updateAnswers();
   at("which").hidden = section === "about" || (page.models?.length ?? 0) < 2;
   // Moves the focus to the section, for screen readers.
@@ -294,6 +299,11 @@ const restore = async () => {
 const trim = new Trim(page, addRecorded, () => page.announce(page.translator.text("record_discarded")));
 const recorder = new Recorder(page, (blob, extension, isToTrim) => (isToTrim ? trim.open(blob, extension) : addRecorded(blob, extension)));
 
+const live = new Live(page);
+// One use of the microphone at a time.
+at("record-button").addEventListener("click", () => live.stop());
+at("live-button").addEventListener("click", () => recorder.stop("discard"));
+
 /// The icons over the button: of classes of the model, or a waveform.
 const updateArt = () => {
   const drawn = page.models[0].classes.map(({ code, name }) => icon(code, name)).filter(({ dataset }) => dataset.code !== "neutral");
@@ -309,7 +319,7 @@ const loadModels = async () => {
     at("token-trouble").textContent = response.status === 401 && page.token ? page.translator.text("token_wrong") : "";
     if (!response.ok) throw new Error(String(response.status));
     const body = await response.json();
-    Object.assign(page, { models: body.models, limits: body.limits, model: body.models.length > 1 ? body.default : null, hasFailed: false });
+    Object.assign(page, { models: body.models, examples: body.examples, limits: body.limits, model: body.models.length > 1 ? body.default : null, hasFailed: false });
     at("model").replaceChildren(...body.models.map(({ id }) => make("option", { value: id }, id)));
     at("model").value = body.default;
     updateArt();
@@ -370,6 +380,7 @@ at("token-form").addEventListener("submit", (event) => {
 });
 at("model").addEventListener("change", ({ target }) => {
   page.model = target.value;
+  live.stop();
   // The results are those of the chosen model.
   page.cards.filter((card) => card.answer && card.answer.model.id !== page.model).forEach((card) => card.restart());
   updateRule();

@@ -6,13 +6,14 @@ import { clock } from "./texts.js";
 /// Recording formats of browsers, the best for music first.
 const FORMATS = [["audio/webm;codecs=opus", "webm"], ["audio/ogg;codecs=opus", "ogg"], ["audio/mp4", "m4a"], ["audio/webm", "webm"]];
 /// Filters for speech are off: they remove what distinguishes instruments.
-const CONSTRAINTS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+export const CONSTRAINTS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 /// Seconds.
 const [LONGEST, SHORTEST] = [600, 0.5];
 /// Peak amplitudes.
 const [QUIET, LOUD] = [0.01, 0.985];
 
-const trouble = (error) =>
+/// The key of the text for an error of the microphone.
+export const trouble = (error) =>
   ({ NotAllowedError: "mic_denied", SecurityError: "mic_denied", NotFoundError: "mic_none", OverconstrainedError: "mic_none" })[error.name] ?? "mic_busy";
 
 export class Recorder {

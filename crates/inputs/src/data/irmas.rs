@@ -52,6 +52,12 @@ pub fn display_name<'a>(classes: &Classes, class: &'a str) -> &'a str {
     }
 }
 
+/// The instrument, as an index of [`INSTRUMENTS`], that a class is or whose name its own contains: `violin`, `tenor_saxophone`.
+pub fn instrument_of(classes: &Classes, class: &str) -> Option<usize> {
+    let name = display_name(classes, class).replace('_', " ").to_lowercase();
+    NAMES.iter().position(|known| name == *known || name.ends_with(&format!(" {known}")))
+}
+
 const TRAINING_FOLDER: &str = "IRMAS-TrainingData";
 const TESTING_FOLDER: &str = "IRMAS-TestingData-Part";
 

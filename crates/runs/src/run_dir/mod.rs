@@ -43,6 +43,7 @@ pub use removal::{
 pub use reused_trials::ReusedTrials;
 pub use saved_models::{
     EnsembleRecord, ModelRecord, Versions, has_model, model_files, models, read_ensemble, read_model,
+    read_training_distance,
 };
 pub use seed_means::{TrialMean, replicates, reported_split, trial_means};
 pub use thresholds::{SearchRecord, SearchedSplit, SearchedTrial, ThresholdFile, read_search, read_threshold_plot};

@@ -1,6 +1,7 @@
 //! Writes and reads saved models: `models/<trial>/model.safetensors` and `model.json`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,7 @@ use timbre_models::{
     ModelKind, ModelSpec, Tensor,
     classic::ensemble::{Ensemble, Fuse},
     tensor_file::write_safetensors,
+    training_distance::TrainingDistance,
 };
 use timbre_signal::{
     audio::{self, AudioSpec},
@@ -108,8 +110,26 @@ impl Versions {
 }
 
 impl RunDir {
-    /// Writes `models/<trial>/`: the weights first, then the description that makes them readable.
-    pub fn write_model(&self, trial: &Trial, tensors: &[Tensor], record: &ModelRecord) -> Result<()> {
+    /// Writes `models/<trial>/`: the distance and the weights first, then the description that makes them readable.
+    pub fn write_model(
+        &self,
+        trial: &Trial,
+        tensors: &[Tensor],
+        distance: Option<&TrainingDistance>,
+        record: &ModelRecord,
+    ) -> Result<()> {
+        let folder = model_folder(self.path(), trial);
+        let path = distance_file(&folder);
+        // An earlier one would belong to other weights.
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+        if let Some(distance) = distance {
+            fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            files::write_atomically(&path, |out| write_safetensors(&distance.tensors(), &[], out))?;
+        }
         self.write_model_files(trial, tensors, &json!(record))
     }
 
@@ -161,6 +181,10 @@ pub fn model_files(run: &Path, trial: &Trial) -> [PathBuf; 2] {
 
 fn description_file(folder: &Path) -> PathBuf {
     folder.join("model.json")
+}
+
+fn distance_file(folder: &Path) -> PathBuf {
+    folder.join("training_distance.safetensors")
 }
 
 pub(super) fn weights_file(folder: &Path) -> PathBuf {
@@ -215,10 +239,23 @@ pub fn read_ensemble(run: &Path, name: &str) -> Result<Option<(EnsembleRecord, V
     Ok(Some((record, read_tensors(&folder)?)))
 }
 
+/// Reads how far recordings may be from the training recordings of a single model; None for a model that was saved without it.
+pub fn read_training_distance(run: &Path, name: &str) -> Result<Option<TrainingDistance>> {
+    let path = distance_file(&models_folder(run).join(name));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let distance = read_tensor_file(&path).and_then(TrainingDistance::restore);
+    distance.with_context(|| damaged(&path)).map(Some)
+}
+
 fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
-    let path = weights_file(folder);
-    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    tensors_of(&bytes).with_context(|| damaged(&path))
+    read_tensor_file(&weights_file(folder))
+}
+
+fn read_tensor_file(path: &Path) -> Result<Vec<Tensor>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    tensors_of(&bytes).with_context(|| damaged(path))
 }
 
 fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {

@@ -22,6 +22,13 @@ pub fn write_pcm16(path: &Path, samples: &[i16], channels: u16, sample_rate: u32
     write().with_context(|| format!("write {path:?}"))
 }
 
+/// A file with `samples` (interleaved) as 16-bit PCM, in memory.
+pub fn pcm16(samples: &[i16], channels: u16, sample_rate: u32) -> Result<Vec<u8>> {
+    let mut file = pcm16_header(samples.len(), channels, sample_rate)?.to_vec();
+    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    Ok(file)
+}
+
 /// Writes mono samples as 32-bit floats, bit for bit.
 pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
     let bytes = u32::try_from(4 * samples.len()).ok().filter(|bytes| *bytes <= u32::MAX - 50);

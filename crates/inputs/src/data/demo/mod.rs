@@ -17,9 +17,10 @@ use super::generated::{self, AfterRecording, Generator, Summary};
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout, shares_faults};
 use super::walk::names_of;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
+use instruments::Instrument;
 pub(super) use plan::SongPlan;
-use song::{Band, Models};
-use timbre_core::{labels::Classes, registry::Fault};
+use song::{Band, Models, Song};
+use timbre_core::{labels::Classes, registry::Fault, seed::Seed};
 use timbre_signal::audio::wav_write::write_pcm16;
 
 pub(super) mod drums_and_bass;
@@ -221,6 +222,14 @@ impl Demo {
         let Demo { training_share_of_test, validation_share_of_test, .. } = *self;
         Irmas { classes: self.classes.clone(), training_share_of_test, validation_share_of_test, ..Irmas::default() }
     }
+}
+
+/// Some seconds of a song that is in no generated set, in which the modelled instruments `labels` (indices of [`INSTRUMENTS`]) play:
+/// interleaved 16-bit stereo at 44.1 kHz.
+pub fn example(labels: &[usize], seconds: f64) -> Vec<i16> {
+    let leads: Vec<Instrument> = labels.iter().map(|&label| Instrument::ALL[label]).collect();
+    let seed = labels.iter().fold(Seed::new(1).child("example"), |seed, &label| seed.child(INSTRUMENTS[label]));
+    Song::draw(&leads, true, seed).excerpt(0, (seconds * 44100.0) as usize, &Models)
 }
 
 /// Writes the set into the new or empty folder `into`, completely or not at all.
