@@ -393,3 +393,68 @@ fn runs_that_do_not_know_the_same_songs_are_noted() {
         .collect();
     assert!(notes([&both[0], &both[1]]).is_empty());
 }
+
+#[test]
+fn the_best_model_of_each_run_on_its_validation_split_is_compared_first() {
+    let dir = TestDir::with(&[("small.toml", &SMALL.replace("test = 0.3", "test = 0.3\nvalidation = 0.2"))]);
+    dir.done(&["run", "small.toml", "-q"]);
+    dir.done(&["run", "small.toml", "-q", "--set", "models.knn.k=1", "--runs", "others"]);
+    let both = ["compare", "small", "others/small/latest"];
+    let found = json(&dir, &[&both[..], &QUICK, &["--json"]].concat());
+    let best = found["best"].as_array().unwrap();
+    assert_eq!(best.len(), 2);
+    let mut runs: Vec<u64> = best.iter().map(|line| line["run"].as_u64().unwrap()).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, [0, 1]);
+    let mean = |line: &Value| line["scores"][0]["mean"].as_f64().unwrap();
+    assert!(mean(&best[0]) >= mean(&best[1]), "the highest score first");
+    for line in best {
+        // The best of the run on the validation split, whatever its test score.
+        let of_run = |line: &Value| {
+            let path = found["runs"][line["run"].as_u64().unwrap() as usize]["path"].as_str().unwrap().to_owned();
+            let results = dir.read(&format!("{path}/results.csv"));
+            let head: Vec<String> = results.lines().next().unwrap().split(',').map(str::to_owned).collect();
+            let at = |name: &str| head.iter().position(|own| own == name).unwrap();
+            let mut means: Vec<(String, f64)> = Vec::new();
+            for row in results.lines().skip(1).map(|row| row.split(',').collect::<Vec<_>>()) {
+                if row[at("split")] == "validation" && row[at("features")] != "-" {
+                    let name = format!("{}.{}", row[at("features")], row[at("model")]);
+                    let value: f64 = row[at("accuracy")].parse().unwrap();
+                    match means.iter_mut().find(|(known, _)| *known == name) {
+                        Some((_, sum)) => *sum += value,
+                        None => means.push((name, value)),
+                    }
+                }
+            }
+            means
+        };
+        let chosen = format!("{}.{}", line["features"].as_str().unwrap(), line["model"].as_str().unwrap());
+        let means = of_run(line);
+        let own = means.iter().find(|(name, _)| *name == chosen).unwrap().1;
+        assert!(means.iter().all(|(_, mean)| own >= *mean - 1e-12), "{chosen}: {means:?}");
+    }
+    let shown = text(&dir.done(&[&both[..], &QUICK].concat()).stdout);
+    let [headline, table, every] =
+        ["Best: ", "accuracy (test), best models", "\naccuracy (test)\n"].map(|part| shown.find(part).expect(&shown));
+    assert!(headline < table && table < every, "{shown}");
+    // Where nothing chose, there is no best model.
+    let two = with_two_runs();
+    let without = json(&two, &[&both[..], &QUICK, &["--json"]].concat());
+    assert_eq!(without["best"], serde_json::json!([]));
+}
+
+#[test]
+fn the_folds_of_a_cross_validation_are_pooled() {
+    let folds = SMALL
+        .replace("kind = \"holdout\"\ntest = 0.3", "kind = \"cross_validation\"\nfolds = 2")
+        .replace("bootstrap = 200", "bootstrap = 0");
+    let dir = TestDir::with(&[("small.toml", &folds)]);
+    dir.done(&["run", "small.toml", "-q"]);
+    let found =
+        json(&dir, &[&["compare", "small", "--reference", "small:fft.average"], &QUICK[..], &["--json"]].concat());
+    let paired = &line(&found, 0, "fft", "knn")["scores"][0]["versus"]["paired"];
+    assert_eq!(paired["clips"], 110, "every recording is tested once: {paired}");
+    assert_eq!(paired["seeds"].as_array().unwrap().len(), 1, "{paired}");
+    let notes = found["notes"].to_string();
+    assert!(notes.contains("the predictions of all folds are pooled"), "{notes}");
+}

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::LEVEL;
 use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
+use super::pooled_folds;
 use super::run::{ModelKey, Run, TrialPredictions};
 use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
@@ -97,7 +98,9 @@ impl ModelComparer<'_> {
     }
 
     fn predictions(&self, run: usize) -> RunPredictions {
-        self.runs[run].predictions().map_err(|error| format!("cannot read its predictions: {error:#}"))
+        let own = &self.runs[run];
+        let trials = own.predictions().map_err(|error| format!("cannot read its predictions: {error:#}"))?;
+        Ok(if own.has_folds() { pooled_folds::pooled(trials, self.split) } else { trials })
     }
 
     fn line(

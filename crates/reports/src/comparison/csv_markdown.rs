@@ -4,6 +4,7 @@ use anyhow::Result;
 use polars_core::prelude::{Column, DataFrame};
 use timbre_core::text::escape_markdown;
 
+use super::best;
 use super::schema::{ComparedModel, Comparison, Paired, Score, Versus};
 use super::text_tables::{self, TextTable};
 use timbre_runs::tables;
@@ -120,6 +121,10 @@ fn rows(comparison: &Comparison) -> Vec<Row<'_>> {
 pub fn markdown(comparison: &Comparison) -> String {
     let mut text = String::from("# Comparison\n\n");
     text += &markdown_table(&runs(comparison));
+    if let (Some(sentences), Some(best)) = (best::sentences(comparison), best::view(comparison)) {
+        text += &format!("\n## Best models\n\n{}\n\n", escape_markdown(&sentences.join(". ")));
+        text_tables::tables(&best, false).iter().for_each(|table| text += &markdown_table(table));
+    }
     for table in text_tables::tables(comparison, true) {
         text += &format!("\n## {}\n\n", escape_markdown(&table.title));
         text += &markdown_table(&table);

@@ -12,6 +12,8 @@ mod diff;
 mod diff_text;
 pub(crate) mod config_keys;
 mod compared_models;
+mod best;
+mod pooled_folds;
 mod notes;
 mod pairing;
 mod sweep_runs;
@@ -22,7 +24,9 @@ mod terminal;
 mod short_values;
 mod csv_markdown;
 
+pub(crate) use best::{sentences as best_sentences, view as best_view};
 pub(crate) use compared_models::mean_interval;
+pub use config_keys::flat as config_keys;
 pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
@@ -128,7 +132,9 @@ pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Prin
     let resamples = work.resamples;
     let (mut lines, notes_of_lines) = work.lines(&lines, printer);
     let tests = correct(&mut lines);
+    let (best, notes_of_best) = best::best(&work, keys_of, printer);
     notes.extend(notes_of_lines);
+    notes.extend(notes_of_best);
     notes.extend(notes::notes(&work, &lines, tests));
     let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
     Ok(Comparison {
@@ -140,6 +146,7 @@ pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Prin
         runs: runs.iter().enumerate().map(|(at, run)| run.summary(at + 1)).collect(),
         keys: config_keys::differing(&flat),
         baselines: work.baselines(),
+        best,
         lines,
         tests,
         notes,

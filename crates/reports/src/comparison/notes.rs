@@ -22,6 +22,15 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
             if any(&several) { " and over seeds" } else { "" }
         ));
     }
+    let folds: Vec<String> =
+        (1..).zip(work.runs).filter(|(_, run)| run.has_folds()).map(|(n, _)| n.to_string()).collect();
+    if !folds.is_empty() {
+        notes.push(format!(
+            "cross-validation in run {}: each seed tests a fold of its own, so the predictions of all folds are pooled for intervals, \
+             differences and p; the mean is that of the folds",
+            folds.join(", ")
+        ));
+    }
     let without: Vec<String> =
         (1..).zip(work.runs).filter(|(_, run)| run.has_no_songs).map(|(n, _)| n.to_string()).collect();
     if !without.is_empty() {

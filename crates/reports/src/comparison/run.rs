@@ -77,6 +77,11 @@ impl Run {
         keys
     }
 
+    /// Whether each seed tests a fold of its own.
+    pub fn has_folds(&self) -> bool {
+        self.keys.iter().any(|(key, value)| key == "split.kind" && value == "\"cross_validation\"")
+    }
+
     /// The rows of one model on one split: one per seed.
     pub fn rows<'a>(&'a self, key: &'a ModelKey, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
         let same =

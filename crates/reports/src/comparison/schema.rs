@@ -23,6 +23,9 @@ pub struct Comparison {
     pub reference: Reference,
     /// The keys of the resolved configurations that differ between the runs, sorted by name.
     pub keys: Vec<DifferingKey>,
+    /// The best model of each run, chosen on its validation split, compared with that of the reference run by the first metric; the highest
+    /// score first. [`Paired::p_holm`] is corrected for these tests alone. Empty where there is nothing to choose.
+    pub best: Vec<ComparedModel>,
     /// One row per model of a run: in the order in which models first appear, then in the order of the runs.
     pub lines: Vec<ComparedModel>,
     /// The trivial baselines. Equal ones of several runs share an entry.

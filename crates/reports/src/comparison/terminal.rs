@@ -2,7 +2,7 @@
 
 use super::schema::{Comparison, DifferingKey};
 use super::text_tables::{self, TextTable, remarks, status};
-use super::{config_keys, short_values};
+use super::{best, config_keys, short_values};
 use timbre_core::text::count;
 use timbre_runs::tables;
 
@@ -34,6 +34,13 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
     if !comparison.keys.is_empty() {
         text += "\nDiffering keys\n";
         text += &if inline { values_of_keys(&comparison.keys) } else { side_by_side(&comparison.keys) };
+    }
+    if let (Some([headline, sentence]), Some(best)) = (best::sentences(comparison), best::view(comparison)) {
+        text += &format!("\n{headline}. {sentence}\n");
+        for table in text_tables::tables(&best, false) {
+            let title = format!("{}, best models", table.title);
+            text += &format!("\n{}", Table::new(&best, 0, TextTable { title, ..table }, false).text(width));
+        }
     }
     for (metric, table) in text_tables::tables(comparison, false).into_iter().enumerate() {
         text += &format!("\n{}", Table::new(comparison, metric, table, inline).text(width));
@@ -255,6 +262,7 @@ mod tests {
                 .iter()
                 .map(|(name, values)| DifferingKey { name: (*name).to_owned(), values: values.clone() })
                 .collect(),
+            best: Vec::new(),
             lines: (0..n).map(line).collect(),
             baselines: Vec::new(),
             tests: 0,

@@ -3,7 +3,7 @@
 use super::comparison_figures::{against, drawn, paired, title};
 use super::conclusion::baseline_label;
 use super::figures::Figure;
-use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
+use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view};
 use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::plot::PAGE_WIDTH;
 use timbre_core::text::{count, escape_xml};
@@ -14,7 +14,16 @@ const ROWS: usize = 4000;
 
 /// The HTML page of a comparison.
 pub fn comparison_page(comparison: &Comparison) -> String {
-    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(comparison) }];
+    let mut sections = Vec::new();
+    if let Some(best) = best_view(comparison) {
+        let drawn: Vec<String> = drawn(&best, 0, &best.metrics[0], PAGE_WIDTH).iter().map(Figure::html).collect();
+        let html = paragraph(
+            "The best model of each run, chosen on its validation split, against that of the reference run. p is corrected for these rows alone.",
+        ) + &lines(&best, 0, &best.metrics[0])
+            + &figures(&drawn);
+        sections.push(Section { id: "best", title: "Best against best".to_owned(), html });
+    }
+    sections.push(Section { id: "results", title: "Every model".to_owned(), html: results(comparison) });
     if !comparison.keys.is_empty() {
         sections.push(Section { id: "keys", title: "Differing configuration".to_owned(), html: keys(comparison) });
     }
@@ -63,9 +72,12 @@ fn lead(comparison: &Comparison) -> String {
         format!("p corrected for {} (Holm)", count(comparison.tests, "test")),
     ];
     let facts = page::facts(&facts);
+    let best = best_sentences(comparison).map_or(String::new(), |[headline, sentence]| {
+        format!("<strong>{}</strong>\n{}", escape_xml(&headline), paragraph(&sentence))
+    });
     let notes: String =
         comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
-    format!("{facts}<div class=\"conclusion {class}\">{}{notes}</div>\n", paragraph(&sentence))
+    format!("{facts}<div class=\"conclusion {class}\">{best}{}{notes}</div>\n", paragraph(&sentence))
 }
 
 /// One panel per metric.
@@ -321,6 +333,7 @@ pub(super) mod tests {
                 name: "models.knn.k".to_owned(),
                 values: vec![Some("3".to_owned()), None, Some("\"<5>\"".to_owned())],
             }],
+            best: Vec::new(),
             lines: vec![
                 line(0, 0.5, &Versus::Reference),
                 line(1, 0.75, &paired(0.25, Outcome::Better)),
@@ -349,6 +362,28 @@ pub(super) mod tests {
             assert!(page.contains(words), "{words}");
         }
         assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http:"));
+    }
+
+    #[test]
+    fn the_best_models_come_first_with_the_highest_score_in_the_headline() {
+        let mut comparison = comparison();
+        let page = comparison_page(&comparison);
+        assert!(!page.contains("Best against best"));
+        comparison.best = comparison.lines[..2].iter().rev().cloned().collect();
+        let page = comparison_page(&comparison);
+        for words in [
+            "<strong>Best: mel.knn of run 2, accuracy 0.750</strong>",
+            "<p>+0.250 [+0.150, +0.350] against mel.knn of run 1, p &lt; 0.001: better. Each is the best of its run on the validation split.</p>",
+            "<h2>Best against best</h2>",
+        ] {
+            assert!(page.contains(words), "{words}");
+        }
+        comparison.best.reverse();
+        comparison.best[1].scores[0].versus = Versus::Not("other recordings".to_owned());
+        let page = comparison_page(&comparison);
+        assert!(page.contains(
+            "<p>The next is mel.knn of run 2, 0.750: not compared with mel.knn of run 1: other recordings. Each"
+        ));
     }
 
     #[test]
