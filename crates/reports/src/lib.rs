@@ -4,6 +4,8 @@
 pub mod plot;
 // Self-contained HTML pages.
 mod page;
+// Principal components of a few rows.
+mod principal_components;
 // Embedded audio.
 mod player;
 // The report of a run, and the page of a comparison.

@@ -6,7 +6,6 @@ use timbre_core::text::{count, escape_xml, thousands};
 use timbre_inputs::audit::LabelBalance;
 use timbre_inputs::data::{About, ClipRecord, DataSet, Description};
 use timbre_inputs::sound_survey::{Sound, SoundSurvey, clip, spectral_course};
-use timbre_models::classic::eigen::symmetric_eigen;
 use timbre_signal::audio::{Clip, Header, ResampleFilter, resample};
 
 use super::co_occurrence;
@@ -15,6 +14,7 @@ use crate::player::player;
 use crate::plot::clip_view::clip_view;
 use crate::plot::scatter::{Point, PointGroup, scatter};
 use crate::plot::{Axis, Line, Panel, PlotSize, Scale, panels};
+use crate::principal_components::principal_components;
 
 /// Lines of a plot, whose colours can be distinguished.
 const LINES: usize = 6;
@@ -26,6 +26,8 @@ const EXAMPLE_RATE: u32 = 16000;
 const BUDGET: usize = 3_500_000;
 /// Classes of the map and of the examples. The others are one group of the map.
 const MAP_CLASSES: usize = 18;
+/// Width of the map.
+const MAP_WIDTH: f64 = 760.0;
 const EXAMPLES: usize = 60;
 /// The level of a band below which a mean spectrum is cut, in decibels.
 const FLOOR_DB: f64 = -100.0;
@@ -219,32 +221,6 @@ fn standardized(sounds: &[Sound]) -> Vec<Vec<f64>> {
     rows
 }
 
-/// The two principal components of the rows, and their shares of the variance.
-fn principal_components(rows: &[Vec<f64>]) -> (Vec<(f64, f64)>, [f64; 2]) {
-    let columns = rows.first().map_or(0, Vec::len);
-    let mut products = vec![0.0; columns * columns];
-    for row in rows {
-        for (i, a) in row.iter().enumerate() {
-            row.iter().enumerate().for_each(|(k, b)| products[i * columns + k] += a * b);
-        }
-    }
-    if columns < 2 {
-        return (Vec::new(), [0.0; 2]);
-    }
-    let (values, vectors) = symmetric_eigen(products, columns);
-    let component = |n: usize| {
-        let vector = &vectors[n * columns..(n + 1) * columns];
-        // The sign of an eigenvector is arbitrary: its largest element becomes positive.
-        let largest = vector.iter().copied().fold(0.0, |most: f64, x| if x.abs() > most.abs() { x } else { most });
-        vector.iter().map(|x| x * largest.signum()).collect::<Vec<f64>>()
-    };
-    let along = |row: &[f64], direction: &[f64]| row.iter().zip(direction).map(|(x, y)| x * y).sum::<f64>();
-    let (first, second) = (component(0), component(1));
-    let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
-    let share = |value: f64| if total > 0.0 { value / total } else { 0.0 };
-    (rows.iter().map(|row| (along(row, &first), along(row, &second))).collect(), [share(values[0]), share(values[1])])
-}
-
 fn map(of: &Described, profiles: &[Vec<f64>]) -> String {
     if of.survey.sounds.len() < 3 {
         return paragraph("There are too few recordings for a map.");
@@ -270,7 +246,7 @@ fn map(of: &Described, profiles: &[Vec<f64>]) -> String {
     }
     groups.retain(|group| !group.points.is_empty());
     let axes = [0, 1].map(|n| format!("component {} ({:.0}% of the variance)", n + 1, 100.0 * shares[n]));
-    let drawing = scatter("Recordings by their sound", [&axes[0], &axes[1]], &groups);
+    let drawing = scatter("Recordings by their sound", [&axes[0], &axes[1]], &groups, MAP_WIDTH);
     paragraph(
         "Recordings of similar sound are close to each other: the two principal components of the mean and deviation over time of 48 \
          mel bands in decibels, without the level. The pointer shows the name of a recording.",
@@ -347,21 +323,6 @@ fn example(class: &str, record: &ClipRecord, seconds: f64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn principal_components_are_the_directions_of_most_variance() {
-        // Points on a line in the direction (3, 4, 0), and a little across.
-        let rows: Vec<Vec<f64>> = (-5..=5)
-            .map(|n| {
-                let (along, across) = (f64::from(n), if n % 2 == 0 { 0.1 } else { -0.1 });
-                vec![0.6 * along - 0.8 * across, 0.8 * along + 0.6 * across, 0.0]
-            })
-            .collect();
-        let (places, shares) = principal_components(&rows);
-        assert!(shares[0] > 0.99 && (shares[0] + shares[1] - 1.0).abs() < 1e-9, "{shares:?}");
-        assert!((places[0].0 + 5.0).abs() < 0.01 && (places[10].0 - 5.0).abs() < 0.01, "{places:?}");
-        assert!((places[4].1.abs() - 0.1).abs() < 0.02);
-    }
 
     #[test]
     fn a_histogram_counts_every_value_also_equal_ones() {

@@ -24,8 +24,8 @@ pub struct Point {
     pub name: String,
 }
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 480.0;
+/// Height of the plane as a share of the width.
+const HEIGHT: f64 = 0.63;
 const LEFT: f64 = 60.0;
 const RIGHT: f64 = 16.0;
 const TITLE: f64 = 40.0;
@@ -37,20 +37,26 @@ const ASIDE: f64 = 30.0;
 const SHAPES: [&str; 4] = ["", "M-4 -4h8v8h-8z", "M0 -5L5 4H-5z", "M-5 0L0 -5L5 0L0 5z"];
 
 /// Draws the groups; `axes` are the labels of x and y.
-pub fn scatter(title: &str, axes: [&str; 2], groups: &[PointGroup]) -> Drawing {
+pub fn scatter(title: &str, axes: [&str; 2], groups: &[PointGroup], width: f64) -> Drawing {
     let (mut at, mut line, mut places) = (LEFT, 0.0, Vec::new());
     for group in groups {
         let wide = TextStyle::Plain.width(&group.name) + ASIDE;
-        if at > LEFT && at + wide > WIDTH - RIGHT {
+        if at > LEFT && at + wide > width - RIGHT {
             (at, line) = (LEFT, line + 1.0);
         }
         places.push((at, TITLE + LEGEND * (line + 0.5)));
         at += wide;
     }
     let top = TITLE + LEGEND * (line + 1.0) + 12.0;
-    let (bottom, right) = (top + HEIGHT, WIDTH - RIGHT);
+    let (bottom, right) = (top + (HEIGHT * width).round(), width - RIGHT);
     let points = || groups.iter().flat_map(|group| &group.points);
-    let x = AxisLayout::new(Scale::Linear, points().map(|p| p.x), (LEFT + 10.0, right - 10.0), 8, false);
+    let x = AxisLayout::new(
+        Scale::Linear,
+        points().map(|p| p.x),
+        (LEFT + 10.0, right - 10.0),
+        (width / 95.0) as usize,
+        false,
+    );
     let y = AxisLayout::new(Scale::Linear, points().map(|p| p.y), (bottom - 10.0, top + 10.0), 6, false);
     let mut out = String::new();
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
@@ -84,7 +90,7 @@ pub fn scatter(title: &str, axes: [&str; 2], groups: &[PointGroup]) -> Drawing {
     ));
     for (n, (group, (from, middle))) in groups.iter().zip(places).enumerate() {
         put(format_args!("{}</g>", mark(n, from + SIZE, middle)));
-        let name = escape_xml(&TextStyle::Plain.cut(&group.name, WIDTH / 2.0));
+        let name = escape_xml(&TextStyle::Plain.cut(&group.name, width / 2.0));
         put(format_args!("<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>\n", from + 14.0, middle + 4.5));
         for point in &group.points {
             if let (Some(x), Some(y)) = (x.position(point.x), y.position(point.y)) {
@@ -92,7 +98,7 @@ pub fn scatter(title: &str, axes: [&str; 2], groups: &[PointGroup]) -> Drawing {
             }
         }
     }
-    Drawing::new(title, (WIDTH, bottom + BOTTOM), out)
+    Drawing::new(title, (width, bottom + BOTTOM), out)
 }
 
 /// The mark of a group, whose element is left open.
@@ -109,12 +115,14 @@ mod tests {
     use super::*;
     use crate::plot::svg_reader::{spans, texts};
 
+    const WIDTH: f64 = 760.0;
+
     #[test]
     fn every_point_is_inside_and_groups_beyond_the_sixth_have_another_shape() {
         let point = |n: usize| Point { x: n as f64, y: -(n as f64), name: format!("<{n}>") };
         let group = |n: usize| PointGroup { name: format!("class {n}"), points: (n..n + 5).map(point).collect() };
         let groups: Vec<PointGroup> = (0..14).map(group).collect();
-        let picture = scatter("t", ["first", "y"], &groups).in_page();
+        let picture = scatter("t", ["first", "y"], &groups, WIDTH).in_page();
         assert_eq!(picture.matches("<title>&lt;").count(), 70);
         let places = picture.split("translate(").skip(1).map(|rest| {
             let (x, y) = rest.split(')').next().unwrap().split_once(' ').unwrap();
@@ -123,6 +131,6 @@ mod tests {
         assert!(places.into_iter().all(|(x, y)| (0.0..WIDTH).contains(&x) && (0.0..700.0).contains(&y)));
         assert!(picture.matches(SHAPES[1]).count() == 36 && picture.matches(SHAPES[2]).count() == 12);
         assert!(spans(&picture).iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= WIDTH));
-        assert!(texts(&scatter("t", ["x", "y"], &[]).in_page()).iter().any(|text| text == "x"));
+        assert!(texts(&scatter("t", ["x", "y"], &[], WIDTH).in_page()).iter().any(|text| text == "x"));
     }
 }

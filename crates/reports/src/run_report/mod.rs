@@ -21,6 +21,7 @@ mod comparison_page;
 mod model_details;
 mod comparison_figures;
 mod figures;
+mod recording_map;
 mod report_data;
 mod markdown;
 mod overview;

@@ -1,6 +1,7 @@
 //! Shows one model in detail: errors by class, thresholds, calibration, training.
 
 use super::figures::Figure;
+use super::recording_map::recording_map;
 use super::report_data::{ReportData, by_f1};
 use crate::page::{Cell, figures, folded, paragraph, table};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, LineShape, Marker, Panel, PlotSize, Scale};
@@ -34,6 +35,7 @@ pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit
     let mut all = vec![confusions(run, scored), classes(run, scored)];
     all.extend(cutoffs(run, scored));
     all.push(calibration(run, scored));
+    all.extend(recording_map(run, scored));
     if !trial.epochs.is_empty() {
         let others = run.epochs_of_other_seeds(&trial.trial);
         let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs, &others, run.metric());
