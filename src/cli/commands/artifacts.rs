@@ -53,7 +53,12 @@ impl RunArtifacts for WrittenArtifacts {
             .is_none_or(|spec| thresholds::is_written(run, spec, spec.metric(experiment.evaluate.metric()), trials))
     }
 
-    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<Option<String>> {
-        run_report::write(run, find).map(Some)
+    fn write_report(
+        &self,
+        run: &Path,
+        has_media: bool,
+        find: &dyn Fn(&str) -> Option<AudioSource>,
+    ) -> Result<Option<String>> {
+        run_report::write(run, has_media, find).map(Some)
     }
 }

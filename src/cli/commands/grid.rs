@@ -1,9 +1,12 @@
 //! `timbre run` of an experiment with a `[grid]`.
 
+use std::fs;
+
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::latest::{RunIdentity, SweepIdentity};
+use super::report::known;
 use super::{ExitStatus, arguments_text, print, print_data};
 use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;
@@ -11,9 +14,9 @@ use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome};
 use timbre_core::{cancel::Cancelled, error::UserError, progress::Printer, text::count};
 use timbre_experiment::ExpandedGrid;
-use timbre_reports::sweep_report;
+use timbre_reports::{run_report, sweep_report};
 use timbre_runs::{
-    run_dir,
+    run_dir::{self, ReportFile},
     sweep_record::{PointRecord, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus},
     sweep_table,
 };
@@ -59,6 +62,7 @@ pub fn run(
     }
     if let Some(best) = best_point(record) {
         settings.printer.message(&best);
+        write_best_report(common, record, settings.printer);
     }
     print_changes(common, &outcome, before, latest_before, settings.printer);
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
@@ -115,6 +119,19 @@ fn best_point(record: &SweepRecord) -> Option<String> {
         record.tie_for_best(),
         best.set_options()
     ))
+}
+
+/// Writes the report of the best point again, with spectrograms and players, unless it has them: the points have reports without them.
+fn write_best_report(common: &GlobalArgs, record: &SweepRecord, printer: Printer) {
+    let Some(run) = record.best_on_validation().and_then(|(best, _)| best.run.clone()) else { return };
+    let report = fs::read_to_string(run.join(ReportFile::Html.name())).unwrap_or_default();
+    if !report.contains(run_report::WITHOUT_MEDIA) {
+        return;
+    }
+    let known = known(common, &run);
+    if let Err(error) = run_report::write(&run, true, &|id| known.get(id).cloned()) {
+        printer.message(&format!("warning: {error:#}"));
+    }
 }
 
 /// A summary: `3 of 4 points done, 1 failed (2 new)`.

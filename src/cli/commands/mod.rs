@@ -260,6 +260,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
         device: Device::cpu(),
         printer: Printer::new(common.quiet),
         artifacts: &artifacts::WrittenArtifacts,
+        has_media: true,
         stop: Arc::new(AtomicBool::new(false)),
     }
 }

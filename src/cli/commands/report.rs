@@ -40,7 +40,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
         }
         None => known.get(id).cloned(),
     };
-    let report = run_report::run_report(&folder, find)?;
+    let report = run_report::run_report(&folder, true, find)?;
     // The figures were requested, so they are written even if the run folder is read-only.
     let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;

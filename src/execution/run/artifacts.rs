@@ -44,9 +44,14 @@ pub trait RunArtifacts: Sync {
         true
     }
 
-    /// Writes the report of a finished run. `find` maps the id of a recording to its file.
+    /// Writes the report of a finished run, with or without spectrograms and players. `find` maps the id of a recording to its file.
     /// Returns its conclusion.
-    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<Option<String>> {
+    fn write_report(
+        &self,
+        run: &Path,
+        has_media: bool,
+        find: &dyn Fn(&str) -> Option<AudioSource>,
+    ) -> Result<Option<String>> {
         Ok(None)
     }
 }

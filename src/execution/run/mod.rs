@@ -267,7 +267,8 @@ impl RunOutcome {
 fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> WrittenReport {
     let records = data.eligible.iter().map(|&i| &data.set.records[i]);
     let sources: HashMap<&str, AudioSource> = records.map(|r| (r.id.as_str(), (r.path.clone(), r.excerpt))).collect();
-    settings.artifacts.write_report(run, &|id| sources.get(id).cloned()).map_err(|error| format!("{error:#}"))
+    let find = |id: &str| sources.get(id).cloned();
+    settings.artifacts.write_report(run, settings.has_media, &find).map_err(|error| format!("{error:#}"))
 }
 
 /// The outcome of a run that was finished before: nothing is computed, and `latest` points to it.

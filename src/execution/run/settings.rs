@@ -28,6 +28,9 @@ pub struct Settings {
     pub printer: Printer,
     /// What the run leaves beside its tables.
     pub artifacts: &'static dyn RunArtifacts,
+    /// Whether reports have the spectrograms and players of recordings. Those of the points of a sweep have none: every point would have
+    /// the same ones.
+    pub has_media: bool,
     /// Set by a signal: the run finishes the current trial, then stops.
     pub stop: Arc<AtomicBool>,
 }

@@ -83,6 +83,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
             _ => {}
         }
     }
+    let settings = &Settings { has_media: false, ..settings.clone() };
     let sweep_dir = SweepDir::new(&settings.runs, &grid.name);
     let mut loader = PointLoader::new(settings);
     let mut indices = grid.first_points();

@@ -48,7 +48,9 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     let mut too_large = 0;
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
-        match media_of(run, &scored.split.clips[clip].path, find, &summary(run, scored, clip)) {
+        let path = &scored.split.clips[clip].path;
+        match if budget == 0 { None } else { media_of(run, path, find, &summary(run, scored, clip)) } {
+            _ if budget == 0 => too_large += 1,
             Some(parts) if parts.len() <= left => {
                 left -= parts.len();
                 playable += 1;
@@ -65,7 +67,9 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
         String::new()
     };
     let silent = if too_large > 0 {
-        paragraph(&format!("{} without spectrogram and player, to keep the page small.", count(too_large, "recording")))
+        let all = if budget == 0 { format!(" {WITHOUT_MEDIA}") } else { String::new() };
+        let without = count(too_large, "recording");
+        paragraph(&format!("{without} without spectrogram and player, to keep the page small.{all}"))
     } else {
         String::new()
     };
@@ -77,6 +81,9 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     };
     HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{silent}{more}"), playable, missing }
 }
+
+/// What a page without spectrograms and players says.
+pub const WITHOUT_MEDIA: &str = "`timbre report RUN` writes the page with them.";
 
 /// The maximum number of characters of images and audio of a page.
 pub const MAX_MEDIA: usize = 2_500_000;

@@ -38,7 +38,7 @@ use hardest_clips::HardestClips;
 pub use comparison_figures::comparison_figures;
 pub use comparison_page::comparison_page;
 pub use figures::{FigureFile, FigureOptions, write_figures};
-pub use hardest_clips::FindRecording;
+pub use hardest_clips::{FindRecording, WITHOUT_MEDIA};
 pub(crate) use hardest_clips::{MAX_MEDIA, media_of};
 pub use report_data::ReportData;
 
@@ -62,9 +62,9 @@ pub struct Report {
 /// How much is shown, from most to least: models in detail, and characters of images and audio.
 const LEVELS: [(usize, usize); 4] = [(6, MAX_MEDIA), (3, 1_500_000), (1, 500_000), (0, 0)];
 
-/// Builds the report of a run. `find` locates recordings. With hundreds of classes less is shown, so that the page stays below
-/// [`LARGEST`].
-pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
+/// Builds the report of a run. `find` locates recordings; without media it has no spectrograms and players. With hundreds of classes
+/// less is shown, so that the page stays below [`LARGEST`].
+pub fn run_report(run: &Path, has_media: bool, find: FindRecording) -> Result<Report> {
     let run = ReportData::read(run)?;
     let conclusion = conclusion::conclude(&run);
     let best = overview::best_models(&run);
@@ -74,7 +74,9 @@ pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
         groups: group_scores::read(&run),
         data: data_section::html(&run, find),
     };
-    let level = |&(models, budget): &(usize, usize)| with_level(&run, &shared, find, models, budget);
+    let level = |&(models, budget): &(usize, usize)| {
+        with_level(&run, &shared, find, models, if has_media { budget } else { 0 })
+    };
     let mut pages = LEVELS.iter().map(level);
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
@@ -171,8 +173,8 @@ impl Report {
 }
 
 /// Builds the report of a run and writes it into the run folder. Returns its conclusion.
-pub fn write(run: &Path, find: FindRecording) -> Result<String> {
-    run_report(run, find)
+pub fn write(run: &Path, has_media: bool, find: FindRecording) -> Result<String> {
+    run_report(run, has_media, find)
         .and_then(|report| report.write(run).map(|()| report.sentence))
         .with_context(|| format!("cannot write the report of {}", run.display()))
 }
