@@ -278,7 +278,8 @@ fn follow(name: &str, skipped: &[&str]) -> TestDir {
         }
         let block = block
             .replace("--clips-per-class 40", "--clips-per-class 12")
-            .replace("--clips-per-class 30", "--clips-per-class 12");
+            .replace("--clips-per-class 30", "--clips-per-class 12")
+            .replace("data.test_recordings=480", "data.test_recordings=96");
         let path = format!("{}:{}", dir.path("bin").display(), std::env::var("PATH").unwrap());
         let script = format!("set -euo pipefail\n{block}pwd > \"$HOME/folder\"\n");
         let mut bash = Command::new("bash");
@@ -304,6 +305,14 @@ fn the_tutorial_of_own_recordings_works() {
 fn the_tutorial_from_a_csv_to_a_served_model_works() {
     let dir = follow("docs/csv-to-server.md", &["make build", "timbre serve", "curl "]);
     assert!(dir.path("music/runs/longer/latest/models/mel.cnn_small.s1/model.safetensors").exists());
+}
+
+#[test]
+fn the_tutorial_of_several_classes_works() {
+    let dir = follow("docs/several-labels.md", &["timbre serve"]);
+    for file in ["band/concert.png", "band/labels/concert.txt", "band/runs/lower/latest/report.html"] {
+        assert!(dir.path(file).exists(), "{file}");
+    }
 }
 
 /// Every kind of classic model and what precedes it, as models of one feature; with the words TASK and SPLIT to replace.
