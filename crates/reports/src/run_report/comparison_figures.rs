@@ -4,6 +4,7 @@ use super::figures::{Figure, FigureFile};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Paired, Score, Versus};
 use crate::plot::{self, Interval, TextStyle};
 use timbre_core::text::count;
+use timbre_evaluation::metrics::is_loss;
 
 /// The largest number of keys in the name of a row.
 const KEYS: usize = 3;
@@ -202,9 +203,13 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64
     let captioned = |words: &str| [words, &numbers(comparison)].join(" ").trim_end().to_owned();
     let mut all = Vec::new();
     if !values.is_empty() {
+        let means = comparison.baselines.iter().filter_map(|own| own.scores.get(at)?.mean);
+        let trivial = means.reduce(|a, b| if is_loss(metric) { a.min(b) } else { a.max(b) });
+        let trivial = trivial.map(|score| (score, "best trivial baseline"));
+        let label = format!("{metric} ({})", comparison.split);
         all.push(Figure {
             name: "scores",
-            drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None, width),
+            drawing: plot::intervals("Scores", &label, &values, trivial, width),
             caption: captioned(&format!(
                 "Mean over the seeds (small circles), with the interval over {} and seeds.",
                 comparison.resampled
@@ -328,6 +333,22 @@ mod tests {
         );
         comparison.runs = (1..=5).map(run).collect();
         assert_eq!(numbers(&comparison), "");
+    }
+
+    #[test]
+    fn scores_stand_beside_the_best_trivial_baseline() {
+        let mut comparison = comparison();
+        let has_line =
+            |comparison: &Comparison| comparison_figures(comparison, 440.0)[0].svg.contains(">best trivial baseline");
+        assert!(!has_line(&comparison));
+        let score = |mean: f64| Score { mean: Some(mean), ..comparison.lines[0].scores[0].clone() };
+        let baseline = |name: &str, mean: f64| crate::comparison::ComparedBaseline {
+            name: name.to_owned(),
+            runs: vec![0],
+            scores: vec![score(mean), score(mean)],
+        };
+        comparison.baselines = vec![baseline("chance", 0.1), baseline("commonest", 0.3)];
+        assert!(has_line(&comparison));
     }
 
     #[test]
