@@ -250,3 +250,69 @@ fn manual_pages_have_no_warnings() {
         accepts("groff", &arguments, &fs::read(&page).unwrap(), &page.display().to_string());
     }
 }
+
+/// A finished run of an experiment of the project.
+fn with_own_experiment() -> TestDir {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("experiments")).unwrap();
+    fs::write(dir.path("experiments/own.toml"), crate::test_dir::TINY).unwrap();
+    dir.done(&["run", "own", "-q"]);
+    dir
+}
+
+#[test]
+fn the_names_that_shells_complete_are_those_of_the_project_and_its_runs() {
+    let dir = with_own_experiment();
+    let values = |arguments: &[&str]| -> Vec<String> {
+        let output = dir.done(&[&["completions", "--values"], arguments].concat());
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    };
+    let has = |all: &[String], names: &[&str]| names.iter().all(|name| all.iter().any(|one| one == name));
+    assert!(has(&values(&["experiments"]), &["own", "quickstart"]));
+    let runs = values(&["runs"]);
+    assert!(runs[0] == "own" && runs[1].starts_with("own/2"), "{runs:?}");
+    let models = values(&["models"]);
+    assert!(
+        models.contains(&runs[1]) && models.iter().any(|name| name.starts_with("own:") && !name.contains(".s1")),
+        "{models:?}"
+    );
+    assert!(has(&values(&["metrics"]), &["accuracy", "f1_micro"]));
+    assert!(has(&values(&["data"]), &["demo"]));
+    assert!(has(&values(&["keys", "--of", "own"]), &["audio.clip_seconds=", "data.clips_per_class="]));
+    assert!(values(&["keys", "--of", "nothing"]).is_empty());
+    assert_eq!(dir.timbre(&["completions"]).status.code(), Some(2));
+}
+
+/// Completes a line in bash, with the program of this test.
+fn completed(dir: &TestDir, words: &[&str]) -> Vec<String> {
+    let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let script = format!(
+        "source <(timbre completions bash)\nCOMP_WORDS=({})\nCOMP_CWORD={}\ncompopt() {{ :; }}\n_timbre_values timbre \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len() - 1
+    );
+    let path = format!("{}:{}", dir.path("bin").display(), std::env::var("PATH").unwrap());
+    let output =
+        Command::new("bash").args(["-c", &script]).current_dir(dir.path("")).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_experiments_runs_models_metrics_and_keys() {
+    let dir = with_own_experiment();
+    fs::create_dir(dir.path("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_timbre"), dir.path("bin/timbre")).unwrap();
+    let models = text(&dir.done(&["completions", "--values", "models"]).stdout);
+    let model = models.lines().find_map(|name| name.strip_prefix("own:")).unwrap().to_owned();
+    assert_eq!(completed(&dir, &["timbre", "run", "ow"]), ["own"]);
+    assert!(completed(&dir, &["timbre", "report", "own/"])[0].starts_with("own/2"));
+    // Bash divides words at colons.
+    assert_eq!(completed(&dir, &["timbre", "predict", "own", ":", &model[..3]]), [model.as_str()]);
+    assert_eq!(completed(&dir, &["timbre", "compare", "--metric", "roc_auc_sa"]), ["roc_auc_samples"]);
+    assert_eq!(completed(&dir, &["timbre", "run", "own", "--set", "audio.clip_s"]), ["audio.clip_seconds="]);
+    assert!(completed(&dir, &["timbre", "pla"]).contains(&"plan".to_owned()));
+    // After the run, `predict` takes files.
+    assert!(completed(&dir, &["timbre", "predict", "own", "own"]).is_empty());
+}

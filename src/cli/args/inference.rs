@@ -83,7 +83,7 @@ pub struct WindowArgs {
 /// The models to serve, the address, and who has access.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Runs as in `compare`; with `:MODEL` one model of the run, e.g. `quickstart/latest:mel.logistic.s1` [default: the best
+    /// Runs as in `compare`; with `:MODEL` one model of the run, e.g. `quickstart:mel.logistic` [default: the best
     /// on the validation split]; with `=WEIGHT` a member of the ensemble of all models with a weight, e.g. `a/latest=0.6`.
     #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true, value_parser = name_from_here)]
     pub chosen: Vec<String>,

@@ -98,6 +98,23 @@ pub enum Listed {
     Data,
 }
 
+/// What `timbre completions --values` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CompletedValues {
+    /// Experiments of the project and built-in ones.
+    Experiments,
+    /// Experiments with runs, and run folders.
+    Runs,
+    /// Runs, and the models of the newest run of each experiment.
+    Models,
+    /// Metrics.
+    Metrics,
+    /// Data sets.
+    Data,
+    /// The keys of the experiment --of, for --set.
+    Keys,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a project: a first experiment, a data folder, a Makefile.
@@ -248,7 +265,7 @@ pub enum Command {
     /// `--set evaluate.search.cutoff=0.30..0.80/0.02`.
     #[command(after_long_help = examples::THRESHOLDS)]
     Thresholds {
-        /// A run as in `compare`; with `:TRIAL` one of its trials, e.g. `resnet_windows/latest:mel.resnet18.s1`.
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `resnet_windows:mel.resnet18`.
         #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// The metric to optimize: a score of decisions, such as f1_micro or hamming.
@@ -286,7 +303,7 @@ pub enum Command {
     /// recording, cropped as in the run (`audio.clip_seconds`, `audio.crop`). The output says which part was used.
     #[command(after_long_help = examples::PREDICT)]
     Predict {
-        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1` [default: the
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart:mel.logistic` [default: the
         /// best model on the validation split].
         #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
@@ -318,12 +335,20 @@ pub enum Command {
     Export(ExportCommand),
     /// Generate shell completions.
     ///
+    /// Completes commands, options and (in bash, zsh and fish) the names of experiments, runs, models, metrics, data sets and keys.
+    ///
     /// For bash: `timbre completions bash > ~/.local/share/bash-completion/completions/timbre`; for zsh, into a folder of its
     /// $fpath: `timbre completions zsh > _timbre`; for fish: `timbre completions fish > ~/.config/fish/completions/timbre.fish`.
     Completions {
         /// The shell to generate completions for.
-        #[arg(value_name = "SHELL")]
-        shell: clap_complete::Shell,
+        #[arg(value_name = "SHELL", required_unless_present = "values")]
+        shell: Option<clap_complete::Shell>,
+        /// Print the names that can be completed instead, one per line: the scripts of bash, zsh and fish ask for them.
+        #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "shell")]
+        values: Option<CompletedValues>,
+        /// The experiment whose keys are printed.
+        #[arg(long, value_name = "EXP", requires = "values")]
+        of: Option<String>,
     },
     /// Print the manual page: `timbre man | man -l -`.
     Man {

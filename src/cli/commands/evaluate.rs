@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{ExitStatus, listen_for_signals, run, settings, start_threads};
+use super::{ExitStatus, is_named, listen_for_signals, run, settings, start_threads};
 use crate::cli::args::{EvaluateArgs, GlobalArgs};
 use crate::execution::run::Settings;
 use timbre_core::error::UserError;
@@ -66,10 +66,7 @@ fn experiment_of(common: &GlobalArgs, wanted: &EvaluateArgs) -> Result<ResolvedE
 /// Keeps one model (`FEATURES.MODEL`, of all seeds) or one trial (`FEATURES.MODEL.sSEED`).
 fn keep(experiment: &mut Experiment, run: &Path, wanted: &str) -> Result<()> {
     let trials = crate::execution::run::trials_of(experiment);
-    let of_model: Vec<_> = trials
-        .iter()
-        .filter(|trial| trial.to_string() == wanted || format!("{}.{}", trial.features, trial.model) == wanted)
-        .collect();
+    let of_model: Vec<_> = trials.iter().filter(|trial| is_named(trial, wanted)).collect();
     let Some(first) = of_model.first() else {
         let names = run_dir::models(run).join(", ");
         bail!(UserError::usage(format!("the run {} has no model `{wanted}`; it has {names}", run.display())));

@@ -1,22 +1,14 @@
-//! `timbre completions` and `timbre man`: generated from the argument definitions.
+//! `timbre man`: generated from the argument definitions.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{ExitStatus, print};
 use crate::cli::args::reference::{ENVIRONMENT, EXIT_CODES, Entry, FILES, of_command};
 use crate::cli::args::{Cli, examples};
-
-pub fn completions(shell: Shell) -> Result<ExitStatus> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "timbre", &mut text);
-    print(&String::from_utf8(text).context("completions are text")?)?;
-    Ok(ExitStatus::Done)
-}
 
 /// Prints one page to stdout, or writes one page per subcommand into a folder.
 pub fn man(out: Option<&Path>) -> Result<ExitStatus> {

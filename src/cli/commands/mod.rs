@@ -26,12 +26,14 @@ use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, Resolved
 use timbre_inputs::data::MissingData;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 use timbre_reports::plot::ImageFormat;
+use timbre_runs::run_dir::Trial;
 
 mod artifacts;
 mod augment;
 mod baseline;
 mod cache;
 mod compare;
+mod completions;
 mod data;
 mod diff;
 mod doctor;
@@ -134,7 +136,10 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Gc(gc) => housekeeping::gc(common, &gc),
         Command::Reproduce(args) => reproduce::reproduce(common, &args),
         Command::Export(command) => export::export(common, &command),
-        Command::Completions { shell } => manual::completions(shell),
+        Command::Completions { values: Some(what), of, .. } => completions::values(common, what, of.as_deref()),
+        Command::Completions { shell, .. } => {
+            completions::script(shell.expect("clap requires a shell without --values"))
+        }
         Command::Man { markdown: true, .. } => manual::markdown(),
         Command::Man { out, .. } => manual::man(out.as_deref()),
         Command::Data(command) => data::data(common, command),
@@ -263,6 +268,11 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
         has_media: true,
         stop: Arc::new(AtomicBool::new(false)),
     }
+}
+
+/// Whether a name is that of a trial (`mel.knn.s1`), or of its model, which stands for all seeds (`mel.knn`).
+fn is_named(trial: &Trial, name: &str) -> bool {
+    trial.to_string() == name || format!("{}.{}", trial.features, trial.model) == name
 }
 
 /// Opens a saved model on a device that was tested.

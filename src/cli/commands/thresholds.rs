@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{ExitStatus, print, print_data};
+use super::{ExitStatus, is_named, print, print_data};
 use crate::cli::args::GlobalArgs;
 use timbre_core::{
     error::UserError,
@@ -53,7 +53,7 @@ pub fn thresholds(
                         does not support";
         bail!(UserError::usage(sentence));
     }
-    let wanted = |trial: &Trial| chosen.is_none_or(|name| trial.to_string() == name);
+    let wanted = |trial: &Trial| chosen.is_none_or(|name| is_named(trial, name));
     let printer = Printer::new(common.quiet);
     let trials = read_trials(&folder, &classes)?;
     let known: Vec<String> = trials.iter().map(|(trial, _)| trial.to_string()).collect();
