@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn codes(classes: &[&str], task: Task) -> Vec<String> {
-        examples(&Classes::new(classes.iter()), task).iter().map(|one| one.card.codes.join("+")).collect()
+        examples(&Classes::new(classes.iter().copied()), task).iter().map(|one| one.card.codes.join("+")).collect()
     }
 
     #[test]
