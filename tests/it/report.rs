@@ -178,8 +178,8 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
     dir.done(&["report", "hostile/latest", "--recordings", "moved"]);
     assert_eq!(dir.read("runs/hostile/latest/report.html"), before, "the same folder, the same bytes");
     let figures: Vec<_> = fs::read_dir(dir.path("figures")).unwrap().flatten().map(|entry| entry.path()).collect();
-    // One of all models, and six of each of the two models: confusion, classes, precision and recall, ROC, thresholds, calibration.
-    assert_eq!(figures.len(), 13);
+    // One of all models, and seven of each of the two models: confusion, classes, precision and recall, ROC, thresholds, calibration, map.
+    assert_eq!(figures.len(), 15);
     for figure in figures {
         let picture = fs::read_to_string(&figure).unwrap();
         elements(&picture);
@@ -189,7 +189,7 @@ fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files(
         let name = figure.file_stem().unwrap().to_string_lossy().into_owned();
         assert_eq!(pixels(&dir, &format!("pixels/{name}.png")), size(&picture).map(|side| 2 * side), "{name}");
     }
-    assert_eq!(fs::read_dir(dir.path("pixels")).unwrap().count(), 13);
+    assert_eq!(fs::read_dir(dir.path("pixels")).unwrap().count(), 15);
     let models = dir.read("figures/models.svg");
     assert!(
         models.contains("(test), mean of 2 seeds<")
@@ -215,7 +215,7 @@ fn figures_for_papers_have_the_wanted_size_and_their_captions_as_files() {
         stems
     };
     let names = stems("pdf", "pdf");
-    assert_eq!(names.len(), 13);
+    assert_eq!(names.len(), 15);
     assert!(
         [stems("pdf", "txt"), stems("png", "png"), stems("svg", "svg"), stems("svg", "txt")]
             .iter()
