@@ -69,7 +69,7 @@ impl ClipPool for Clips<'_> {
         Ok(self.clips[row].clone())
     }
 
-    fn image(&self, _row: usize, _out: &mut [f32]) -> Result<()> {
+    fn image(&self, _row: usize, _channel: usize, _out: &mut [f32]) -> Result<()> {
         bail!("clips have no images here")
     }
 

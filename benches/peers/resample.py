@@ -1,6 +1,6 @@
 """The resampler on one thread: Timbre beside soxr's HQ quality, which librosa uses, in one run on one machine.
 
-    benches/peers/resample.py        (needs soxr, numpy; Timbre's side is `cargo bench --bench resample`)
+    benches/peers/resample.py        (needs soxr, numpy; Timbre's side is `cargo bench -p timbre-signal --bench resample`)
 """
 
 import statistics
@@ -12,7 +12,7 @@ import soxr
 
 
 def main():
-    command = ["cargo", "bench", "--quiet", "--bench", "resample"]
+    command = ["cargo", "bench", "--quiet", "-p", "timbre-signal", "--bench", "resample"]
     ours = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     print(f"soxr {soxr.__version__}; medians of 60, milliseconds for 3 s\n")
     print("| rates | soxr HQ | Timbre, default filter | ratio | Timbre, `soxr_hq` | ratio |\n|---|---:|---:|---:|---:|---:|")

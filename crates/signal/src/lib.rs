@@ -1,6 +1,6 @@
 //! Audio decoding and signal processing: files become clips, and pure functions work on samples.
 
-#![allow(unsafe_code, reason = "AVX2 versions of loops: noise, phase vocoder")]
+#![allow(unsafe_code, reason = "AVX2 versions of loops: noise, phase vocoder, resampler")]
 
 // Decoding: bytes to a `Clip`.
 pub mod audio;

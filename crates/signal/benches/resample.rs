@@ -1,4 +1,4 @@
-//! Times the resampler on one thread, for `benches/peers/resample.py`: `cargo bench --bench resample`. Prints, for each pair of rates and each
+//! Times the resampler on one thread, for `benches/peers/resample.py`: `cargo bench -p timbre-signal --bench resample`. Prints, for each pair of rates and each
 //! filter, the median milliseconds of a recording of 3 s.
 
 use std::hint::black_box;
