@@ -1,31 +1,33 @@
 //! Linear support vector machine: each class against the rest.
 //!
 //! Conventions: as scikit-learn's LinearSVC with its defaults: the objective is ½‖w‖² + C · Σ max(0, 1 - margin)², in which the
-//! bias is the weight of a constant column and penalized too. The solver is dual coordinate descent (Hsieh et al. 2008), like
-//! liblinear's, without shrinking; `tolerance` bounds the range of the projected gradient, as liblinear's `eps` does.
+//! bias is the weight of a constant column and penalized too. The solver is Newton's method for all classes at once (`newton.rs`); it finds the minimum
+//! that liblinear's coordinate descent approaches.
 //!
 //! Probabilities and decisions are those of `CalibratedClassifierCV(LinearSVC(), method="sigmoid", ensemble=False)`: a logistic
 //! curve per class, fitted to scores of five stratified folds, divided by their sum. The most likely class is not always the one
 //! with the largest score.
 //!
-//! Memory: one f64 per class and training clip.
+//! Memory: the training rows once more in f32; at most `MEMORY_BUDGET` for them in f64 or for half their Gram matrix.
 
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 
 use super::calibrated_centroids::platt;
 use super::calibration::{FOLDS, stratified_folds};
-use super::newton::sigmoid;
-use super::preparation::Rows;
+use super::dual::{self, Dual};
+use super::newton::{self, Columns, Link, Solution, Space, Targets, sigmoid};
+use super::primal::{self, Primal};
 use super::products::dot;
 use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel};
+use super::scaling::{Scaler, Scaling};
 use crate::Tensor;
 use crate::tensor::{take_matrix, take_tensor};
-use timbre_core::{
-    registry::Fault,
-    seed::{Seed, shuffle},
-};
+use timbre_core::registry::Fault;
 use timbre_evaluation::predictions::argmax;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+
+/// The bytes of training data that the solver may hold in memory beside the rows.
+const MEMORY_BUDGET: usize = 512 << 20;
 
 row_spec! {
     /// Linear support vector machine: one score per class, against the rest, with the widest margin.
@@ -35,10 +37,10 @@ row_spec! {
         /// The weight of the training loss: smaller values regularize more. Default: 1.0.
         #[schemars(range(min = 1e-12, max = 1e12))]
         pub c: f64 = 1.0,
-        /// When to stop: the range of the projected gradient. Default: 1e-4.
+        /// When to stop: the 2-norm of the gradient of the objective as a share of that at zero weights. Default: 1e-6.
         #[schemars(range(min = 1e-12, max = 1.0))]
-        pub tolerance: f64 = 1e-4,
-        /// The maximum number of passes over the clips. A fit that needs more warns in its notes and in the log. Default: 1000.
+        pub tolerance: f64 = 1e-6,
+        /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 1000.
         #[schemars(range(min = 1))]
         pub max_iterations: usize = 1000,
         /// "balanced" weights the clips in inverse proportion to the frequency of their class. Default: all count 1.
@@ -47,7 +49,7 @@ row_spec! {
     }
 }
 
-row_model!(LinearSvm, version 1);
+row_model!(LinearSvm, version 2);
 
 impl RowModel for LinearSvm {
     type Fitted = Scores;
@@ -60,60 +62,24 @@ impl RowModel for LinearSvm {
         let tolerance = !(1e-12..=1.0).contains(&self.tolerance);
         Fault::of_keys([
             ("c", c.then(|| "write a weight of the loss between 1e-12 and 1e12".to_owned())),
-            ("tolerance", tolerance.then(|| "write a range between 1e-12 and 1".to_owned())),
+            ("tolerance", tolerance.then(|| "write a share between 1e-12 and 1".to_owned())),
             (
                 "max_iterations",
-                (self.max_iterations == 0).then(|| "write 1 or more: at least one pass is needed".to_owned()),
+                (self.max_iterations == 0).then(|| "write 1 or more: at least one step is needed".to_owned()),
             ),
         ])
     }
 
     fn fit_rows(&self, problem: &Problem) -> Result<Scores> {
-        let &Problem { rows, targets, classes, seed, .. } = problem;
-        let costs: Vec<f64> = problem.row_weights(self.class_weight).iter().map(|w| w * self.c).collect();
-        let squares: Vec<f64> = rows.iter().map(|row| dot(row, row) + 1.0).collect();
-        let folds = stratified_folds(targets, classes);
-        let all: Vec<usize> = (0..rows.len()).collect();
-        // Two classes are one problem.
-        let columns: Vec<usize> = if classes == 2 { vec![1] } else { (0..classes).collect() };
-        let fit = |&class: &usize| {
-            let signs: Vec<f64> = targets.iter().map(|&target| if target == class { 1.0 } else { -1.0 }).collect();
-            let seed = seed.child("column").child(class);
-            let descent = Descent { spec: self, rows, squares: &squares, costs: &costs, signs: &signs };
-            let whole = descent.solve(&all, vec![0.0; rows.len()], seed.child("all"));
-            let mut margins = vec![0.0; rows.len()];
-            for fold in 0..FOLDS {
-                let kept: Vec<usize> = all.iter().copied().filter(|&row| folds[row] != fold).collect();
-                // From the solution of all rows, which is near.
-                let without = descent.solve(&kept, whole.multipliers.clone(), seed.child(fold));
-                for row in all.iter().copied().filter(|&row| folds[row] == fold) {
-                    margins[row] = score(&without.weights, rows.row(row));
-                }
-            }
-            let has: Vec<bool> = signs.iter().map(|&sign| sign > 0.0).collect();
-            let (slope, offset) = platt(&margins, &has);
-            (whole, [slope as f32, offset as f32])
-        };
-        let solved: Vec<(Solved, [f32; 2])> = columns.par_iter().map(fit).collect();
-        let passes = solved.iter().map(|(solved, _)| solved.passes).max().unwrap_or(0);
-        let converged = solved.iter().all(|(solved, _)| solved.converged);
-        if !converged {
-            tracing::warn!(
-                "linear_svm stopped after {} passes without reaching its tolerance; raise `max_iterations`, lower `c`, or standardize",
-                self.max_iterations
-            );
+        let &Problem { rows, targets, classes, .. } = problem;
+        let set = FeatureSet::from_memory(rows.values.clone(), rows.dims, targets.to_vec(), classes);
+        if rows.dims > rows.len() && dual::bytes(rows.len()) <= MEMORY_BUDGET {
+            let (space, scaler) = Dual::new(&set, Scaling::Raw)?;
+            return self.fit_in(&space, problem, |point| Dual::weights(&set, &scaler, point));
         }
-        let part = |range: std::ops::Range<usize>| -> Vec<f32> {
-            solved.iter().flat_map(|(solved, _)| solved.weights[range.clone()].iter().map(|&w| w as f32)).collect()
-        };
-        Ok(Scores {
-            classes,
-            dims: rows.dims,
-            weights: part(0..rows.dims),
-            bias: part(rows.dims..rows.dims + 1),
-            curves: solved.iter().flat_map(|&(_, curve)| curve).collect(),
-            notes: vec![("passes".to_owned(), passes.to_string()), ("converged".to_owned(), converged.to_string())],
-        })
+        let scaler = Scaler::fit_with(&set, Scaling::Raw)?;
+        let space = Primal::new(&set, &scaler, primal::bytes(&set) <= MEMORY_BUDGET)?;
+        self.fit_in(&space, problem, |point| Ok(point.values.clone()))
     }
 
     fn restore_rows(&self, tensors: &mut Vec<Tensor>, prefix: &str, classes: usize, dims: usize) -> Result<Scores> {
@@ -129,67 +95,66 @@ impl RowModel for LinearSvm {
     }
 }
 
-/// The score of a row; the bias is the last weight.
-fn score(weights: &[f64], row: &[f32]) -> f64 {
-    let (lanes, rest) = row.as_chunks::<8>();
-    let (wide, wide_rest) = weights[..row.len()].as_chunks::<8>();
-    let mut sums = [0.0f64; 8];
-    for (x, w) in lanes.iter().zip(wide) {
-        (0..8).for_each(|i| sums[i] += f64::from(x[i]) * w[i]);
-    }
-    let rest: f64 = rest.iter().zip(wide_rest).map(|(&x, w)| f64::from(x) * w).sum();
-    sums.iter().sum::<f64>() + rest + weights[row.len()]
-}
-
-struct Solved {
-    weights: Vec<f64>,
-    multipliers: Vec<f64>,
-    passes: usize,
-    converged: bool,
-}
-
-struct Descent<'a> {
-    spec: &'a LinearSvm,
-    rows: &'a Rows,
-    /// The squared length of each row with its constant column.
-    squares: &'a [f64],
-    costs: &'a [f64],
-    signs: &'a [f64],
-}
-
-impl Descent<'_> {
-    /// Minimizes over the `active` rows, beginning at `multipliers` (one per row of the set).
-    fn solve(&self, active: &[usize], mut multipliers: Vec<f64>, seed: Seed) -> Solved {
-        let mut rng = seed.rng();
-        let mut weights = vec![0.0; self.rows.dims + 1];
-        let add = |weights: &mut [f64], row: usize, factor: f64| {
-            weights.iter_mut().zip(self.rows.row(row)).for_each(|(w, &x)| *w += factor * f64::from(x));
-            weights[self.rows.dims] += factor;
+impl LinearSvm {
+    /// Fits all clips, and the curves by folds. `weights_of` gives the weights of coefficients in the space.
+    fn fit_in<S: Space>(
+        &self,
+        space: &S,
+        problem: &Problem,
+        weights_of: impl Fn(&Columns) -> Result<Vec<f64>>,
+    ) -> Result<Scores> {
+        let &Problem { rows, targets, classes, .. } = problem;
+        let costs = problem.row_weights(self.class_weight);
+        // Two classes are one problem.
+        let columns: Vec<usize> = if classes == 2 { vec![1] } else { (0..classes).collect() };
+        let solve = |cost: &dyn Fn(usize) -> f64| -> Result<Solution> {
+            let having = Targets::new(rows.len(), columns.len(), |row, column| targets[row] == columns[column]);
+            let problem = newton::Problem {
+                space,
+                link: Link::SquaredHinge,
+                targets: &having.weighted(|row, _| cost(row)),
+                columns: columns.len(),
+                strength: self.c,
+                penalizes_bias: true,
+                tolerance: self.tolerance,
+                max_iterations: self.max_iterations,
+            };
+            problem.solve()
         };
-        for &row in active.iter().filter(|&&row| multipliers[row] != 0.0) {
-            add(&mut weights, row, multipliers[row] * self.signs[row]);
-        }
-        let mut order = active.to_vec();
-        for pass in 1..=self.spec.max_iterations {
-            shuffle(&mut order, &mut rng);
-            let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
-            for &row in &order {
-                let (sign, soft) = (self.signs[row], 0.5 / self.costs[row]);
-                let old = multipliers[row];
-                let gradient = sign * score(&weights, self.rows.row(row)) - 1.0 + soft * old;
-                let projected = if old == 0.0 { gradient.min(0.0) } else { gradient };
-                least = least.min(projected);
-                most = most.max(projected);
-                if projected.abs() > 1e-12 {
-                    multipliers[row] = (old - gradient / (self.squares[row] + soft)).max(0.0);
-                    add(&mut weights, row, (multipliers[row] - old) * sign);
-                }
-            }
-            if most - least <= self.spec.tolerance {
-                return Solved { weights, multipliers, passes: pass, converged: true };
+        let whole = solve(&|row| costs[row])?;
+        let folds = stratified_folds(targets, classes);
+        let mut margins = vec![vec![0.0; rows.len()]; columns.len()];
+        for fold in 0..FOLDS {
+            let without = solve(&|row| if folds[row] == fold { 0.0 } else { costs[row] })?.point;
+            for (column, margins) in margins.iter_mut().enumerate() {
+                let scores = without.margins.column(column).iter().map(|margin| margin + without.bias[column]);
+                let of_fold = margins.iter_mut().zip(scores).zip(&folds).filter(|(_, own)| **own == fold);
+                of_fold.for_each(|((margin, score), _)| *margin = score);
             }
         }
-        Solved { weights, multipliers, passes: self.spec.max_iterations, converged: false }
+        let curve = |(margins, &class): (&Vec<f64>, &usize)| {
+            let has: Vec<bool> = targets.iter().map(|&target| target == class).collect();
+            let (slope, offset) = platt(margins, &has);
+            [slope as f32, offset as f32]
+        };
+        let converged = whole.gradient_norm <= self.tolerance;
+        if !converged && whole.iterations == self.max_iterations {
+            tracing::warn!(
+                "linear_svm stopped after {} steps without reaching its tolerance; raise `max_iterations`, lower `c`, or standardize",
+                self.max_iterations
+            );
+        }
+        Ok(Scores {
+            classes,
+            dims: rows.dims,
+            weights: weights_of(&whole.point.coefficients)?.iter().map(|&w| w as f32).collect(),
+            bias: whole.point.bias.iter().map(|&b| b as f32).collect(),
+            curves: margins.iter().zip(&columns).flat_map(curve).collect(),
+            notes: vec![
+                ("newton steps".to_owned(), whole.iterations.to_string()),
+                ("converged".to_owned(), converged.to_string()),
+            ],
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! of each vector beside it. They are linear too, so a line search needs no product with the data and a step of conjugate
 //! gradients needs one product each way. A space may precondition them.
 //!
-//! With [`Link::Sigmoid`] the columns are separate problems (one class against the rest), solved in step so that they share the
+//! With [`Link::Sigmoid`] and [`Link::SquaredHinge`] the columns are separate problems (one class against the rest), solved in step so that they share the
 //! products; with [`Link::Softmax`] they are one problem. Every number that controls a problem is a list with one entry per
 //! column; [`Link::pool`] makes the entries of one problem equal.
 //!
@@ -176,11 +176,13 @@ impl Vector {
     }
 }
 
-/// How logits become probabilities.
+/// The loss of logits, and what they become: probabilities, or slopes of the hinge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Sigmoid,
     Softmax,
+    /// max(0, 1 - margin)², where the margin is the logit with the sign of the target.
+    SquaredHinge,
 }
 
 impl Link {
@@ -193,7 +195,7 @@ impl Link {
         values
     }
 
-    /// Probabilities, and the loss of each column. For a sigmoid a row may have the classes of several columns, for a softmax of
+    /// Probabilities (or half the slopes of the hinge), and the loss of each column. For a sigmoid a row may have the classes of several columns, for a softmax of
     /// one.
     fn evaluate(self, logits: &Columns, targets: &Targets) -> (Columns, Vec<f64>) {
         let mut p = logits.clone();
@@ -205,6 +207,16 @@ impl Link {
                         let z = if has { -*x } else { *x };
                         *loss += targets.weight(k * targets.rows + i) * (z.max(0.0) + (-z.abs()).exp().ln_1p());
                         *x = sigmoid(*x);
+                    }
+                }
+            }
+            Link::SquaredHinge => {
+                for (k, loss) in losses.iter_mut().enumerate() {
+                    for (i, (x, &has)) in p.column_mut(k).iter_mut().zip(targets.column(k)).enumerate() {
+                        let sign = if has { 1.0 } else { -1.0 };
+                        let short = (1.0 - sign * *x).max(0.0);
+                        *loss += targets.weight(k * targets.rows + i) * short * short;
+                        *x = -sign * short;
                     }
                 }
             }
@@ -224,10 +236,34 @@ impl Link {
         (p, self.pool(losses))
     }
 
+    /// The derivative of the loss by the logits.
+    fn slope(self, p: &Columns, targets: &Targets) -> Columns {
+        let mut slope = p.clone();
+        match self {
+            Link::SquaredHinge => slope.values.iter_mut().for_each(|slope| *slope *= 2.0),
+            Link::Sigmoid | Link::Softmax => {
+                let having = slope.values.iter_mut().zip(&targets.values).filter(|&(_, &has)| has);
+                having.for_each(|(p, _)| *p -= 1.0);
+            }
+        }
+        targets.weigh(&mut slope.values);
+        slope
+    }
+
+    /// The second derivative of the loss of one row and column by its own logit, without its weight.
+    fn curvature(self, p: f64) -> f64 {
+        match self {
+            Link::SquaredHinge => 2.0 * f64::from(p != 0.0),
+            Link::Sigmoid | Link::Softmax => p * (1.0 - p),
+        }
+    }
+
     /// The second derivative of the loss applied to logits `z`.
     fn curve(self, p: &Columns, targets: &Targets, mut z: Columns) -> Columns {
         match self {
-            Link::Sigmoid => z.values.iter_mut().zip(&p.values).for_each(|(z, &p)| *z *= p * (1.0 - p)),
+            Link::Sigmoid | Link::SquaredHinge => {
+                z.values.iter_mut().zip(&p.values).for_each(|(z, &p)| *z *= self.curvature(p));
+            }
             Link::Softmax => {
                 for i in 0..z.len {
                     let at = |k: usize| k * p.len + i;
@@ -287,7 +323,7 @@ impl<S: Space> Problem<'_, S> {
             let norms: Vec<f64> = self.squares(&gradient).iter().map(|s| s.sqrt()).collect();
             ensure!(
                 norms.iter().all(|norm| norm.is_finite()),
-                "fit logistic: the training features contain NaN or infinite values, or values too large to multiply"
+                "fit a linear model: the training features contain NaN or infinite values, or values too large to multiply"
             );
             let first = first.get_or_insert_with(|| norms.clone());
             let shares: Vec<f64> = norms
@@ -313,12 +349,7 @@ impl<S: Space> Problem<'_, S> {
     }
 
     fn gradient(&self, x: &Vector, p: &Columns) -> Result<Vector> {
-        let mut residuals = p.clone();
-        for (p, _) in residuals.values.iter_mut().zip(&self.targets.values).filter(|&(_, &has)| has) {
-            *p -= 1.0;
-        }
-        self.targets.weigh(&mut residuals.values);
-        let mut gradient = self.pull(residuals)?;
+        let mut gradient = self.pull(self.link.slope(p, self.targets))?;
         let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
         gradient.coefficients.blend(&strength, &ones, &x.coefficients);
         for (bias, &at) in gradient.bias.iter_mut().zip(&x.bias) {
@@ -371,7 +402,8 @@ impl<S: Space> Problem<'_, S> {
         let mut residual = gradient.clone();
         residual.blend(&vec![-1.0; k], &zeros, gradient);
         // The mean of the second derivatives stands for all of them.
-        let curvature = p.values.iter().enumerate().map(|(at, p)| self.targets.weight(at) * p * (1.0 - p)).sum::<f64>();
+        let of = |(at, &p): (usize, &f64)| self.targets.weight(at) * self.link.curvature(p);
+        let curvature = p.values.iter().enumerate().map(of).sum::<f64>();
         let scale = self.strength * curvature / k as f64;
         let factor = self.space.factor(scale / p.len as f64)?;
         let bias_scale = self.bias_penalty() + scale.max(1e-6 * self.strength);
