@@ -110,6 +110,10 @@ fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
 }
 
+/// Networks whose products have another order of sums for one clip than for a batch.
+const WITHIN_ROUNDING: [&str; 6] =
+    ["resnet50", "mobilenet_v3_large", "efficientnet_v2_s", "convnext_tiny", "passt", "beats"];
+
 #[test]
 fn every_model_is_restored_to_the_bit_and_threads_do_not_change_a_bit() {
     for (spec, task) in every_spec().iter().flat_map(|spec| [(spec, Task::SingleLabel), (spec, Task::MultiLabel)]) {
@@ -124,7 +128,13 @@ fn every_model_is_restored_to_the_bit_and_threads_do_not_change_a_bit() {
                 let mut row = Vec::new();
                 test.read_rows(2..3, &mut row).unwrap();
                 let one = FeatureSet::from_matrices(row, test.shape(), vec![vec![0]], CLASSES);
-                assert_eq!(fitted.predict(&one).unwrap().row(0), predictions.row(2), "{spec:?}");
+                let alone = fitted.predict(&one).unwrap();
+                if WITHIN_ROUNDING.contains(&spec.kind()) {
+                    let pairs = alone.row(0).iter().zip(predictions.row(2));
+                    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6), "{spec:?}");
+                } else {
+                    assert_eq!(alone.row(0), predictions.row(2), "{spec:?}");
+                }
                 let values = tensors.into_iter().map(|t| (t.name.clone(), t.into_values().unwrap()));
                 (values.collect::<Vec<_>>(), predictions)
             };

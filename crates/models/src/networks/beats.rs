@@ -165,7 +165,10 @@ impl NetworkKind for Beats {
             norm_row(&mut table, &name("final_layer_norm"), tokens, size);
         }
         table.shape = vec![size, rows, columns];
-        self.head.rows(&mut table, n_classes, |table| linear_row(table, "predictor", tokens, [size, n_classes]));
+        self.head.rows(&mut table, n_classes, |table| {
+            linear_row(table, "predictor", tokens, [size, n_classes]);
+            table.add("mean", "mean over the tokens".to_owned(), vec![n_classes], 0, 0);
+        });
         Ok(table.into_rows())
     }
 

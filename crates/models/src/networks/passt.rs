@@ -362,7 +362,7 @@ mod tests {
         let none = small(|_| ());
         assert_eq!(logits(&none, 76, Some(1)), logits(&none, 76, None));
         // A shorter clip has another place in time.
-        assert_ne!(logits(&none, 36, Some(1)), logits(&none, 36, Some(2)));
+        assert!((2..9).any(|masks| logits(&none, 36, Some(masks)) != logits(&none, 36, Some(1))));
         for patchout in [[2, 0, 0], [0, 3, 0], [0, 0, 20], [2, 3, 20]] {
             let spec = small(|spec| [spec.s_patchout_t, spec.s_patchout_f, spec.u_patchout] = patchout);
             assert_eq!(logits(&spec, 76, None), logits(&none, 76, None), "{patchout:?}");
