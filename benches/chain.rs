@@ -89,6 +89,7 @@ fn main() -> Result<()> {
         device: Device::cpu(),
         printer: Printer::Quiet,
         artifacts: &NoArtifacts,
+        has_media: false,
         stop: Arc::new(AtomicBool::new(false)),
     };
     let preview = preview_augmentation(&resolved.experiment, &settings, arguments.model.as_deref(), None)?;

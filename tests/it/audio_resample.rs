@@ -107,7 +107,7 @@ fn direct_sum(input: &[f32], from: u32, to: u32) -> Vec<f64> {
     let span = if low <= 512 { 512usize.div_ceil(2 * low) * 2 * low } else { 512 };
     let slower = (f64::from(from) / f64::from(to)).max(1.0);
     let half = span as f64 / 2.0 * slower;
-    let below = [13.745_202_940_783_823, 121.735_325_863_749_34, 5964.163_279_612_051];
+    let below = [13.745_202_940_783_823, 121.735_325_863_749_34, 5_964.163_279_612_051];
     let below: f64 = below.iter().zip(1..).map(|(k, power)| k / (span as f64).powi(power)).sum();
     let cutoff = 1.0 / (1.0 + below) / slower;
     (0..resampled_len(input.len(), from, to))

@@ -136,11 +136,11 @@ mod tests {
             let matrix = KernelMatrix::new(Similarity { kernel, gamma: 0.7 }, &rows, active.clone(), usize::MAX);
             let solution = solve(&matrix, &active, &signs, &[c; 20], 1e-6).unwrap();
             prop_assert!(solution.coefficients.iter().sum::<f64>().abs() < 1e-9 * c.max(1.0));
-            for i in 0..20 {
-                let a = solution.coefficients[i] * signs[i];
+            for (i, sign) in signs.iter().enumerate() {
+                let a = solution.coefficients[i] * sign;
                 let score: f64 =
                     (0..20).map(|j| solution.coefficients[j] * f64::from(matrix.row(i)[j])).sum::<f64>() - solution.threshold;
-                let margin = signs[i] * score;
+                let margin = sign * score;
                 prop_assert!((0.0..=c).contains(&a));
                 prop_assert!(a > 0.0 || margin >= 1.0 - 1e-5, "{i}: {a} {margin}");
                 prop_assert!(a < c || margin <= 1.0 + 1e-5, "{i}: {a} {margin}");

@@ -48,7 +48,7 @@ impl Filter {
             ResampleFilter::BlackmanHarris => {
                 let below = 13.745_202_940_783_823 / span
                     + 121.735_325_863_749_34 / span.powi(2)
-                    + 5964.163_279_612_051 / span.powi(3);
+                    + 5_964.163_279_612_051 / span.powi(3);
                 (1.0 / (1.0 + below), span / 2.0)
             }
             ResampleFilter::SoxrHq => (0.956_872, 97.25),
