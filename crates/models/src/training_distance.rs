@@ -3,12 +3,12 @@
 //!
 //! Conventions
 //! - A clip is summarized by means over time and (with several frames) standard deviations over time of its bands; more than
-//!   [`BANDS`] rows are averaged in groups of adjacent rows. The values are standardized by the training clips.
-//! - The distance is that of the [`K`]-th nearest training clip (Sun and others, "Out-of-distribution detection with deep nearest
+//!   `BANDS` rows are averaged in groups of adjacent rows. The values are standardized by the training clips.
+//! - The distance is that of the `K`-th nearest training clip (Sun and others, "Out-of-distribution detection with deep nearest
 //!   neighbors", 2022; scikit-learn's `NearestNeighbors`), Euclidean, divided by the root of the number of values. The distance of
 //!   Mahalanobis was worse on the demo set: directions in which training clips hardly differ dominate it.
 //! - The limit is the 99th percentile of the validation recordings (nearest rank), so it says nothing about the labels. Of fewer
-//!   than [`FEWEST`] there is none.
+//!   than `FEWEST` there is none.
 //! - Sums are f64 in the order of the rows: the number of threads changes no bit.
 //!
 //! The summary forgets the order of frames, and of a waveform (one row) it keeps only offset and loudness.
