@@ -45,7 +45,7 @@ pub fn examples(classes: &Classes, task: Task) -> Vec<Example> {
     if known.is_empty() {
         return Vec::new();
     }
-    // Evenly spaced, so that not only the first letters of the alphabet are heard.
+    // Evenly spaced, so that the examples are not those of the first letters of the alphabet.
     let n = known.len().min(SINGLE);
     let mut chosen: Vec<Vec<(&str, usize)>> = (0..n).map(|i| vec![known[i * known.len() / n]]).collect();
     if task == Task::MultiLabel {
