@@ -10,9 +10,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use rustfft::FftPlanner;
-use rustfft::num_complex::Complex;
 use timbre_core::seed::Seed;
+use timbre_fft::{Complex, PlannerF32};
 use timbre_inputs::augment::{AugmentContext, AugmentSpec, Backgrounds, ClipInfo, ClipPool, Waveform};
 use timbre_signal::dsp::vocoder::frame_sizes::FrameSizes;
 
@@ -110,8 +109,8 @@ fn report(spec: &str, sample_rate: u32, clips: &[Vec<f32>]) {
 
 /// The cost of the transforms of a stretch or shift to `share` of the samples: two frames in one, forward and inverse.
 fn floor(sample_rate: u32, what: &str, shape: FrameSizes, share: f64) {
-    let mut planner = FftPlanner::<f32>::new();
-    let plans = [planner.plan_fft_forward(shape.analysis), planner.plan_fft_inverse(shape.synthesis)];
+    let mut planner = PlannerF32::new();
+    let plans = [planner.forward(shape.analysis), planner.inverse(shape.synthesis)];
     let pairs = (share * (SECONDS * sample_rate as usize) as f64 / shape.hop as f64 / 2.0).ceil();
     let each = plans.map(|plan| {
         let source = vec![Complex::new(0.1f32, 0.2); plan.len()];

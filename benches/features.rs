@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use realfft::RealFftPlanner;
+use timbre_fft::RealPlannerF64;
 use timbre_inputs::features::{ClipAnalysis, Extractor, FeatureSpec};
 use timbre_signal::audio::Clip;
 
@@ -104,7 +104,7 @@ fn median_seconds(mut work: impl FnMut()) -> f64 {
 
 /// The time of one transform, including the copy of its input, which it overwrites.
 fn transform_seconds(length: usize) -> f64 {
-    let fft = RealFftPlanner::<f64>::new().plan_fft_forward(length);
+    let fft = RealPlannerF64::new().forward(length);
     let source: Vec<f64> = noise(length).into_iter().map(f64::from).collect();
     let (mut input, mut output, mut scratch) = (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
     let calls = 1 + 100_000 / length;

@@ -5,8 +5,7 @@ use std::cell::RefCell;
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use realfft::RealFftPlanner;
-use realfft::num_complex::Complex;
+use timbre_fft::{Complex, RealPlannerF32};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 
@@ -45,7 +44,7 @@ impl Effect for HilbertDraw {
 }
 
 thread_local! {
-    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
+    static PLANNER: RefCell<RealPlannerF32> = RefCell::new(RealPlannerF32::new());
 }
 
 /// Multiplies the spectrum of the samples, followed by `padding` zeros, by a factor for each frequency (in cycles per sample).
@@ -54,8 +53,7 @@ pub fn multiply_spectrum(samples: &mut [f32], padding: usize, factor: impl Fn(f6
         return;
     }
     let length = samples.len() + padding;
-    let (forward, backward) =
-        PLANNER.with_borrow_mut(|planner| (planner.plan_fft_forward(length), planner.plan_fft_inverse(length)));
+    let (forward, backward) = PLANNER.with_borrow_mut(|planner| (planner.forward(length), planner.inverse(length)));
     let (mut time, mut spectrum) = (forward.make_input_vec(), forward.make_output_vec());
     time[..samples.len()].copy_from_slice(samples);
     forward.process(&mut time, &mut spectrum).expect("buffers of the plan's lengths");

@@ -7,7 +7,7 @@
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use realfft::num_complex::Complex;
+use timbre_fft::Complex;
 
 use super::hilbert::multiply_spectrum;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};

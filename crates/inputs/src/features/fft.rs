@@ -7,10 +7,9 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_fft::{Complex, RealPlannerF64, RealToComplex};
 
 use crate::features::{ClipAnalysis, Extractor, FeatureKind, FeatureMatrix, Kind};
 
@@ -47,7 +46,7 @@ impl WholeSpectrum {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = match plans.iter().position(|plan| plan.len() == length) {
             Some(at) => plans.remove(at),
-            None => RealFftPlanner::new().plan_fft_forward(length),
+            None => RealPlannerF64::new().forward(length),
         };
         if plans.len() == PLANS_KEPT {
             plans.remove(0);

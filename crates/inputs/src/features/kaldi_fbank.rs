@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_fft::{Complex, RealPlannerF64, RealToComplex};
 
 use crate::features::framewise::{MAX_FRAME_LENGTH, Normalize, PostProcess, Statistic};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
@@ -166,15 +166,19 @@ impl FeatureKind for KaldiFbank {
         Ok(Box::new(Bands {
             spec: self.clone(),
             sample_rate,
-            window: self.window_type.values(length),
-            fft: RealFftPlanner::new().plan_fft_forward(size),
-            bank: triangles(self.num_mel_bins, [self.low_freq, self.high(sample_rate)], size, sample_rate),
+            bank: FilterBank::new(
+                self.window_type.values(length),
+                size,
+                self.num_mel_bins,
+                [self.low_freq, self.high(sample_rate)],
+                sample_rate,
+            ),
         }))
     }
 }
 
 /// For each band its first bin and its weights: triangles in mel from the lower to the upper edge.
-pub(super) fn triangles(bands: usize, edges: [f64; 2], size: usize, sample_rate: u32) -> Vec<(usize, Vec<f64>)> {
+fn triangles(bands: usize, edges: [f64; 2], size: usize, sample_rate: u32) -> Vec<(usize, Vec<f64>)> {
     let mel = |hz: f64| 1127.0 * (hz / 700.0).ln_1p();
     let [low, high] = edges.map(mel);
     let step = (high - low) / (bands + 1) as f64;
@@ -190,31 +194,65 @@ pub(super) fn triangles(bands: usize, edges: [f64; 2], size: usize, sample_rate:
     (0..bands).map(band).collect()
 }
 
+/// Kaldi's bands of frames.
+pub(super) struct FilterBank {
+    pub(super) window: Vec<f64>,
+    fft: Arc<dyn RealToComplex<f64>>,
+    bands: Vec<(usize, Vec<f64>)>,
+}
+
+impl FilterBank {
+    /// So many bands between the edges, over transforms of `size` samples.
+    pub(super) fn new(window: Vec<f64>, size: usize, bands: usize, edges: [f64; 2], sample_rate: u32) -> FilterBank {
+        let fft = RealPlannerF64::new().forward(size);
+        FilterBank { window, fft, bands: triangles(bands, edges, size, sample_rate) }
+    }
+
+    /// The bands of all frames, band by band. `fill` writes a windowed frame over zeros; `of_bin` is what the bands sum, and `level` what
+    /// becomes of the sum.
+    pub(super) fn bands(
+        &self,
+        frames: usize,
+        fill: impl Fn(usize, &mut [f64]),
+        of_bin: impl Fn(&Complex<f64>) -> f64,
+        level: impl Fn(f64) -> f32,
+    ) -> Vec<f32> {
+        let mut frame = self.fft.make_input_vec();
+        let mut spectrum = self.fft.make_output_vec();
+        let mut scratch = self.fft.make_scratch_vec();
+        let mut values = Vec::with_capacity(frames * self.bands.len());
+        for t in 0..frames {
+            frame.fill(0.0);
+            fill(t, &mut frame);
+            self.fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).expect("buffers of the plan");
+            for (first, weights) in &self.bands {
+                let bins = weights.iter().zip(&spectrum[*first..]);
+                values.push(level(bins.map(|(weight, z)| weight * of_bin(z)).sum()));
+            }
+        }
+        transpose(&values, frames, self.bands.len())
+    }
+}
+
 struct Bands {
     spec: KaldiFbank,
     sample_rate: u32,
-    window: Vec<f64>,
-    fft: Arc<dyn RealToComplex<f64>>,
-    bank: Vec<(usize, Vec<f64>)>,
+    bank: FilterBank,
 }
 
 impl Extractor for Bands {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
         clip.ensure_sample_rate(self.sample_rate)?;
-        let (samples, length, shift) = (clip.samples()?, self.window.len(), self.spec.hop_length);
+        let (samples, length, shift) = (clip.samples()?, self.bank.window.len(), self.spec.hop_length);
         let frames = self.spec.frames(samples.len());
-        let (bands, last) = (self.bank.len(), samples.len() as isize);
+        let last = samples.len() as isize;
         // Without snip_edges the middle of frame t is at (t + 1/2) shifts.
         let lead = if self.spec.snip_edges { 0 } else { (shift / 2) as isize - (length / 2) as isize };
         let reflected = |at: isize| {
             let along = at.rem_euclid(2 * last);
             samples[if along < last { along } else { 2 * last - 1 - along } as usize]
         };
-        let mut frame = self.fft.make_input_vec();
-        let mut spectrum = self.fft.make_output_vec();
-        let mut scratch = self.fft.make_scratch_vec();
-        let mut values = Vec::with_capacity(frames * bands);
-        for t in 0..frames {
+        let fill = |t: usize, frame: &mut [f64]| {
             let start = (t * shift) as isize + lead;
             for (n, x) in frame[..length].iter_mut().enumerate() {
                 let at = start + n as isize;
@@ -230,18 +268,12 @@ impl Extractor for Bands {
             for n in (0..length).rev() {
                 frame[n] -= self.spec.preemphasis_coefficient * frame[n.saturating_sub(1)];
             }
-            frame.iter_mut().zip(&self.window).for_each(|(x, weight)| *x *= weight);
-            frame[length..].fill(0.0);
-            self.fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).expect("buffers of the plan");
-            for (first, weights) in &self.bank {
-                let of_bin = |(weight, z): (&f64, &realfft::num_complex::Complex<f64>)| {
-                    weight * if self.spec.use_power { z.norm_sqr() } else { z.norm() }
-                };
-                let energy: f64 = weights.iter().zip(&spectrum[*first..]).map(of_bin).sum();
-                values.push(energy.max(f64::from(f32::EPSILON)).ln() as f32);
-            }
-        }
-        Ok(self.spec.post().apply(bands, frames, transpose(&values, frames, bands)))
+            frame.iter_mut().zip(&self.bank.window).for_each(|(x, weight)| *x *= weight);
+        };
+        let of_bin = |z: &Complex<f64>| if self.spec.use_power { z.norm_sqr() } else { z.norm() };
+        let level = |energy: f64| energy.max(f64::from(f32::EPSILON)).ln() as f32;
+        let values = self.bank.bands(frames, fill, of_bin, level);
+        Ok(self.spec.post().apply(self.spec.num_mel_bins, frames, values))
     }
 }
 

@@ -8,8 +8,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, ComplexToReal, RealPlannerF64, RealToComplex};
 
 use crate::features::framewise::{PostProcess, stft_faults};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
@@ -69,11 +68,11 @@ impl FeatureKind for Modgd {
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("modgd", self.faults(sample_rate))?;
         let stft = self.stft();
-        let mut planner = RealFftPlanner::new();
+        let mut planner = RealPlannerF64::new();
         Ok(Box::new(GroupDelay {
             window: stft.window.periodic(stft.win_length),
-            forward: planner.plan_fft_forward(stft.n_fft),
-            inverse: planner.plan_fft_inverse(stft.n_fft),
+            forward: planner.forward(stft.n_fft),
+            inverse: planner.inverse(stft.n_fft),
             stft,
             alpha: self.alpha,
             gamma: self.gamma,

@@ -5,17 +5,14 @@
 //! alone has 500), the natural logarithm of the energy plus 1e-5, then (x + 4.5) / 5. At 32 kHz a clip
 //! of 10 s has 1000 frames. Differences: a clip shorter than half a transform, which PyTorch refuses, is reflected several times.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::framewise::{MAX_FRAME_LENGTH, PostProcess, Statistic};
-use crate::features::kaldi_fbank::{KaldiWindow, triangles};
+use crate::features::kaldi_fbank::{FilterBank, KaldiWindow};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::transpose;
+use timbre_signal::dsp::stft::{PadMode, mirrored};
 
 /// The mel spectrogram of PaSST: one row per band, one column per frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,9 +115,13 @@ impl FeatureKind for PasstMel {
         Ok(Box::new(Bands {
             spec: self.clone(),
             sample_rate,
-            window: KaldiWindow::Hanning.values(self.win_length),
-            fft: RealFftPlanner::new().plan_fft_forward(self.n_fft),
-            bank: triangles(self.n_mels, [self.fmin, self.fmax(sample_rate)], self.n_fft, sample_rate),
+            bank: FilterBank::new(
+                KaldiWindow::Hanning.values(self.win_length),
+                self.n_fft,
+                self.n_mels,
+                [self.fmin, self.fmax(sample_rate)],
+                sample_rate,
+            ),
         }))
     }
 }
@@ -128,9 +129,7 @@ impl FeatureKind for PasstMel {
 struct Bands {
     spec: PasstMel,
     sample_rate: u32,
-    window: Vec<f64>,
-    fft: Arc<dyn RealToComplex<f64>>,
-    bank: Vec<(usize, Vec<f64>)>,
+    bank: FilterBank,
 }
 
 impl Extractor for Bands {
@@ -142,32 +141,17 @@ impl Extractor for Bands {
         let mut emphasized: Vec<f64> =
             samples.windows(2).map(|pair| f64::from(pair[1]) - EMPHASIS * f64::from(pair[0])).collect();
         emphasized.resize(emphasized.len().max(1), 0.0);
-        let last = emphasized.len() as isize - 1;
-        let reflected = |at: isize| {
-            let along = at.rem_euclid((2 * last).max(1));
-            emphasized[along.min(2 * last - along).max(0) as usize]
-        };
-        let size = self.spec.n_fft;
-        let lead = (size - self.window.len()) / 2;
-        let mut frame = self.fft.make_input_vec();
-        let mut spectrum = self.fft.make_output_vec();
-        let mut scratch = self.fft.make_scratch_vec();
-        let mut values = Vec::with_capacity(frames * self.bank.len());
-        for t in 0..frames {
+        let (size, length) = (self.spec.n_fft, self.bank.window.len());
+        let lead = (size - length) / 2;
+        let fill = |t: usize, frame: &mut [f64]| {
             let start = (t * self.spec.hop_length + lead) as isize - (size / 2) as isize;
-            frame.fill(0.0);
-            for (n, (x, weight)) in frame[lead..].iter_mut().zip(&self.window).enumerate() {
-                *x = weight * reflected(start + n as isize);
+            for ((at, x), weight) in (start..).zip(&mut frame[lead..lead + length]).zip(&self.bank.window) {
+                *x = weight * mirrored(at, emphasized.len(), PadMode::Reflect).map_or(0.0, |at| emphasized[at]);
             }
-            self.fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).expect("buffers of the plan");
-            for (first, weights) in &self.bank {
-                let energy: f64 =
-                    weights.iter().zip(&spectrum[*first..]).map(|(weight, z)| weight * z.norm_sqr()).sum();
-                values.push((((energy + FLOOR).ln() + 4.5) / 5.0) as f32);
-            }
-        }
-        let bands = self.bank.len();
-        Ok(self.spec.post().apply(bands, frames, transpose(&values, frames, bands)))
+        };
+        let level = |energy: f64| (((energy + FLOOR).ln() + 4.5) / 5.0) as f32;
+        let values = self.bank.bands(frames, fill, |z| z.norm_sqr(), level);
+        Ok(self.spec.post().apply(self.spec.n_mels, frames, values))
     }
 }
 

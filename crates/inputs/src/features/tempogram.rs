@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_fft::{Complex, ComplexToReal, RealPlannerF64, RealToComplex};
 
 use crate::features::chroma::FrameNorm;
 use crate::features::framewise::{Image, Normalize, OfSpectrogram, PostProcess, Statistic};
@@ -120,14 +119,14 @@ impl Autocorrelations {
         let onsets = onsets(spec.hop_length);
         // Long enough that no lag wraps around.
         let length = (2 * spec.win_length).next_power_of_two();
-        let mut planner = RealFftPlanner::new();
+        let mut planner = RealPlannerF64::new();
         Autocorrelations {
             spec: spec.clone(),
             plan: StftPlan::new(onsets.stft()),
             onsets: onsets.image(sample_rate),
             window: spec.window.periodic(spec.win_length),
-            forward: planner.plan_fft_forward(length),
-            inverse: planner.plan_fft_inverse(length),
+            forward: planner.forward(length),
+            inverse: planner.inverse(length),
             sample_rate,
         }
     }

@@ -9,8 +9,7 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, RealPlannerF32, RealToComplex};
 
 use crate::dsp::window::Window;
 
@@ -93,7 +92,7 @@ impl Fingerprinter {
         let decimator = Decimator::new(sample_rate);
         let rate = f64::from(sample_rate) / decimator.factor as f64;
         let length = smooth_even((FRAME_SECONDS * rate).round() as usize);
-        let fft = RealFftPlanner::new().plan_fft_forward(length);
+        let fft = RealPlannerF32::new().forward(length);
         let ratio = HIGH_HZ / LOW_HZ;
         let edges =
             std::array::from_fn(|band| LOW_HZ * libm::pow(ratio, band as f64 / BANDS as f64) * length as f64 / rate);

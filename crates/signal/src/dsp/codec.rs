@@ -14,8 +14,7 @@ use std::cell::RefCell;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, RealPlannerF32, RealToComplex};
 
 use crate::dsp::decibel::decibels;
 
@@ -36,7 +35,7 @@ struct Transform {
 
 impl Transform {
     fn new() -> Transform {
-        let fft = RealFftPlanner::new().plan_fft_forward(QUARTER);
+        let fft = RealPlannerF32::new().forward(QUARTER);
         let twiddle = |n: usize| {
             let angle = -PI * (8 * n + 1) as f64 / (8 * FRAME) as f64;
             Complex::new(angle.cos() as f32, angle.sin() as f32)

@@ -3,11 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, ComplexToReal, RealPlannerF32, RealToComplex};
 
 thread_local! {
-    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
+    static PLANNER: RefCell<RealPlannerF32> = RefCell::new(RealPlannerF32::new());
 }
 
 /// Replaces `samples` by their convolution with `response`, truncated to their length.
@@ -85,7 +84,7 @@ fn best_length(samples: usize, response: usize) -> usize {
 type Plans = (Arc<dyn RealToComplex<f32>>, Arc<dyn ComplexToReal<f32>>);
 
 fn plans(length: usize) -> Plans {
-    PLANNER.with_borrow_mut(|planner| (planner.plan_fft_forward(length), planner.plan_fft_inverse(length)))
+    PLANNER.with_borrow_mut(|planner| (planner.forward(length), planner.inverse(length)))
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@
 use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex};
 
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, ComplexToReal, RealPlannerF64, RealToComplex};
 
 use crate::dsp::window::Window;
 
@@ -105,7 +104,7 @@ pub struct CqtPlan {
     spec: CqtSpec,
     /// From the longest kernels to the shortest.
     groups: Vec<Group>,
-    planner: Mutex<RealFftPlanner<f64>>,
+    planner: Mutex<RealPlannerF64>,
 }
 
 /// Kernels that share a rate and the length of their transforms.
@@ -126,7 +125,7 @@ struct Kernel {
 
 impl CqtPlan {
     pub fn new(spec: CqtSpec) -> Self {
-        let mut planner = RealFftPlanner::new();
+        let mut planner = RealPlannerF64::new();
         let mut groups: Vec<Group> = Vec::new();
         for (bin, (hz, length)) in spec.frequencies().into_iter().zip(spec.lengths()).enumerate() {
             // The kernel runs from -ceil(length / 2) to floor(length / 2), which is left out.
@@ -136,7 +135,7 @@ impl CqtPlan {
             let divisor = spec.divisor(hz, length).min(whole / 2);
             let size = whole / divisor;
             if groups.last().is_none_or(|group| (group.divisor, group.fft.len()) != (divisor, size)) {
-                groups.push(Group { divisor, fft: planner.plan_fft_forward(size), kernels: Vec::new() });
+                groups.push(Group { divisor, fft: planner.forward(size), kernels: Vec::new() });
             }
             let group = groups.last_mut().expect("just added");
             let scale = length.sqrt() / spec.window.sum(count) * divisor as f64 / size as f64;
@@ -194,12 +193,12 @@ impl CqtPlan {
         let divisors = || self.groups.iter().map(|group| group.divisor);
         let mut slower: Vec<(usize, Vec<f64>)> = Vec::new();
         if divisors().any(|divisor| divisor > 1) {
-            let forward = self.planner.lock().expect("no thread panics here").plan_fft_forward(size);
+            let forward = self.planner.lock().expect("no thread panics here").forward(size);
             let (mut input, mut spectrum) = (clip.clone(), forward.make_output_vec());
             forward.process(&mut input, &mut spectrum).expect("buffers of the plan");
             for divisor in divisors().filter(|&divisor| divisor > 1) {
                 if slower.iter().all(|(known, _)| *known != divisor) {
-                    let inverse = self.planner.lock().expect("no thread panics here").plan_fft_inverse(size / divisor);
+                    let inverse = self.planner.lock().expect("no thread panics here").inverse(size / divisor);
                     slower.push((divisor, lower_rate(&spectrum, size, inverse.as_ref())));
                 }
             }

@@ -4,8 +4,7 @@
 //! medians of the magnitudes that continue by reflection with the end repeated, a soft mask of the two, and the inverse transform, which is divided by the
 //! sum of the squared windows. Magnitudes are f32, as in librosa; a mask where both medians are 0 is one half, with a margin 0.
 
-use realfft::RealFftPlanner;
-use realfft::num_complex::Complex;
+use timbre_fft::{Complex, RealPlannerF64};
 
 use crate::dsp::window::Window;
 
@@ -34,8 +33,8 @@ pub struct HpssSpec {
 /// The part of a clip, of the same length.
 pub fn part(samples: &[f32], spec: &HpssSpec, part: Part) -> Vec<f32> {
     let HpssSpec { n_fft, hop_length, kernel_size, power, margin } = *spec;
-    let mut planner = RealFftPlanner::<f64>::new();
-    let (forward, inverse) = (planner.plan_fft_forward(n_fft), planner.plan_fft_inverse(n_fft));
+    let mut planner = RealPlannerF64::new();
+    let (forward, inverse) = (planner.forward(n_fft), planner.inverse(n_fft));
     let window = Window::Hann.periodic(n_fft);
     let (bins, frames, padding) = (n_fft / 2 + 1, 1 + samples.len() / hop_length, n_fft / 2);
     let mut spectrum: Vec<Complex<f64>> = Vec::with_capacity(bins * frames);

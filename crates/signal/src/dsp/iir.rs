@@ -10,7 +10,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use realfft::num_complex::Complex;
+use timbre_fft::Complex;
 
 /// A second-order section; `a0` is 1.
 #[derive(Clone, Copy, Debug, PartialEq)]

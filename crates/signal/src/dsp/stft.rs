@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 
-use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_fft::{RealPlannerF64, RealToComplex};
 
 use crate::dsp::window::Window;
 
@@ -106,11 +106,7 @@ impl StftPlan {
             (1..=spec.n_fft).contains(&spec.win_length) && spec.hop_length > 0,
             "a window within the frame: {spec:?}"
         );
-        StftPlan {
-            spec,
-            window: spec.window.periodic(spec.win_length),
-            fft: RealFftPlanner::new().plan_fft_forward(spec.n_fft),
-        }
+        StftPlan { spec, window: spec.window.periodic(spec.win_length), fft: RealPlannerF64::new().forward(spec.n_fft) }
     }
 
     pub fn spec(&self) -> &StftSpec {
@@ -201,8 +197,8 @@ fn sample_or_padding(samples: &[f32], i: isize, pad_mode: PadMode) -> f32 {
     mirrored(i, samples.len(), pad_mode).map_or(0.0, |i| samples[i])
 }
 
-/// Index of the sample at position `i`, which may be outside the clip.
-fn mirrored(i: isize, samples: usize, pad_mode: PadMode) -> Option<usize> {
+/// Index of the sample at position `i`, which may be outside the clip; None in zero padding.
+pub fn mirrored(i: isize, samples: usize, pad_mode: PadMode) -> Option<usize> {
     let last = samples as isize - 1;
     if (0..=last).contains(&i) {
         return Some(i as usize);

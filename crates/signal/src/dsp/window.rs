@@ -3,9 +3,9 @@
 
 use std::f64::consts::TAU;
 
-use realfft::num_complex::Complex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_fft::Complex;
 
 /// The window function that each frame is multiplied by before the transform.
 ///

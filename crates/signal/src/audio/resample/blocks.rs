@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use timbre_fft::{Complex, ComplexToReal, RealPlannerF32, RealPlannerF64, RealToComplex};
 
 use super::Part;
 use super::filter::Filter;
@@ -44,13 +43,13 @@ impl Blocks {
         // The transforms do not divide by their length.
         let sum = taps.iter().sum::<f64>() * size_in as f64;
         taps.iter_mut().for_each(|tap| *tap /= sum);
-        let fft = RealFftPlanner::<f64>::new().plan_fft_forward(size_in);
+        let fft = RealPlannerF64::new().forward(size_in);
         let mut response = fft.make_output_vec();
         fft.process(&mut taps, &mut response).expect("buffers of the plan's lengths");
         // Half the lower rate is in the stopband.
         response.truncate(from.min(to) * (BLOCK + 1) / 2);
-        let mut planner = RealFftPlanner::<f32>::new();
-        let (forward, inverse) = (planner.plan_fft_forward(size_in), planner.plan_fft_inverse(size_out));
+        let mut planner = RealPlannerF32::new();
+        let (forward, inverse) = (planner.forward(size_in), planner.inverse(size_out));
         Blocks {
             input: BLOCK * from,
             output: BLOCK * to,

@@ -10,8 +10,7 @@ use std::f64::consts::TAU;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
+use timbre_fft::{Complex, Fft, PlannerF32};
 
 use super::frame_sizes::FrameSizes;
 use super::phase_lock::{MARGIN, Peaks, Rotations, Spectrum, Step, lock_phases};
@@ -28,7 +27,7 @@ struct ThreadState {
 
 #[derive(Default)]
 struct Plans {
-    planner: Option<FftPlanner<f32>>,
+    planner: Option<PlannerF32>,
     windows: BTreeMap<usize, Rc<[f32]>>,
 }
 
@@ -45,8 +44,8 @@ impl Plans {
     }
 
     fn transforms(&mut self, sizes: &FrameSizes) -> (Transform, Transform) {
-        let planner = self.planner.get_or_insert_with(FftPlanner::new);
-        (planner.plan_fft_forward(sizes.analysis), planner.plan_fft_inverse(sizes.synthesis))
+        let planner = self.planner.get_or_insert_with(PlannerF32::new);
+        (planner.forward(sizes.analysis), planner.inverse(sizes.synthesis))
     }
 }
 
