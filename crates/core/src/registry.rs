@@ -9,12 +9,29 @@ macro_rules! registry {
     ($(#[$meta:meta])* pub enum $Spec:ident: $Kind:path { $($name:literal => $module:ident::$Variant:ident,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-        #[serde(tag = "kind")]
+        #[serde(tag = "kind", remote = "Self")]
         pub enum $Spec {
             $(#[serde(rename = $name)] $Variant($module::$Variant),)+
         }
 
+        impl serde::Serialize for $Spec {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $Spec {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::from_json(serde_json::Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+
         impl $Spec {
+            /// Every format is read through JSON values: the code for all kinds, which is generic, is compiled once, in this crate.
+            fn from_json(value: serde_json::Value) -> Result<Self, serde_json::Error> {
+                Self::deserialize(value)
+            }
+
             /// Every kind, in the order of its registration.
             pub const KINDS: &'static [&'static str] = &[$($name),+];
 
