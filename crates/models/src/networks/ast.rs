@@ -161,14 +161,10 @@ pub struct Classifier {
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let (tokens, [rows, columns]) = self.v.forward(images);
+        let (tokens, grid) = self.v.forward(images);
         match &self.output {
             Output::Own(own) => transformer::classify(&own.mlp_head, transformer::extra_tokens(tokens)),
-            Output::Head(head) => {
-                let [clips, count, size] = tokens.dims();
-                let patches = tokens.narrow(1, EXTRA, count - EXTRA).swap_dims(1, 2);
-                head.forward(patches.reshape([clips, size, rows, columns]), dropout)
-            }
+            Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), dropout),
         }
     }
 

@@ -84,13 +84,7 @@ impl EfficientnetV2S {
     }
 
     fn parts(&self) -> Vec<PartSpec> {
-        let conv = |filters: usize, kernel: usize, stride: usize, activation: Activation| LayerSpec::Conv {
-            filters,
-            kernel,
-            stride,
-            depthwise: false,
-            activation,
-        };
+        let conv = LayerSpec::conv;
         let mut before = self.wide(FIRST);
         let mut parts = vec![PartSpec::Layer(conv(before, 3, 2, Activation::Silu))];
         let all: usize = STAGES.iter().map(|stage| stage.blocks).sum();

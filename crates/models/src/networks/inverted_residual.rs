@@ -65,6 +65,11 @@ pub fn rounded(channels: f64) -> usize {
 }
 
 impl LayerSpec {
+    /// A convolution over all channels.
+    pub fn conv(filters: usize, kernel: usize, stride: usize, activation: Activation) -> LayerSpec {
+        LayerSpec::Conv { filters, kernel, stride, depthwise: false, activation }
+    }
+
     fn window(kernel: usize, stride: usize) -> Window {
         Window::square(kernel, stride, kernel / 2)
     }

@@ -78,13 +78,7 @@ impl MobilenetV3Large {
     }
 
     fn parts(&self) -> Vec<PartSpec> {
-        let conv = |filters: usize, kernel: usize, stride: usize, activation: Activation| LayerSpec::Conv {
-            filters,
-            kernel,
-            stride,
-            depthwise: false,
-            activation,
-        };
+        let conv = LayerSpec::conv;
         let mut before = self.wide(FIRST);
         let mut parts = vec![PartSpec::Layer(conv(before, 3, 2, Activation::Hardswish))];
         for (kernel, hidden, after, squeezes, hard, stride) in BLOCKS {

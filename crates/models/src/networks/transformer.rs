@@ -186,6 +186,13 @@ pub fn extra_tokens(tokens: Tensor<3>) -> Tensor<2> {
     tokens.narrow(1, 0, EXTRA).mean_dim(1).reshape([clips, size])
 }
 
+/// The tokens of the patches as a feature map with these rows and columns.
+pub fn map_of_patches(tokens: Tensor<3>, [rows, columns]: [usize; 2]) -> Tensor<4> {
+    let [clips, count, size] = tokens.dims();
+    let patches = tokens.narrow(1, EXTRA, count - EXTRA).swap_dims(1, 2);
+    patches.reshape([clips, size, rows, columns])
+}
+
 impl Block {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.attn.forward(self.norm1.forward(x));

@@ -156,19 +156,27 @@ fn two_accumulated_batches_of_four_equal_a_batch_of_eight() {
     }
 }
 
+/// How far each parameter moves in a step on eight clips at the rate 1.
+fn step_of(training: Training) -> checkpoint::NamedArrays {
+    with_learner(training, |learner, set| {
+        let before = checkpoint::values_of(learner.network());
+        let mut gradients = GradientSum::default();
+        learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+        learner.step(gradients, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
+        let after = checkpoint::values_of(learner.network());
+        let step = |(path, values): (&String, &Vec<f32>)| {
+            (path.clone(), values.iter().zip(&after[path]).map(|(a, b)| b - a).collect())
+        };
+        before.iter().map(step).collect()
+    })
+}
+
 #[test]
 fn layer_decay_shortens_the_steps_of_the_layers_below_the_head() {
     let steps = |layer_decay| {
         let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, layer_decay, ..Training::default() };
-        with_learner(training, |learner, set| {
-            let before = checkpoint::values_of(learner.network());
-            let mut gradients = GradientSum::default();
-            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
-            learner.step(gradients, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
-            let after = checkpoint::values_of(learner.network());
-            let of = |path: &str| before[path].iter().zip(&after[path]).map(|(a, b)| b - a).collect::<Vec<f32>>();
-            [of("blocks.0.conv.weight"), of("fc.weight")]
-        })
+        let moved = step_of(training);
+        ["blocks.0.conv.weight", "fc.weight"].map(|path| moved[path].clone())
     };
     let ([full, head], [shorter, same]) = (steps(1.0), steps(0.25));
     assert_eq!(head, same);
@@ -180,15 +188,7 @@ fn layer_decay_shortens_the_steps_of_the_layers_below_the_head() {
 fn clipped_gradients_take_a_step_of_the_given_norm() {
     let norm_of_step = |clip_norm| {
         let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, clip_norm, ..Training::default() };
-        with_learner(training, |learner, set| {
-            let before = checkpoint::values_of(learner.network());
-            let mut gradients = GradientSum::default();
-            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
-            learner.step(gradients, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
-            let after = checkpoint::values_of(learner.network());
-            let squares = before.iter().flat_map(|(path, values)| values.iter().zip(&after[path]));
-            squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
-        })
+        step_of(training).values().flatten().map(|&step| f64::from(step).powi(2)).sum::<f64>().sqrt()
     };
     let free = norm_of_step(None);
     assert!(free > 0.02, "{free}");
