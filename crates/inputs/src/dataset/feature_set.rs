@@ -79,7 +79,7 @@ pub struct FeatureSet {
 
 struct InMemory {
     dims: usize,
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
 }
 
 impl RowSource for InMemory {
@@ -191,7 +191,14 @@ impl FeatureSet {
     pub fn from_labelled(values: Vec<f32>, shape: [usize; 2], labels: Vec<Labels>, n_classes: usize) -> Self {
         let dims = shape[0] * shape[1];
         assert_eq!(values.len(), dims * labels.len(), "one matrix per row");
-        Self::new(Box::new(InMemory { dims, values }), shape, labels, n_classes)
+        Self::new(Box::new(InMemory { dims, values: Arc::new(values) }), shape, labels, n_classes)
+    }
+
+    /// As [`FeatureSet::from_memory`], without a copy of rows that have another owner, too.
+    pub fn from_shared(values: Arc<Vec<f32>>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
+        assert_eq!(values.len(), dims * targets.len(), "one row per class");
+        let labels = targets.into_iter().map(|target| vec![target].into()).collect();
+        Self::new(Box::new(InMemory { dims, values }), [1, dims], labels, n_classes)
     }
 
     /// Some rows of this set, with other labels.
@@ -204,8 +211,8 @@ impl FeatureSet {
     }
 
     /// The same rows with other matrices in memory, one after the other.
-    pub fn with_matrices(&self, values: Vec<f32>, shape: [usize; 2]) -> Self {
-        let dims = shape[0] * shape[1];
+    pub fn with_matrices(&self, values: impl Into<Arc<Vec<f32>>>, shape: [usize; 2]) -> Self {
+        let (dims, values) = (shape[0] * shape[1], values.into());
         assert_eq!(values.len(), dims * self.len(), "one matrix per row");
         let source = Arc::new(InMemory { dims, values });
         FeatureSet { shape, channels: 1, source, generator: None, tag_rows: 0, ..self.clone() }

@@ -119,6 +119,8 @@ fn widen(
 }
 
 impl Space for Dual {
+    const INNER_OF_MARGINS: bool = true;
+
     fn rows(&self) -> usize {
         self.rows
     }

@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn k_means_finds_separate_groups() {
         let values = (0..30).flat_map(|i| [(i / 10 * 100 + i % 10) as f32, (i % 7) as f32]).collect();
-        let nearest = k_means(&Rows { dims: 2, values }, 3, Seed::new(1));
+        let nearest = k_means(&Rows::new(2, values), 3, Seed::new(1));
         assert!((0..30).all(|i| nearest[i] == nearest[i / 10 * 10]), "{nearest:?}");
         assert!(nearest[0] != nearest[10] && nearest[10] != nearest[20] && nearest[0] != nearest[20]);
     }
@@ -392,7 +392,7 @@ mod tests {
                 if i < 40 { [x, x + noise] } else { [x, noise - x] }
             })
             .collect();
-        let rows = Rows { dims: 2, values };
+        let rows = Rows::new(2, values);
         let targets: Vec<usize> = (0..80).map(|i| i / 40).collect();
         let problem = Problem { rows: &rows, targets: &targets, classes: 2, weights: None, seed: Seed::new(1) };
         let right = |covariance| {

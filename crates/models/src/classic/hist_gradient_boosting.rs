@@ -508,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_value_at_a_threshold_is_in_the_bin_below() {
-        let bins = Bins::new(&Rows { dims: 1, values: vec![3.0, 1.0, 1.0, 2.0] });
+        let bins = Bins::new(&Rows::new(1, vec![3.0, 1.0, 1.0, 2.0]));
         assert_eq!((&bins.values[..], &bins.thresholds[0][..]), (&[2, 0, 0, 1][..], &[1.5, 2.5][..]));
     }
 }

@@ -225,7 +225,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_matrix_holds_the_kernel_of_every_pair(values in prop::collection::vec(-2.0f32..2.0, 900), linear: bool) {
-            let rows = Rows { dims: 3, values: values.iter().map(|x| x + 50.0).collect() };
+            let rows = Rows::new(3, values.iter().map(|x| x + 50.0).collect());
             let matrix = KernelMatrix::new(similarity(linear), &rows, (0..300).collect(), usize::MAX);
             for (i, j) in [(0, 0), (3, 280), (280, 3), (299, 299), (257, 256)] {
                 let expected = similarity(linear).of(rows.row(i), rows.row(j));
@@ -237,7 +237,7 @@ mod tests {
         fn rows_that_are_computed_when_asked_for_are_those_of_the_whole_matrix(
             values in prop::collection::vec(-2.0f32..2.0, 120), asked in prop::collection::vec(0usize..20, 1..60), linear: bool,
         ) {
-            let rows = Rows { dims: 3, values };
+            let rows = Rows::new(3, values);
             let members: Vec<usize> = (0..40).step_by(2).collect();
             let whole = KernelMatrix::new(similarity(linear), &rows, members.clone(), usize::MAX);
             let three = KernelMatrix::new(similarity(linear), &rows, members, 3 * 4 * 20);

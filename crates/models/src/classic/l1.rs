@@ -307,7 +307,7 @@ mod tests {
     fn rows() -> (ByColumn, Vec<bool>) {
         let values =
             (0..60).flat_map(|i| [(i * 7 % 13) as f32 / 6.0 - 1.0, if i % 2 == 0 { 1.0 } else { -1.0 }]).collect();
-        (ByColumn::of(&Rows { dims: 2, values }), (0..60).map(|i| i % 2 == 0).collect())
+        (ByColumn::of(&Rows::new(2, values)), (0..60).map(|i| i % 2 == 0).collect())
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! curve per class, fitted to scores of five stratified folds, divided by their sum. The most likely class is not always the one
 //! with the largest score.
 //!
-//! Memory: the training rows once more in f32; at most `MEMORY_BUDGET` for them in f64 or for half their Gram matrix.
+//! Memory: at most `MEMORY_BUDGET` for the training rows in f64 or for half their Gram matrix; about ten f64 for each row and class.
+
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
@@ -72,7 +74,7 @@ impl RowModel for LinearSvm {
 
     fn fit_rows(&self, problem: &Problem) -> Result<Scores> {
         let &Problem { rows, targets, classes, .. } = problem;
-        let set = FeatureSet::from_memory(rows.values.clone(), rows.dims, targets.to_vec(), classes);
+        let set = FeatureSet::from_shared(Arc::clone(&rows.values), rows.dims, targets.to_vec(), classes);
         if rows.dims > rows.len() && dual::bytes(rows.len()) <= MEMORY_BUDGET {
             let (space, scaler) = Dual::new(&set, Scaling::Raw)?;
             return self.fit_in(&space, problem, |point| Dual::weights(&set, &scaler, point));
@@ -112,7 +114,7 @@ impl LinearSvm {
             let problem = newton::Problem {
                 space,
                 link: Link::SquaredHinge,
-                targets: &having.weighted(|row, _| cost(row)),
+                targets: &having.with_row_weights(cost),
                 columns: columns.len(),
                 strength: self.c,
                 penalizes_bias: true,
@@ -121,7 +123,11 @@ impl LinearSvm {
             };
             problem.solve()
         };
-        let whole = solve(&|row| costs[row])?;
+        let Solution { point, iterations, gradient_norm, .. } = solve(&|row| costs[row])?;
+        let weights = weights_of(&point.coefficients)?.iter().map(|&w| w as f32).collect();
+        let bias = point.bias.iter().map(|&b| b as f32).collect();
+        // Its margins make room for those of the folds.
+        drop(point);
         let folds = stratified_folds(targets, classes);
         let mut margins = vec![vec![0.0; rows.len()]; columns.len()];
         for fold in 0..FOLDS {
@@ -137,8 +143,8 @@ impl LinearSvm {
             let (slope, offset) = platt(margins, &has);
             [slope as f32, offset as f32]
         };
-        let converged = whole.gradient_norm <= self.tolerance;
-        if !converged && whole.iterations == self.max_iterations {
+        let converged = gradient_norm <= self.tolerance;
+        if !converged && iterations == self.max_iterations {
             tracing::warn!(
                 "linear_svm stopped after {} steps without reaching its tolerance; raise `max_iterations`, lower `c`, or standardize",
                 self.max_iterations
@@ -147,11 +153,11 @@ impl LinearSvm {
         Ok(Scores {
             classes,
             dims: rows.dims,
-            weights: weights_of(&whole.point.coefficients)?.iter().map(|&w| w as f32).collect(),
-            bias: whole.point.bias.iter().map(|&b| b as f32).collect(),
+            weights,
+            bias,
             curves: margins.iter().zip(&columns).flat_map(curve).collect(),
             notes: vec![
-                ("newton steps".to_owned(), whole.iterations.to_string()),
+                ("newton steps".to_owned(), iterations.to_string()),
                 ("converged".to_owned(), converged.to_string()),
             ],
         })

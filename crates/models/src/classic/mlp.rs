@@ -272,7 +272,7 @@ mod tests {
         let shape = Shape { sizes: vec![3, 4, 2, 3] };
         let mut rng = Seed::new(5).rng();
         let mut numbers = |count: usize| -> Vec<f64> { (0..count).map(|_| uniform(&mut rng) - 0.5).collect() };
-        let rows = Rows { dims: 3, values: numbers(21).iter().map(|&x| x as f32).collect() };
+        let rows = Rows::new(3, numbers(21).iter().map(|&x| x as f32).collect());
         let weights = numbers(shape.len());
         let (targets, part) = ([0, 1, 2, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5, 6]);
         let loss = |weights: &[f64]| {
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_network_learns_what_no_line_separates() {
-        let rows = Rows { dims: 2, values: [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]].repeat(20).concat() };
+        let rows = Rows::new(2, [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]].repeat(20).concat());
         let targets: Vec<usize> = [0, 1, 1, 0].repeat(20);
         let problem = Problem { rows: &rows, targets: &targets, classes: 2, weights: None, seed: Seed::new(1) };
         let layers = Mlp { learning_rate: 0.02, ..Mlp::default() }.fit_rows(&problem).unwrap();

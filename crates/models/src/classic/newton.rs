@@ -54,7 +54,7 @@ impl Columns {
 pub struct Targets {
     rows: usize,
     values: Vec<bool>,
-    /// None: all count 1.
+    /// One number for each row, or for each row of each column. None: all count 1.
     weights: Option<Vec<f64>>,
 }
 
@@ -65,20 +65,28 @@ impl Targets {
         Targets { rows, weights: None, values }
     }
 
+    /// With the weight of the loss of each row, the same in all columns.
+    pub fn with_row_weights(self, weight: impl Fn(usize) -> f64) -> Self {
+        let weights = (0..self.rows).map(weight).collect();
+        Targets { weights: Some(weights), ..self }
+    }
+
     /// With the weight of the loss of each row in each column. For a softmax a row has the same weight in all columns.
     pub fn weighted(self, weight: impl Fn(usize, usize) -> f64) -> Self {
         let weights = (0..self.values.len()).map(|at| weight(at % self.rows, at / self.rows)).collect();
         Targets { weights: Some(weights), ..self }
     }
 
-    fn weight(&self, at: usize) -> f64 {
-        self.weights.as_ref().map_or(1.0, |weights| weights[at])
+    fn weight(&self, row: usize, column: usize) -> f64 {
+        let of = |weights: &Vec<f64>| weights[if weights.len() == self.rows { row } else { column * self.rows + row }];
+        self.weights.as_ref().map_or(1.0, of)
     }
 
     /// Multiplies numbers of rows and columns by their weights.
     fn weigh(&self, numbers: &mut [f64]) {
-        let weights = self.weights.iter().flatten();
-        numbers.iter_mut().zip(weights).for_each(|(number, weight)| *number *= weight);
+        if let Some(weights) = &self.weights {
+            numbers.iter_mut().zip(weights.iter().cycle()).for_each(|(number, weight)| *number *= weight);
+        }
     }
 
     pub fn column(&self, k: usize) -> &[bool] {
@@ -87,12 +95,15 @@ impl Targets {
 
     /// The weight of the loss of each row in a column.
     pub fn weights(&self, k: usize) -> Vec<f64> {
-        (k * self.rows..(k + 1) * self.rows).map(|at| self.weight(at)).collect()
+        (0..self.rows).map(|row| self.weight(row, k)).collect()
     }
 }
 
 /// The space of the coefficients.
 pub trait Space {
+    /// Whether `inner` reads the margins.
+    const INNER_OF_MARGINS: bool;
+
     /// The number of training rows.
     fn rows(&self) -> usize;
 
@@ -108,7 +119,7 @@ pub trait Space {
     /// ⟨a, b⟩ in the space of the features, for one column.
     fn inner(&self, a: &Vector, b: &Vector, column: usize) -> f64;
 
-    /// A factor of I + `scale` · XᵀX, if it is worth its cost. Then `inner` needs no margins.
+    /// A factor of I + `scale` · XᵀX, if it is worth its cost. Only where `inner` reads no margins.
     fn factor(&self, _scale: f64) -> Result<Option<Factor>> {
         Ok(None)
     }
@@ -158,6 +169,14 @@ pub struct Vector {
 }
 
 impl Vector {
+    fn zeros<S: Space>(space: &S, columns: usize) -> Vector {
+        Vector {
+            coefficients: Columns::zeros(space.size(), columns),
+            margins: Columns::zeros(space.rows(), columns),
+            bias: vec![0.0; columns],
+        }
+    }
+
     fn blend(&mut self, scale: &[f64], factor: &[f64], other: &Vector) {
         self.coefficients.blend(scale, factor, &other.coefficients);
         self.margins.blend(scale, factor, &other.margins);
@@ -205,7 +224,7 @@ impl Link {
                 for (k, loss) in losses.iter_mut().enumerate() {
                     for (i, (x, &has)) in p.column_mut(k).iter_mut().zip(targets.column(k)).enumerate() {
                         let z = if has { -*x } else { *x };
-                        *loss += targets.weight(k * targets.rows + i) * (z.max(0.0) + (-z.abs()).exp().ln_1p());
+                        *loss += targets.weight(i, k) * (z.max(0.0) + (-z.abs()).exp().ln_1p());
                         *x = sigmoid(*x);
                     }
                 }
@@ -215,7 +234,7 @@ impl Link {
                     for (i, (x, &has)) in p.column_mut(k).iter_mut().zip(targets.column(k)).enumerate() {
                         let sign = if has { 1.0 } else { -1.0 };
                         let short = (1.0 - sign * *x).max(0.0);
-                        *loss += targets.weight(k * targets.rows + i) * short * short;
+                        *loss += targets.weight(i, k) * short * short;
                         *x = -sign * short;
                     }
                 }
@@ -227,7 +246,7 @@ impl Link {
                     let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
                     if let Some(k) = (0..count).find(|&k| targets.values[at(k)]) {
-                        losses[k] += targets.weight(at(k)) * (top + sum.ln() - p.values[at(k)]);
+                        losses[k] += targets.weight(i, k) * (top + sum.ln() - p.values[at(k)]);
                     }
                     (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
                 }
@@ -309,12 +328,8 @@ pub struct Problem<'a, S: Space> {
 
 impl<S: Space> Problem<'_, S> {
     pub fn solve(&self) -> Result<Solution> {
-        let (n, k) = (self.space.rows(), self.columns);
-        let mut x = Vector {
-            coefficients: Columns::zeros(self.space.size(), k),
-            margins: Columns::zeros(n, k),
-            bias: vec![0.0; k],
-        };
+        let k = self.columns;
+        let mut x = Vector::zeros(self.space, k);
         let mut first: Option<Vec<f64>> = None;
         let (mut iterations, mut inner_steps) = (0, 0);
         loop {
@@ -355,8 +370,16 @@ impl<S: Space> Problem<'_, S> {
         for (bias, &at) in gradient.bias.iter_mut().zip(&x.bias) {
             *bias = self.strength * *bias + self.bias_penalty() * at;
         }
-        gradient.margins = self.space.margins(&gradient.coefficients)?;
+        self.complete(&mut gradient)?;
         Ok(gradient)
+    }
+
+    /// Adds the margins if inner products read them.
+    fn complete(&self, v: &mut Vector) -> Result<()> {
+        if S::INNER_OF_MARGINS {
+            v.margins = self.space.margins(&v.coefficients)?;
+        }
+        Ok(())
     }
 
     /// The factor of ½·bias² in the objective.
@@ -397,15 +420,15 @@ impl<S: Space> Problem<'_, S> {
         let target: Vec<f64> =
             norms.iter().zip(shares).map(|(norm, share)| norm * share.sqrt().clamp(1e-3, 0.1)).collect();
         let mut done = done.to_vec();
-        let mut step = gradient.clone();
-        step.blend(&zeros, &zeros, gradient);
+        let mut step = Vector::zeros(self.space, k);
         let mut residual = gradient.clone();
         residual.blend(&vec![-1.0; k], &zeros, gradient);
         // The mean of the second derivatives stands for all of them.
-        let of = |(at, &p): (usize, &f64)| self.targets.weight(at) * self.link.curvature(p);
+        let rows = p.len;
+        let of = |(at, &p): (usize, &f64)| self.targets.weight(at % rows, at / rows) * self.link.curvature(p);
         let curvature = p.values.iter().enumerate().map(of).sum::<f64>();
         let scale = self.strength * curvature / k as f64;
-        let factor = self.space.factor(scale / p.len as f64)?;
+        let factor = self.space.factor(scale / rows as f64)?;
         let bias_scale = self.bias_penalty() + scale.max(1e-6 * self.strength);
         let mut direction = self.preconditioned(&residual, factor.as_ref(), bias_scale)?;
         let mut products = self.products(&residual, &direction);
@@ -429,9 +452,7 @@ impl<S: Space> Problem<'_, S> {
             for (k, bias) in residual.bias.iter_mut().enumerate() {
                 *bias += bent_alpha[k] * pulled.bias[k] + straight[k] * self.bias_penalty() * direction.bias[k];
             }
-            if factor.is_none() {
-                residual.margins = self.space.margins(&residual.coefficients)?;
-            }
+            self.complete(&mut residual)?;
             let squares = self.squares(&residual);
             for k in 0..k {
                 done[k] |= alpha[k] == 0.0 || squares[k].sqrt() <= target[k];
@@ -450,10 +471,13 @@ impl<S: Space> Problem<'_, S> {
     /// The residual in the metric of the factor, with its margins.
     fn preconditioned(&self, residual: &Vector, factor: Option<&Factor>, bias_scale: f64) -> Result<Vector> {
         let mut out = residual.clone();
-        let Some(factor) = factor else { return Ok(out) };
-        out.coefficients.values.par_chunks_exact_mut(factor.size).for_each(|column| factor.solve(column));
-        out.bias.iter_mut().for_each(|bias| *bias /= bias_scale);
-        out.margins = self.space.margins(&out.coefficients)?;
+        if let Some(factor) = factor {
+            out.coefficients.values.par_chunks_exact_mut(factor.size).for_each(|column| factor.solve(column));
+            out.bias.iter_mut().for_each(|bias| *bias /= bias_scale);
+        }
+        if !S::INNER_OF_MARGINS {
+            out.margins = self.space.margins(&out.coefficients)?;
+        }
         Ok(out)
     }
 

@@ -9,6 +9,8 @@
 //! Memory: the training rows in f32; for the components also half of them in f64 and a square matrix of the smaller side. Their
 //! time grows with the cube of that side: select columns first if there are thousands of both.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -192,11 +194,15 @@ impl Preparing {
 /// Rows in memory, row-major.
 pub struct Rows {
     pub dims: usize,
-    pub values: Vec<f32>,
+    pub values: Arc<Vec<f32>>,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "a fit without rows is refused before")]
 impl Rows {
+    pub fn new(dims: usize, values: Vec<f32>) -> Rows {
+        Rows { dims, values: Arc::new(values) }
+    }
+
     pub fn len(&self) -> usize {
         self.values.len() / self.dims
     }
@@ -211,12 +217,12 @@ impl Rows {
 
     fn select(&self, columns: &[usize]) -> Rows {
         let values = self.iter().flat_map(|row| columns.iter().map(|&column| row[column])).collect();
-        Rows { dims: columns.len(), values }
+        Rows::new(columns.len(), values)
     }
 
     /// The rows of these numbers.
     pub fn subset(&self, rows: &[usize]) -> Rows {
-        Rows { dims: self.dims, values: rows.iter().flat_map(|&row| self.row(row)).copied().collect() }
+        Rows::new(self.dims, rows.iter().flat_map(|&row| self.row(row)).copied().collect())
     }
 }
 
@@ -257,7 +263,7 @@ impl Preparation {
             set.read_rows(rows, &mut block)?;
             values.extend_from_slice(&self.apply(std::mem::take(&mut block)).values);
         }
-        Ok(Rows { dims: self.width(), values })
+        Ok(Rows::new(self.width(), values))
     }
 
     /// Whole rows, prepared.
@@ -265,7 +271,7 @@ impl Preparation {
         if let Some(scaler) = &self.scaler {
             scaler.apply(&mut values);
         }
-        let rows = Rows { dims: self.columns, values };
+        let rows = Rows::new(self.columns, values);
         let rows = match &self.selected {
             Some(selected) => rows.select(selected),
             None => rows,
@@ -424,7 +430,7 @@ impl Components {
             self.weights.chunks_exact(dims).map(dot).collect()
         };
         let values: Vec<Vec<f32>> = rows.values.par_chunks_exact(dims).map(project).collect();
-        Rows { dims: self.count(), values: values.concat() }
+        Rows::new(self.count(), values.concat())
     }
 
     fn tensors(&self) -> Vec<Tensor> {
@@ -479,7 +485,7 @@ mod tests {
         for copies in [1, 20] {
             // With many copies there are more rows than columns.
             let values: Vec<f32> = [[-3.0f32, -1.5, 0.1], [3.0, 1.5, 0.1]].repeat(copies).concat();
-            let components = Components::fit(&Rows { dims: 3, values }, 1.0).unwrap();
+            let components = Components::fit(&Rows::new(3, values), 1.0).unwrap();
             let expected = [2.0 / 5f32.sqrt(), 1.0 / 5f32.sqrt(), 0.0];
             assert!(
                 components.weights.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),

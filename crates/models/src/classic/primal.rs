@@ -86,6 +86,8 @@ impl<'a> Primal<'a> {
 }
 
 impl Space for Primal<'_> {
+    const INNER_OF_MARGINS: bool = false;
+
     fn rows(&self) -> usize {
         self.set.len()
     }

@@ -129,7 +129,7 @@ mod tests {
         fn the_solution_meets_the_optimality_conditions(
             values in prop::collection::vec(-3i8..4, 40), c in 0.1f64..20.0, linear: bool,
         ) {
-            let rows = Rows { dims: 2, values: values.iter().map(|&x| f32::from(x) / 2.0).collect() };
+            let rows = Rows::new(2, values.iter().map(|&x| f32::from(x) / 2.0).collect());
             let signs: Vec<f64> = (0..20).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect();
             let kernel = if linear { Kernel::Linear } else { Kernel::Rbf };
             let active: Vec<usize> = (0..20).collect();

@@ -106,7 +106,7 @@ impl RowModel for Svm {
             "`{prefix}coefficients` has {pairs} rows of {width}, expected {expected} of {count}"
         );
         let similarity = Similarity { kernel: self.kernel, gamma: gamma[0] };
-        let vectors = Rows { dims, values: vectors };
+        let vectors = Rows::new(dims, vectors);
         Ok(Machines { classes, similarity, vectors, coefficients, offsets, curves, notes: Vec::new() })
     }
 }
@@ -121,36 +121,40 @@ impl Svm {
         let members_of = |[first, second]: [usize; 2]| -> Vec<usize> {
             (0..rows.len()).filter(|&row| targets[row] == first || targets[row] == second).collect()
         };
-        let machine_of = |kernel: &KernelMatrix, places: &[usize], pair: [usize; 2]| {
-            let members = members_of(pair);
-            let firsts: Vec<bool> = members.iter().map(|&row| targets[row] == pair[0]).collect();
+        let machine_of = |kernel: &KernelMatrix, places: &[usize], members: Vec<usize>, first: usize| {
+            let firsts: Vec<bool> = members.iter().map(|&row| targets[row] == first).collect();
             let costs: Vec<f64> = members.iter().map(|&row| costs[row]).collect();
-            PairMachine::fit(kernel, places, &firsts, &costs, self.tolerance)
+            PairMachine::fit(kernel, places, members, &firsts, &costs, self.tolerance)
         };
         let solved: Vec<PairMachine> = if matrix_bytes(rows.len()) <= most_bytes {
             let kernel = KernelMatrix::new(similarity, rows, (0..rows.len()).collect(), most_bytes);
-            pairs.par_iter().map(|&pair| machine_of(&kernel, &members_of(pair), pair)).collect::<Result<_>>()?
+            let fit = |&pair: &[usize; 2]| {
+                let members = members_of(pair);
+                machine_of(&kernel, &members.clone(), members, pair[0])
+            };
+            pairs.par_iter().map(fit).collect::<Result<_>>()?
         } else {
             let mut solved = Vec::new();
             for group in groups(&pairs, most_bytes / 4, |&pair| matrix_bytes(members_of(pair).len())) {
                 let fit = |&pair: &[usize; 2]| {
                     let members = members_of(pair);
                     let places: Vec<usize> = (0..members.len()).collect();
-                    machine_of(&KernelMatrix::new(similarity, rows, members, most_bytes), &places, pair)
+                    let kernel = KernelMatrix::new(similarity, rows, members.clone(), most_bytes);
+                    machine_of(&kernel, &places, members, pair[0])
                 };
                 solved.extend(group.par_iter().map(fit).collect::<Result<Vec<_>>>()?);
             }
             solved
         };
         let mut is_used = vec![false; rows.len()];
-        for (machine, &pair) in solved.iter().zip(&pairs) {
-            members_of(pair).iter().zip(&machine.coefficients).for_each(|(&row, &c)| is_used[row] |= c != 0.0);
+        for machine in &solved {
+            machine.of_rows().for_each(|(row, c)| is_used[row] |= c != 0.0);
         }
         let used: Vec<usize> = (0..rows.len()).filter(|&row| is_used[row]).collect();
         let mut coefficients = Vec::with_capacity(pairs.len() * used.len());
-        for (machine, &pair) in solved.iter().zip(&pairs) {
+        for machine in &solved {
             let mut of_row = vec![0.0; rows.len()];
-            members_of(pair).iter().zip(&machine.coefficients).for_each(|(&row, &c)| of_row[row] = c);
+            machine.of_rows().for_each(|(row, c)| of_row[row] = c);
             coefficients.extend(used.iter().map(|&row| of_row[row]));
         }
         let steps = solved.iter().map(|machine| machine.steps).sum::<usize>();
@@ -186,7 +190,8 @@ impl Svm {
 
 /// The machine of a pair of classes.
 struct PairMachine {
-    /// Of each clip of the two classes.
+    /// The rows of the clips of the two classes.
+    members: Vec<usize>,
     coefficients: Vec<f32>,
     offset: f32,
     /// Slope and offset of the curve from scores to probabilities of the first class.
@@ -195,10 +200,16 @@ struct PairMachine {
 }
 
 impl PairMachine {
+    /// Each row of the two classes with its coefficient.
+    fn of_rows(&self) -> impl Iterator<Item = (usize, f32)> {
+        self.members.iter().copied().zip(self.coefficients.iter().copied())
+    }
+
     /// `places` are the rows of the kernel that belong to the clips of the two classes; `firsts` says which clips have the first.
     fn fit(
         kernel: &KernelMatrix,
         places: &[usize],
+        rows: Vec<usize>,
         firsts: &[bool],
         costs: &[f64],
         tolerance: f64,
@@ -235,6 +246,7 @@ impl PairMachine {
             scores.into_iter().flatten().map(|(member, score)| (score, firsts[member])).unzip();
         let (slope, offset) = platt(&margins, &sides);
         Ok(PairMachine {
+            members: rows,
             coefficients: whole.coefficients.iter().map(|&c| c as f32).collect(),
             offset: -whole.threshold as f32,
             curve: [slope as f32, offset as f32],
@@ -360,8 +372,7 @@ mod tests {
 
     #[test]
     fn the_room_for_kernels_decides_no_prediction() {
-        let rows =
-            Rows { dims: 2, values: (0..240).map(|i| ((i * 37 % 101) as f32).sin() * 3.0 + (i / 80) as f32).collect() };
+        let rows = Rows::new(2, (0..240).map(|i| ((i * 37 % 101) as f32).sin() * 3.0 + (i / 80) as f32).collect());
         let targets: Vec<usize> = (0..120).map(|row| row / 40).collect();
         let problem = Problem { rows: &rows, targets: &targets, classes: 3, weights: None, seed: Seed::new(1) };
         let spec = Svm { tolerance: 1e-6, ..serde_json::from_str("{}").unwrap() };

@@ -440,7 +440,7 @@ mod tests {
         fn a_full_tree_knows_its_training_rows_and_its_split_is_the_best_of_all(
             values in prop::collection::vec(-20i8..20, 24), targets in prop::collection::vec(0usize..3, 12), entropy: bool,
         ) {
-            let rows = Rows { dims: 2, values: values.iter().map(|&x| f32::from(x)).collect() };
+            let rows = Rows::new(2, values.iter().map(|&x| f32::from(x)).collect());
             let criterion = if entropy { Criterion::Entropy } else { Criterion::Gini };
             let growth = Growth { criterion, ..growth(2) };
             let forest = forest(&rows, &targets, 3, &growth);
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn depth_and_leaf_sizes_are_limits() {
-        let rows = Rows { dims: 1, values: (0..64).map(|x| x as f32).collect() };
+        let rows = Rows::new(1, (0..64).map(|x| x as f32).collect());
         let targets: Vec<usize> = (0..64).map(|x| x / 8 % 2).collect();
         let leaves = |growth: Growth| forest(&rows, &targets, 2, &growth).leaves.len() / 2;
         assert_eq!(leaves(growth(1)), 8);
@@ -488,7 +488,7 @@ mod tests {
     fn the_importance_is_that_of_the_columns_that_split() {
         let values = (0..40).flat_map(|x| [(x * 7 % 11) as f32, x as f32, 3.0]).collect();
         let targets: Vec<usize> = (0..40).map(|x| usize::from(x >= 20)).collect();
-        let forest = forest(&Rows { dims: 3, values }, &targets, 2, &growth(3));
+        let forest = forest(&Rows::new(3, values), &targets, 2, &growth(3));
         assert_eq!(forest.importances, [0.0, 1.0, 0.0]);
     }
 }
