@@ -59,18 +59,19 @@ pub fn nearest(
     let train_rows = (train.block_rows() / 2).clamp(1, MOST_TRAIN_ROWS);
     let blocks = chunk_ranges(train.len(), train_rows);
     let (mut near, mut far) = (Rows::default(), Rows::default());
-    far.load(train, blocks[0].clone(), scaler)?;
-    let centre = if metric == Distance::Euclidean { far.mean() } else { vec![0.0; train.dims()] };
-    far.measure_from(&centre);
+    let mut centre = vec![0.0; train.dims()];
+    far.load(train, blocks[0].clone(), scaler, &centre)?;
+    if metric == Distance::Euclidean {
+        centre = far.mean();
+        far.measure_from(&centre);
+    }
     let mut found = Vec::with_capacity(test.len());
     for rows in chunk_ranges(test.len(), test_rows) {
-        near.load(test, rows, scaler)?;
-        near.measure_from(&centre);
+        near.load(test, rows, scaler, &centre)?;
         let mut lists = vec![Vec::new(); near.norms.len()];
         for rows in &blocks {
             if far.first != rows.start {
-                far.load(train, rows.clone(), scaler)?;
-                far.measure_from(&centre);
+                far.load(train, rows.clone(), scaler, &centre)?;
             }
             let width = far.norms.len();
             let cheap = cheap_distances(metric, &near, &far, &centre);
@@ -133,13 +134,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn load(&mut self, set: &FeatureSet, rows: Range<usize>, scaler: Option<&Scaler>) -> Result<()> {
+    fn load(&mut self, set: &FeatureSet, rows: Range<usize>, scaler: Option<&Scaler>, centre: &[f32]) -> Result<()> {
         (self.first, self.dims) = (rows.start, set.dims());
         set.read_rows(rows, &mut self.values)?;
         if let Some(scaler) = scaler {
             scaler.apply(&mut self.values);
         }
-        self.norms = self.values.par_chunks_exact(self.dims).map(|row| dot(row, row)).collect();
+        self.measure_from(centre);
         if let Some(at) = self.norms.iter().position(|norm| !norm.is_finite()) {
             ensure!(false, "compare clips: the features of clip {} hold NaN or infinite values", self.first + at);
         }
@@ -155,12 +156,9 @@ impl Rows {
         sums.iter().map(|sum| (sum / self.norms.len() as f64) as f32).collect()
     }
 
-    /// Takes the norms from a point other than 0.
+    /// Takes the norms from this point.
     fn measure_from(&mut self, centre: &[f32]) {
-        if centre.iter().any(|&x| x != 0.0) {
-            let values = self.values.par_chunks_exact(self.dims);
-            self.norms = values.map(|row| squared_distance(row, centre)).collect();
-        }
+        self.norms = self.values.par_chunks_exact(self.dims).map(|row| squared_distance(row, centre)).collect();
     }
 
     fn row(&self, i: usize) -> &[f32] {
