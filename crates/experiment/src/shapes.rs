@@ -11,6 +11,5 @@ pub fn feature_shape(audio: &AudioSpec, feature: &FeatureSpec) -> Option<InputSh
     if !kind.faults(audio.sample_rate).is_empty() {
         return None;
     }
-    let ([rows, width], channels) = (kind.shape(samples)?, kind.channels());
-    Some(InputShape { channels, height: rows / channels, width })
+    InputShape::of(feature, samples)
 }

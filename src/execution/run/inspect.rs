@@ -201,11 +201,7 @@ impl PreparedDataset {
         unequal: &HashMap<&str, UnequalLengths>,
     ) -> Vec<(Trial, String)> {
         let samples = self.usual_samples(experiment, clips);
-        let shape = |feature: &FeatureSpec| {
-            let (kind, channels) = (feature.as_kind(), feature.as_kind().channels());
-            let [rows, width] = kind.shape(samples?)?;
-            Some(InputShape { channels, height: rows / channels, width })
-        };
+        let shape = |feature: &FeatureSpec| InputShape::of(feature, samples?);
         let shapes: HashMap<&String, InputShape> =
             experiment.features.iter().filter_map(|(name, feature)| Some((name, shape(feature)?))).collect();
         let examples = examples_of_clip(experiment);
@@ -213,7 +209,7 @@ impl PreparedDataset {
             let spec = &experiment.models[&trial.model];
             let train = &splits[&trial.seed].train;
             let shape = shapes.get(&trial.features).copied();
-            let columns = shape.map(|shape| shape.channels * shape.height * shape.width);
+            let columns = shape.map(InputShape::values);
             let small = spec.as_kind().size_faults(train.len() * examples, columns).into_iter().next();
             let small = small.or_else(|| spec.as_kind().class_faults(&self.set.classes).into_iter().next());
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));

@@ -243,6 +243,5 @@ fn is_network(experiment: &Experiment, trial: &Trial) -> bool {
 fn memory_of(experiment: &Experiment, trial: &Trial, clips: usize) -> u64 {
     let shape =
         experiment.features.get(&trial.features).and_then(|spec| shapes::feature_shape(&experiment.audio, spec));
-    let values = |shape: timbre_models::networks::InputShape| shape.channels * shape.height * shape.width;
-    shape.map_or(UNKNOWN_MEMORY, |shape| BASE_MEMORY + (3 * 4 * clips * values(shape)) as u64)
+    shape.map_or(UNKNOWN_MEMORY, |shape| BASE_MEMORY + (3 * 4 * clips * shape.values()) as u64)
 }

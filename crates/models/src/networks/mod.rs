@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::training::hyperparameters::Training;
 use dropout::DropoutMasks;
 use timbre_core::{registry::Fault, seed::Seed};
+use timbre_inputs::features::FeatureSpec;
 
 pub use spec::{NetworkModel, NetworkSpec};
 
@@ -95,6 +96,20 @@ pub struct InputShape {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
+}
+
+impl InputShape {
+    /// That of a feature of clips with so many samples; None if they are too short.
+    pub fn of(feature: &FeatureSpec, samples: usize) -> Option<InputShape> {
+        let kind = feature.as_kind();
+        let ([rows, width], channels) = (kind.shape(samples)?, kind.channels());
+        Some(InputShape { channels, height: rows / channels, width })
+    }
+
+    /// The number of values.
+    pub fn values(self) -> usize {
+        self.channels * self.height * self.width
+    }
 }
 
 /// A row of the layer table, which `run --dry-run` prints.

@@ -108,7 +108,7 @@ pub fn restore_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
 
 /// The images of a batch on a device.
 pub fn image_batch(inputs: Vec<f32>, shape: InputShape, device: &Device) -> Result<Tensor<4>> {
-    let pixels = shape.channels * shape.height * shape.width;
+    let pixels = shape.values();
     let clips = inputs.len().checked_div(pixels).context("the images have no pixels")?;
     let sizes = [clips, shape.channels, shape.height, shape.width];
     Ok(Tensor::from_data(TensorData::new(inputs, sizes), device))
