@@ -7,7 +7,7 @@ use crate::test_dir::{TestDir, text};
 const TAGS: &str = r#"
 [data]
 use = "demo"
-clips_per_class = 8
+clips_per_class = 12
 test_recordings = 2
 [audio]
 sample_rate = 16000
@@ -61,6 +61,9 @@ fn tags_shape_a_network_and_a_recording_without_them_is_predicted_too() {
     assert_eq!((outputs(&plain), outputs(&inputs), outputs(&targets)), (Some(11), Some(11), Some(11 + genres as u64)));
     assert!(inputs.get("input.tag_rows").is_some() && targets.get("output.auxiliary").is_some());
     assert!(plain.get("input.tag_rows").is_none() && plain.get("output.auxiliary").is_none());
+    // How far recordings may be from those of training has nothing to do with their tags.
+    let distance = |model: &str| dir.bytes(&format!("{run}/models/mel.{model}.s1/training_distance.safetensors"));
+    assert_eq!(distance("inputs"), distance("plain"));
     // A file has no tags.
     let clip = dir.a_recording();
     for model in ["inputs", "targets"] {

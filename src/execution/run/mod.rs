@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -19,6 +20,7 @@ use timbre_inputs::{
     data::split::Splits,
     features::{cache::FeatureCache, extraction::Extraction},
 };
+use timbre_models::training_distance::TrainingDistance;
 use timbre_runs::run_dir::{
     self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial, TrialRecord,
 };
@@ -116,7 +118,8 @@ pub fn run_prepared(
     note_time(&mut record, "data", started);
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
-    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier };
+    let distances = Mutex::default();
+    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier, distances };
     let result = run.execute(&mut record);
     // The reason for every error that follows from it.
     let result = dir.ensure_exists().and(result);
@@ -295,6 +298,9 @@ pub fn is_complete(run: &Path, experiment: &Experiment, settings: &Settings) -> 
         && (!experiment.save_models || trials.iter().all(|trial| run_dir::has_model(run, trial)))
 }
 
+/// How far recordings may be from those of training, by feature and seed; None where there are too few recordings.
+type Distances = HashMap<(String, u64), Option<Arc<TrainingDistance>>>;
+
 /// A run in progress: what all its trials share.
 struct Run<'a> {
     experiment: &'a Experiment,
@@ -304,6 +310,8 @@ struct Run<'a> {
     cache: &'a FeatureCache,
     dir: &'a RunDir,
     earlier: EarlierWork,
+    /// Those that were fitted already.
+    distances: Mutex<Distances>,
 }
 
 impl Run<'_> {

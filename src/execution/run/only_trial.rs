@@ -3,6 +3,7 @@
 //! The trial ends with its record in the run folder, as in a run that is killed afterwards: a run with all records only writes the tables.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -23,6 +24,40 @@ pub struct TrialOutcome {
     pub finished_before: bool,
 }
 
+/// The folder of the run of a trial, on which other processes may work, too.
+pub enum TrialFolder {
+    /// The run is finished.
+    Finished(PathBuf),
+    /// The trial is locked.
+    Open(RunDir),
+}
+
+impl TrialFolder {
+    pub fn open(
+        resolved: &ResolvedExperiment,
+        settings: &Settings,
+        data: &PreparedDataset,
+        trial: &Trial,
+    ) -> Result<TrialFolder> {
+        let experiment = &resolved.experiment;
+        let signature = data.signature(experiment);
+        let dir = match RunDir::open_for_trial(&settings.runs, &experiment.name, &signature, trial)? {
+            Opened::Finished { path, .. } => return Ok(TrialFolder::Finished(path)),
+            Opened::ToDo(dir) => dir,
+        };
+        if !run_dir::has_record(dir.path()) {
+            dir.write_config(&resolved.written, &resolved.resolved_toml)?;
+            tables::write_recordings(&dir, experiment, data, None)?;
+            // As after a kill: whatever lists the runs knows that this one is to be continued.
+            dir.write_record(&run_dir::RunRecord {
+                status: Status::Stopped,
+                ..new_record(experiment, settings, data, signature)
+            })?;
+        }
+        Ok(TrialFolder::Open(dir))
+    }
+}
+
 /// Runs one trial, unless its record is there.
 pub fn run_only_trial(
     resolved: &ResolvedExperiment,
@@ -31,31 +66,22 @@ pub fn run_only_trial(
     trial: &Trial,
 ) -> Result<TrialOutcome> {
     let experiment = &resolved.experiment;
-    let signature = data.signature(experiment);
-    let dir = match RunDir::open_for_trial(&settings.runs, &experiment.name, &signature, trial)? {
-        Opened::Finished { path, .. } => return Ok(TrialOutcome { run: path, finished_before: true }),
-        Opened::ToDo(dir) => dir,
-    };
-    let (cache, extraction) = (settings.feature_cache()?, extraction_of(experiment)?);
-    let earlier = EarlierWork::new(data.training_signature(experiment), fit_signatures(experiment, data));
-    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier };
-    let done = |finished_before| Ok(TrialOutcome { run: dir.path().to_owned(), finished_before });
-    if run.finished(trial).is_some() {
-        return done(true);
-    }
     let inspection = data.inspect(experiment)?;
     let fault = inspection.failures.iter().find(|(failing, _)| failing == trial);
     if let Some(why) = inspection.hopeless(experiment).or(fault.map(|(_, why)| why.as_str())) {
         bail!(UserError::new(ExitStatus::Failed, format!("{trial} cannot be fitted: {why}")));
     }
-    if !run_dir::has_record(dir.path()) {
-        dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-        tables::write_recordings(&dir, experiment, data, None)?;
-        // As after a kill: whatever lists the runs knows that this one is to be continued.
-        dir.write_record(&run_dir::RunRecord {
-            status: Status::Stopped,
-            ..new_record(experiment, settings, data, signature)
-        })?;
+    let dir = match TrialFolder::open(resolved, settings, data, trial)? {
+        TrialFolder::Finished(path) => return Ok(TrialOutcome { run: path, finished_before: true }),
+        TrialFolder::Open(dir) => dir,
+    };
+    let (cache, extraction) = (settings.feature_cache()?, extraction_of(experiment)?);
+    let earlier = EarlierWork::new(data.training_signature(experiment), fit_signatures(experiment, data));
+    let distances = Mutex::default();
+    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier, distances };
+    let done = |finished_before| Ok(TrialOutcome { run: dir.path().to_owned(), finished_before });
+    if run.finished(trial).is_some() {
+        return done(true);
     }
     let selection = data.select(experiment, &extraction, &cache, settings)?;
     let splits = data.splits(experiment, &selection.clips)?;

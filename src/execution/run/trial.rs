@@ -1,10 +1,11 @@
 //! Runs one trial: fits one model on one feature with one seed, predicts the other subsets, and writes its record.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Result;
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::reuse::EarlierFit;
@@ -62,7 +63,7 @@ impl Run<'_> {
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
             let distance = self.training_distance(&data, splits)?;
-            self.save(&data, model.as_ref(), search.as_ref(), distance.as_ref())?;
+            self.save(&data, model.as_ref(), search.as_ref(), distance.as_deref())?;
         }
         let finished = TrialRecord {
             trial: trial.clone(),
@@ -183,32 +184,42 @@ impl Run<'_> {
         Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
-    /// How far the features of the training recordings are from each other, with the limit that validation recordings keep.
-    fn training_distance(&self, data: &TrialData, splits: &Splits) -> Result<Option<TrainingDistance>> {
+    /// How far the features of the training recordings are from each other, with the limit that validation recordings keep. The models of
+    /// a feature and a seed share it.
+    fn training_distance(&self, data: &TrialData, splits: &Splits) -> Result<Option<Arc<TrainingDistance>>> {
         if let Some(source) = &self.data.models_from {
-            return source.training_distance(data.trial);
+            return Ok(source.training_distance(data.trial)?.map(Arc::new));
         }
+        let key = (data.trial.features.clone(), data.trial.seed);
+        let known = || self.distances.lock().expect("no thread panics while it keeps a distance");
+        if let Some(distance) = known().get(&key) {
+            return Ok(distance.clone());
+        }
+        let distance = self.fit_distance(data, splits)?.map(Arc::new);
+        known().insert(key, distance.clone());
+        Ok(distance)
+    }
+
+    fn fit_distance(&self, data: &TrialData, splits: &Splits) -> Result<Option<TrainingDistance>> {
         let rows = &splits.validation;
         if rows.is_empty() {
             return Ok(None);
         }
-        TrainingDistance::fit(&data.clips(&splits.train)?, |fitted| {
+        TrainingDistance::fit(&data.with_copies(&splits.train, &[])?, |fitted| {
             let (set, n_windows) = match self.experiment.evaluate.windows() {
-                Some(_) => (data.windows(rows)?, data.window_starts(rows).iter().map(Vec::len).collect()),
-                None => (data.clips(rows)?, vec![1; rows.len()]),
+                Some(_) => (data.untagged_windows(rows)?, data.window_starts(rows).iter().map(Vec::len).collect()),
+                None => (data.with_copies(rows, &[])?, vec![1; rows.len()]),
             };
-            let mut matrix = vec![0.0; set.dims()];
-            let mut next = 0..set.len();
-            let mut distances = Vec::with_capacity(rows.len());
-            for n in n_windows {
-                let mut of_recording = Vec::with_capacity(n);
-                for row in next.by_ref().take(n) {
-                    set.read_row(row, &mut matrix)?;
-                    of_recording.extend(fitted.of(&matrix, set.shape()));
-                }
-                distances.extend(training_distance::median(of_recording));
-            }
-            Ok(distances)
+            let of_row = |matrix: &mut Vec<f32>, row: usize| {
+                matrix.resize(set.dims(), 0.0);
+                set.read_row(row, matrix)?;
+                Ok(fitted.of(matrix, set.shape()))
+            };
+            let of_rows: Vec<Option<f64>> =
+                (0..set.len()).into_par_iter().map_init(Vec::new, of_row).collect::<Result<_>>()?;
+            let mut rows = of_rows.into_iter();
+            let recordings = n_windows.into_iter().map(|n| rows.by_ref().take(n).flatten().collect());
+            Ok(recordings.filter_map(training_distance::median).collect())
         })
     }
 

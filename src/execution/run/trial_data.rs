@@ -84,11 +84,16 @@ impl TrialData<'_> {
     /// One row per window of these recordings.
     pub fn windows(&self, rows: &[usize]) -> Result<FeatureSet> {
         let column = self.column();
-        let cached: Vec<_> = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
-        let repeated = rows.iter().zip(&cached).flat_map(|(&row, own)| std::iter::repeat_n(row, own.starts().len()));
-        let repeated: Vec<usize> = repeated.collect();
-        let set = FeatureSet::from_windows(&self.trial.features, cached, &self.labels(rows), self.n_classes())?;
-        Ok(self.with_tags(set, &repeated, 0.0))
+        let n_windows = |&row: &usize| self.selection.windows[row][column].starts().len();
+        let repeated: Vec<usize> = rows.iter().flat_map(|row| std::iter::repeat_n(*row, n_windows(row))).collect();
+        Ok(self.with_tags(self.untagged_windows(rows)?, &repeated, 0.0))
+    }
+
+    /// One row per window of these recordings, without tags.
+    pub(super) fn untagged_windows(&self, rows: &[usize]) -> Result<FeatureSet> {
+        let column = self.column();
+        let cached = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
+        FeatureSet::from_windows(&self.trial.features, cached, &self.labels(rows), self.n_classes())
     }
 
     /// The start of each window of these recordings, in seconds.
