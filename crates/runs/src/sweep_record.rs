@@ -18,7 +18,7 @@ use timbre_core::{
     files,
     text::{shell_quoted, toml_key},
 };
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::gain;
 use timbre_experiment::{AxisValues, HalvingSpec, TpeSpec};
 
 /// Raise it when the file changes its form.
@@ -182,9 +182,9 @@ impl SweepRecord {
         if scored.len() < 2 || self.waiting() > 0 || scored.iter().any(|(_, score)| score.metric != *metric) {
             return None;
         }
-        let is_better = |new: f64, best: f64| if is_loss(metric) { new < best } else { new > best };
+        let gain_of = |score: &PointScore| gain(metric, score.value);
         // The first of several.
-        scored.iter().copied().reduce(|best, new| if is_better(new.1.value, best.1.value) { new } else { best })
+        scored.iter().copied().reduce(|best, new| if gain_of(new.1) > gain_of(best.1) { new } else { best })
     }
 
     /// A sentence that names the points with the score of the best one; empty if it is alone.

@@ -13,7 +13,7 @@ use crate::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use crate::tables::{self, aligned, cell};
 use timbre_core::files;
 use timbre_evaluation::metrics::{
-    is_loss,
+    gain,
     replicates::{self, metric_of_interval_bound},
 };
 
@@ -84,10 +84,10 @@ pub fn score_of(results: &[ResultRow], metric: &str, model: Option<&str>) -> Opt
     };
     let (validation, test) = (on("validation"), on("test"));
     let shown = if validation.is_empty() && test.len() == 1 { test } else { validation };
-    let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(metric)?))).reduce(|best, other| {
-        let better = if is_loss(metric) { other.1 < best.1 } else { other.1 > best.1 };
-        if better { other } else { best }
-    });
+    let best = shown
+        .into_iter()
+        .filter_map(|cell| Some((cell, cell.mean(metric)?)))
+        .reduce(|best, other| if gain(metric, other.1) > gain(metric, best.1) { other } else { best });
     let (cell, value) = best?;
     let model = Some(format!("{}.{}", cell.features, cell.model));
     Some(PointScore { metric: metric.to_owned(), split: cell.split.clone(), value, model })

@@ -1,7 +1,7 @@
 //! Successive halving: the points with the best validation score reach the next round.
 
 use timbre_core::text::count;
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::gain;
 use timbre_experiment::HalvingSpec;
 use timbre_runs::sweep_table::{self, short_name};
 use timbre_runs::{run_dir, sweep_record::PointRecord};
@@ -17,8 +17,7 @@ fn ranked<'a>(points: &'a [PointRecord], round: usize, halving: &HalvingSpec) ->
         let run = point.run.as_ref().filter(|_| point.status.is_final())?;
         let score = sweep_table::score(&run_dir::read_record(run).ok()?, model_of(halving))?;
         // Never the test split: a score on the split of the choice is not a result.
-        let sign = if is_loss(&score.metric) { -1.0 } else { 1.0 };
-        (score.split == "validation").then_some((point, sign * score.value))
+        (score.split == "validation").then(|| (point, gain(&score.metric, score.value)))
     };
     let mut points: Vec<_> = points.iter().filter(|point| point.round == round).filter_map(scored).collect();
     points.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.number.cmp(&b.0.number)));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use timbre_core::seed::{Seed, uniform};
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::gain;
 use timbre_experiment::{ExpandedGrid, TpeSpec};
 use timbre_runs::sweep_record::PointRecord;
 
@@ -27,7 +27,7 @@ pub fn next(grid: &ExpandedGrid, spec: &TpeSpec, known: &[PointRecord]) -> Vec<u
     let score = |point: &PointRecord| {
         // Never the test split: a score on the split of the choice is not a result.
         let score = point.score.as_ref().filter(|score| point.status.is_final() && score.split == "validation")?;
-        Some(if is_loss(&score.metric) { -score.value } else { score.value })
+        Some(gain(&score.metric, score.value))
     };
     let mut observed: Vec<(usize, Option<f64>)> = known.iter().map(|point| (point.number - 1, score(point))).collect();
     observed.sort_unstable_by_key(|(index, _)| *index);

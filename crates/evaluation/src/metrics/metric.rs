@@ -263,6 +263,11 @@ pub fn is_loss(name: &str) -> bool {
     name == "loss" || find(name).is_some_and(|entry| entry.is_loss)
 }
 
+/// A score with the sign under which larger values are better.
+pub fn gain(name: &str, score: f64) -> f64 {
+    if is_loss(name) { -score } else { score }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ pub mod tally;
 
 pub use bootstrap::bootstrap_interval;
 pub use decision_rule::{DecisionRule, Decisions};
-pub use metric::{Metric, is_loss, is_of_probabilities, names};
+pub use metric::{Metric, gain, is_loss, is_of_probabilities, names};
 pub use multi_label::{multi_label, multi_label_confusion};
 pub use probability_scores::{class_score, probability_scores};
 pub use single_label::{ClassScores, Scores, single_label};

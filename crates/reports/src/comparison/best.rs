@@ -46,8 +46,8 @@ pub fn best(
     // The notes about pairs stand with the rows of all models.
     let (mut best, _) = comparer.lines(&lines, printer);
     super::correct(&mut best);
-    let sign = if metrics::is_loss(metric) { -1.0 } else { 1.0 };
-    let score = |line: &ComparedModel| line.scores[0].mean.map_or(f64::NEG_INFINITY, |mean| sign * mean);
+    let score =
+        |line: &ComparedModel| line.scores[0].mean.map_or(f64::NEG_INFINITY, |mean| metrics::gain(metric, mean));
     best.sort_by(|a, b| score(b).total_cmp(&score(a)));
     (best, notes)
 }
@@ -57,13 +57,13 @@ fn best_of(run: &Run, keys: &[ModelKey], metric: &str) -> Option<ModelKey> {
     if let [only] = keys {
         return Some(only.clone());
     }
-    let sign = if metrics::is_loss(metric) { -1.0 } else { 1.0 };
     let mut best: Option<(f64, &ModelKey)> = None;
     for key in keys {
         let values: Vec<f64> = run.rows(key, VALIDATION).filter_map(|row| row.metrics.get(metric).copied()).collect();
         let Some(mean) = replicates::mean(&values).filter(|mean| mean.is_finite()) else { continue };
-        if best.is_none_or(|(most, _)| sign * mean > most) {
-            best = Some((sign * mean, key));
+        let gain = metrics::gain(metric, mean);
+        if best.is_none_or(|(most, _)| gain > most) {
+            best = Some((gain, key));
         }
     }
     best.map(|(_, key)| key.clone())

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::{ListedRun, RunState};
 use crate::baseline_check::metric_named;
 use timbre_core::text::glob_matches;
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::gain;
 
 /// The filter of `timbre runs`. Default: all runs, the newest first.
 #[derive(Clone, Debug, Default)]
@@ -79,8 +79,8 @@ impl RunFilter {
         let (of_a, of_b) = (metric(a), metric(b));
         let score = |run: &ListedRun, metric: &str| run.entry.best(metric).map(|best| best.score);
         of_a.cmp(&of_b).then_with(|| {
-            let sign = |score: f64| if is_loss(&of_a) { -score } else { score };
-            descending(score(a, &of_a).map(sign), score(b, &of_b).map(sign))
+            let gain_of = |run: &ListedRun, metric: &str| score(run, metric).map(|score| gain(&of_a, score));
+            descending(gain_of(a, &of_a), gain_of(b, &of_b))
         })
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::run_dir::{self, RunRecord, Status, TrialMean};
 use timbre_core::files::FileStamp;
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::gain;
 
 mod filter;
 mod index;
@@ -145,8 +145,7 @@ fn best_of<'a>(means: &[&'a TrialMean], metric: &str) -> Option<&'a TrialMean> {
     let mut best: Option<(&TrialMean, f64)> = None;
     for &mean in means {
         let Some(&score) = mean.metrics.get(metric) else { continue };
-        let better = |most: f64| if is_loss(metric) { score < most } else { score > most };
-        if best.is_none_or(|(_, most)| better(most)) {
+        if best.is_none_or(|(_, most)| gain(metric, score) > gain(metric, most)) {
             best = Some((mean, score));
         }
     }
