@@ -19,8 +19,13 @@ use timbre_evaluation::aggregation::{self, Aggregate};
 use timbre_evaluation::metrics::{self, DecisionRule, probability_scores};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_evaluation::threshold_search::{self, ThresholdGrid};
-use timbre_inputs::data::{ClipRecord, DataSpec, Subset, demo, split};
-use timbre_signal::audio::{self, AudioSpec, Crop};
+use timbre_inputs::augment::copies::{FixedCopy, NoClips};
+use timbre_inputs::augment::{AugmentContext, AugmentSpec, Chain, chain};
+use timbre_inputs::data::{ClipRecord, DataDirs, DataSpec, Subset, demo, split};
+use timbre_inputs::features::FeatureSpec;
+use timbre_inputs::features::cache::FeatureCache;
+use timbre_inputs::features::extraction::{self, Extraction, ExtractionInput};
+use timbre_signal::audio::{self, AudioSpec, Crop, Recording, wav_write};
 use timbre_signal::windows::{self, Short, WindowSpec};
 
 use crate::test_dir::TestDir;
@@ -115,6 +120,85 @@ fn demo_set(folder: &Path) -> Fingerprint {
     Fingerprint::new("demo", spec.as_kind().version(), &bytes)
 }
 
+/// Mixtures of the recordings of the demo set.
+fn combined_set(folder: &Path) -> Fingerprint {
+    let solo = json!({ "kind": "demo", "clips_per_class": 3, "test_recordings": 0 });
+    let keys = json!({ "kind": "combined", "sets": [solo], "training": 3, "testing": 2, "seconds": [0.5, 1.0] });
+    let spec: DataSpec = serde_json::from_value(keys).unwrap();
+    let dirs = DataDirs { data_dir: folder.into(), cache_dir: folder.join("cache") };
+    let mut set = spec.load(&dirs).unwrap();
+    set.records.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut bytes = Vec::new();
+    for clip in &set.records {
+        bytes.extend(format!("{} {} {:?} ", clip.id, clip.group, clip.labels.to_vec()).into_bytes());
+        bytes.extend(std::fs::read(&clip.path).unwrap());
+    }
+    Fingerprint::new("combined", spec.as_kind().version(), &bytes)
+}
+
+/// A chain that changes lengths, waveforms and images, in three epochs of two clips.
+fn augmentation_chain() -> Fingerprint {
+    let specs = json!([
+        { "kind": "time_mask", "p": 0.8 },
+        { "kind": "gain", "p": 0.5 },
+        { "kind": "time_stretch", "from_epoch": 2 },
+        { "kind": "pitch_shift", "p": 0.7 },
+    ]);
+    let specs: Vec<AugmentSpec> = serde_json::from_value(specs).unwrap();
+    let chain = Chain::select(&specs, None);
+    let audio = AudioSpec { sample_rate: 8000, clip_seconds: Some(0.5), ..AudioSpec::default() };
+    let recording = Recording { samples: noise(12_345), sample_rate: 11_025, channels: 1 };
+    let pool = NoClips::default();
+    let mut bytes = Vec::new();
+    for (epoch, row) in (0..3).flat_map(|epoch| [(epoch, 0), (epoch, 1)]) {
+        let context = AugmentContext { sample_rate: 8000, samples: 4000, row, pool: &pool };
+        let draws = chain.draw(Seed::new(5).child(epoch).child(row), epoch, &context).unwrap();
+        bytes.extend(serde_json::to_vec(&draws).unwrap());
+        let (on_waveform, _) = chain::split_by_stage(&draws);
+        let clip = chain::augmented_clip(&recording, &audio, None, on_waveform, &mut [0.0], &pool).unwrap();
+        bytes.extend(le_bytes(&clip));
+    }
+    Fingerprint::new("chain", chain::VERSION, &bytes)
+}
+
+/// Two features of a recording, of its windows and of two copies of it.
+fn extracted_features(folder: &Path) -> Fingerprint {
+    std::fs::create_dir_all(folder).unwrap();
+    let path = folder.join("noise.wav");
+    wav_write::write_f32(&path, &noise(30_000), 22_050).unwrap();
+    let record = ClipRecord::new("noise.wav".to_owned(), path, vec![0]);
+    let specs = ["centroid", "mfcc"].map(|kind| {
+        let spec: FeatureSpec = serde_json::from_value(json!({ "kind": kind, "n_fft": 512 })).unwrap();
+        (kind.to_owned(), spec)
+    });
+    let augment: Vec<AugmentSpec> = serde_json::from_value(json!([{ "kind": "gain", "copies": 2 }])).unwrap();
+    let audio = AudioSpec { sample_rate: 16_000, clip_seconds: Some(1.0), ..AudioSpec::default() };
+    let window = WindowSpec { seconds: 0.5, hop: 0.4, short: Short::Pad };
+    let copies = FixedCopy::all(&augment).unwrap();
+    let extraction =
+        Extraction::new(&audio, specs.iter().map(|(name, spec)| (name, spec)), Some(window), copies).unwrap();
+    let content = Ok([7; 32]);
+    let input = ExtractionInput { record: &record, content: &content, clip: true, windows: true, copies: true };
+    let cache = FeatureCache::open(&folder.join("cache")).unwrap();
+    let (mut found, _) = extraction.run(&[input], &cache, &Default::default(), || {}).unwrap();
+    let found = found.pop().unwrap().unwrap();
+    let mut bytes = Vec::new();
+    for matrix in found.clip.iter().chain(&found.copies) {
+        let mut values = vec![0.0; matrix.dims()];
+        matrix.read(0..values.len(), &mut values).unwrap();
+        bytes.extend(le_bytes(&values));
+    }
+    for windows in &found.windows {
+        for (window, start) in windows.starts().iter().enumerate() {
+            let mut values = vec![0.0; windows.shape().iter().product()];
+            windows.read(window, 0..values.len(), &mut values).unwrap();
+            bytes.extend(format!("{start} ").into_bytes());
+            bytes.extend(le_bytes(&values));
+        }
+    }
+    Fingerprint::new("extraction", extraction::VERSION, &bytes)
+}
+
 /// Windows of twenty recordings: one to five each, of four classes.
 fn window_predictions() -> WindowPredictions {
     let starts: Vec<Vec<f64>> = (0..20).map(|recording| (0..=recording % 5).map(|k| k as f64).collect()).collect();
@@ -178,7 +262,17 @@ fn thresholds() -> Fingerprint {
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "fingerprints are those of x86-64")]
 fn the_numbers_of_every_stage_belong_to_its_version() {
     let dir = TestDir::new();
-    let stages =
-        [decoding(), sliding_windows(), splits(), demo_set(&dir.path("demo")), aggregates(), scores(), thresholds()];
+    let stages = [
+        decoding(),
+        sliding_windows(),
+        splits(),
+        demo_set(&dir.path("demo")),
+        combined_set(&dir.path("combined")),
+        augmentation_chain(),
+        extracted_features(&dir.path("extraction")),
+        aggregates(),
+        scores(),
+        thresholds(),
+    ];
     fingerprint::check("stages", stages.into_iter());
 }
