@@ -399,6 +399,22 @@ fn a_signal_exits_with_75_and_the_next_start_continues() {
 const TWO: &str = "[grid]\n\"models.knn.k\" = [1, 3]\n";
 
 #[test]
+fn a_sweep_runs_one_point_at_a_time_on_each_device() {
+    let (together, alone) = (dir(TWO), dir(TWO));
+    let end = json(&run(&together, &["--devices", "cpu,cpu"]).output().unwrap());
+    assert_eq!((&end["status"], &end["counts"]["ran"]), (&Value::from("ok"), &Value::from(2)));
+    run(&alone, &[]).output().unwrap();
+    assert_eq!(table(&together), table(&alone));
+    for other in [["--devices", "gpu"], ["--devices", "cpu,cuda:4000"], ["--at-once", "2"]] {
+        let refused = run(&together, &[&["--devices", "cpu", "--fresh"][..], &other].concat()).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    }
+    let plain = TestDir::with(&[("plain.toml", TINY)]);
+    let refused = plain.timbre(&["run", "plain.toml", "--devices", "cpu,cpu"]);
+    assert!(text(&refused.stderr).contains("--devices: `plain` has no [grid]"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn a_missing_report_is_written_by_the_next_start() {
     let dir = dir(TWO);
     let runs: Vec<String> = json(&run(&dir, &[]).output().unwrap())["points"]

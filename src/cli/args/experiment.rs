@@ -66,4 +66,7 @@ pub struct GridArgs {
     /// Run N points at once; they share the threads. The same command in another terminal shares the points too.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub at_once: u16,
+    /// Run one point at a time on each of these devices, e.g. `--devices cuda:0,cuda:1` [default: all points on `--device`].
+    #[arg(long, value_name = "DEVICE,DEVICE", value_delimiter = ',', conflicts_with_all = ["at_once", "device"])]
+    pub devices: Vec<DeviceChoice>,
 }

@@ -166,7 +166,7 @@ pub enum Command {
         dry_run: bool,
         /// Only fit and evaluate one trial, such as mel.knn.s1, or 3/mel.knn.s1 of point 3 of a grid, while other processes work on others.
         /// `timbre merge --trials` then writes the tables.
-        #[arg(long, value_name = "ID", conflicts_with_all = ["json", "fresh", "dry_run", "only", "retry_failed", "fail_fast", "keep_going", "at_once"])]
+        #[arg(long, value_name = "ID", conflicts_with_all = ["json", "fresh", "dry_run", "only", "retry_failed", "fail_fast", "keep_going", "at_once", "devices"])]
         only_trial: Option<String>,
         #[command(flatten)]
         grid_args: GridArgs,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::latest::{RunIdentity, SweepIdentity};
 use super::report::known;
+use super::run::{choose, first_rounds};
 use super::{ExitStatus, arguments_text, print, print_data};
 use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;
@@ -14,6 +15,7 @@ use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome};
 use timbre_core::{cancel::Cancelled, error::UserError, progress::Printer, text::count};
 use timbre_experiment::ExpandedGrid;
+use timbre_models::device::DeviceChoice;
 use timbre_reports::{run_report, sweep_report};
 use timbre_runs::{
     run_dir::{self, ReportFile},
@@ -29,11 +31,18 @@ pub fn run(
     as_json: bool,
     again: &str,
 ) -> Result<ExitStatus> {
+    let devices = match grid_args.devices.as_slice() {
+        [] => vec![settings.device.clone(); usize::from(grid_args.at_once)],
+        chosen => {
+            let choose = |&device: &DeviceChoice| choose(first_rounds(expanded), device, settings.printer);
+            chosen.iter().map(choose).collect::<Result<_, _>>()?
+        }
+    };
     let how = SweepOptions {
         fail_fast: grid_args.fail_fast,
         retry_failed: grid_args.retry_failed,
         only: grid_args.only.clone(),
-        at_once: usize::from(grid_args.at_once),
+        devices,
     };
     let before = SweepIdentity::read(&SweepDir::new(&settings.runs, &expanded.name));
     let latest_before = RunIdentity::of_latest(&settings.runs, &expanded.name);
@@ -156,6 +165,7 @@ pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
         ("--retry-failed", grid_args.retry_failed),
         ("--only", !grid_args.only.is_empty()),
         ("--at-once", grid_args.at_once > 1),
+        ("--devices", !grid_args.devices.is_empty()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => bail!(UserError::usage(format!("{option}: `{}` has no [grid]", expanded.name))),

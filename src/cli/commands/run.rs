@@ -56,6 +56,9 @@ pub(super) fn run_expanded(
     json: bool,
     grid_args: &GridArgs,
 ) -> Result<ExitStatus> {
+    if expanded.is_grid() && !grid_args.devices.is_empty() {
+        return grid::run(common, expanded, &settings, grid_args, json, &again(common, target));
+    }
     let settings = Settings { device: choose(first_rounds(expanded), device, settings.printer)?, ..settings };
     if expanded.is_grid() {
         return grid::run(common, expanded, &settings, grid_args, json, &again(common, target));

@@ -22,6 +22,7 @@ use timbre_core::{
     text::count,
 };
 use timbre_experiment::{AxisValues, ExpandedGrid, HalvingSpec};
+use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, Busy, RunRecord, Status};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 use timbre_runs::sweep_table::{self, short_name};
@@ -55,8 +56,8 @@ pub struct SweepOptions {
     pub retry_failed: bool,
     /// Run only the points that match all of these; empty: all points.
     pub only: Vec<String>,
-    /// The number of points that run at the same time.
-    pub at_once: usize,
+    /// The device of each of the points that run at the same time.
+    pub devices: Vec<Device>,
 }
 
 /// The result of one start of a sweep.
@@ -423,29 +424,32 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Runs points from a queue with as many workers as `--at-once` asks for.
+    /// Runs points from a queue with a worker for each device.
     fn run_points(&self, points: &[&SweepPoint]) -> Result<usize> {
         let queue = WorkQueue::new(points);
-        let workers = self.options.at_once.clamp(1, points.len().max(1));
-        if workers == 1 {
-            self.worker(&queue, self.settings.printer);
-        } else {
-            // Progress bars of several points would overwrite each other.
-            std::thread::scope(|scope| {
-                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&queue, Printer::Quiet))));
-            });
+        match &self.options.devices[..self.options.devices.len().min(points.len().max(1))] {
+            [device] => self.worker(&queue, self.settings.printer, device),
+            devices => std::thread::scope(|scope| {
+                let queue = &queue;
+                for (number, device) in devices.iter().enumerate() {
+                    let thread = std::thread::Builder::new().name(format!("sweep {number}"));
+                    // Progress bars of several points would overwrite each other.
+                    let work = move || self.worker(queue, Printer::Quiet, device);
+                    drop(thread.spawn_scoped(scope, work).expect("a thread can be started"));
+                }
+            }),
         }
         let ran = queue.ran();
         queue.error.into_inner().expect("no worker panics").map_or(Ok(ran), Err)
     }
 
-    fn worker(&self, queue: &WorkQueue, printer: Printer) {
+    fn worker(&self, queue: &WorkQueue, printer: Printer, device: &Device) {
         loop {
             if queue.quit.load(Ordering::Relaxed) {
                 return;
             }
             let Some(point) = queue.points.lock().expect("no worker panics").pop_front() else { return };
-            match self.run_point(queue, point, printer) {
+            match self.run_point(queue, point, printer, device) {
                 Ok(true) => {}
                 Ok(false) => {
                     queue.points.lock().expect("no worker panics").push_back(point);
@@ -460,7 +464,7 @@ impl Sweep<'_> {
     }
 
     /// Runs a point, or finds its run. Returns false while another process holds it.
-    fn run_point(&self, queue: &WorkQueue, point: &SweepPoint, printer: Printer) -> Result<bool> {
+    fn run_point(&self, queue: &WorkQueue, point: &SweepPoint, printer: Printer, device: &Device) -> Result<bool> {
         if self.settings.is_cancelled() {
             return Err(Cancelled.into());
         }
@@ -468,7 +472,8 @@ impl Sweep<'_> {
             self.sweep_dir.change_point(point.round, &point.name, |record| change(record))
         };
         let clock = Instant::now();
-        let attempt = self.attempt(point, printer, &|| change(&|record| record.status = PointStatus::Running))?;
+        let settings = Settings { printer, device: device.clone(), ..self.settings.clone() };
+        let attempt = self.attempt(point, settings, &|| change(&|record| record.status = PointStatus::Running))?;
         let took = clock.elapsed();
         let (run, why) = match attempt {
             Attempt::Busy => return Ok(false),
@@ -505,10 +510,9 @@ impl Sweep<'_> {
         Ok(true)
     }
 
-    fn attempt(&self, point: &SweepPoint, printer: Printer, on_start: &dyn Fn() -> Result<()>) -> Result<Attempt> {
-        let settings = self.settings;
+    fn attempt(&self, point: &SweepPoint, settings: Settings, on_start: &dyn Fn() -> Result<()>) -> Result<Attempt> {
         // Another process may have run the point in the meantime, successfully or not.
-        match point.prior_run(settings) {
+        match point.prior_run(&settings) {
             PriorRun::Finished { run, record } => {
                 return Ok(Attempt::Ended { run, record, ran: false, report_error: None });
             }
@@ -521,8 +525,8 @@ impl Sweep<'_> {
         let (dataset, _) = point.dataset.as_ref().expect("only readable points are run");
         // The features are in the cache: points without networks are too quick for a progress bar of their own.
         let has_networks = point.experiment().models.values().any(|spec| spec.as_kind().as_network().is_some());
-        let printer = if has_networks { printer } else { Printer::Quiet };
-        let settings = Settings { printer, ..settings.clone() };
+        let printer = if has_networks { settings.printer } else { Printer::Quiet };
+        let settings = Settings { printer, ..settings };
         let clock = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| run::run_prepared(point.resolved, &settings, dataset, clock)));
         let run = || match point.existing_run(&settings) {
@@ -568,7 +572,7 @@ impl Sweep<'_> {
         let rest = match (left, queue.mean_duration()) {
             (0, _) | (_, None) => String::new(),
             (left, Some(mean)) => {
-                format!(", about {} left", seconds(mean.mul_f64(left as f64 / self.options.at_once as f64)))
+                format!(", about {} left", seconds(mean.mul_f64(left as f64 / self.options.devices.len() as f64)))
             }
         };
         let done = queue.total - left;
