@@ -23,7 +23,7 @@ use timbre_inputs::augment::copies::{FixedCopy, NoClips};
 use timbre_inputs::augment::{AugmentContext, AugmentSpec, Chain, chain};
 use timbre_inputs::data::{ClipRecord, DataDirs, DataSpec, Subset, demo, split};
 use timbre_inputs::features::FeatureSpec;
-use timbre_inputs::features::cache::FeatureCache;
+use timbre_inputs::features::cache::{FeatureCache, content_hashes::hash_file};
 use timbre_inputs::features::extraction::{self, Extraction, ExtractionInput};
 use timbre_signal::audio::{self, AudioSpec, Crop, Recording, wav_write};
 use timbre_signal::windows::{self, Short, WindowSpec};
@@ -166,7 +166,6 @@ fn extracted_features(folder: &Path) -> Fingerprint {
     std::fs::create_dir_all(folder).unwrap();
     let path = folder.join("noise.wav");
     wav_write::write_f32(&path, &noise(30_000), 22_050).unwrap();
-    let record = ClipRecord::new("noise.wav".to_owned(), path, vec![0]);
     let specs = ["centroid", "mfcc"].map(|kind| {
         let spec: FeatureSpec = serde_json::from_value(json!({ "kind": kind, "n_fft": 512 })).unwrap();
         (kind.to_owned(), spec)
@@ -177,7 +176,8 @@ fn extracted_features(folder: &Path) -> Fingerprint {
     let copies = FixedCopy::all(&augment).unwrap();
     let extraction =
         Extraction::new(&audio, specs.iter().map(|(name, spec)| (name, spec)), Some(window), copies).unwrap();
-    let content = Ok([7; 32]);
+    let content = Ok(hash_file(&path).unwrap());
+    let record = ClipRecord::new("noise.wav".to_owned(), path, vec![0]);
     let input = ExtractionInput { record: &record, content: &content, clip: true, windows: true, copies: true };
     let cache = FeatureCache::open(&folder.join("cache")).unwrap();
     let (mut found, _) = extraction.run(&[input], &cache, &Default::default(), || {}).unwrap();
