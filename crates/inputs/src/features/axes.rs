@@ -7,6 +7,8 @@ use super::FeatureSpec;
 pub struct FeatureAxes {
     pub rows: RowAxis,
     pub columns: ColumnAxis,
+    /// What the numbers of a series measure, with the unit; summaries have several measures.
+    pub values: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +45,20 @@ pub fn axes(spec: &FeatureSpec, shape: [usize; 2], sample_rate: u32, samples: us
         (None, FeatureSpec::Mfcc(_) | FeatureSpec::Lfcc(_)) => RowAxis::Coefficient,
         _ => RowAxis::Index,
     };
-    FeatureAxes { rows, columns }
+    FeatureAxes { rows, columns, values: if cols > 1 { measure(spec) } else { "value" } }
+}
+
+/// What a series of the feature measures.
+fn measure(spec: &FeatureSpec) -> &'static str {
+    match spec {
+        FeatureSpec::Raw(_) => "amplitude",
+        FeatureSpec::Fft(_) => "magnitude",
+        FeatureSpec::Centroid(_) | FeatureSpec::Bandwidth(_) | FeatureSpec::Rolloff(_) => "frequency (Hz)",
+        FeatureSpec::Zcr(_) => "share of samples",
+        FeatureSpec::Rms(_) => "RMS amplitude",
+        FeatureSpec::OnsetStrength(_) => "onset strength",
+        _ => "value",
+    }
 }
 
 /// The feature whose rows and frames this one has.
@@ -126,5 +141,12 @@ mod tests {
         assert_eq!((vector.columns, vector.rows), (ColumnAxis::Index, RowAxis::Coefficient));
         assert_eq!(of(json!({ "kind": "fft" })).columns, ColumnAxis::Hertz(1.0));
         assert_eq!(of(json!({ "kind": "raw" })).columns, ColumnAxis::Seconds(1.0 / 22050.0));
+    }
+
+    #[test]
+    fn the_values_of_a_series_have_a_measure() {
+        assert_eq!(of(json!({ "kind": "centroid" })).values, "frequency (Hz)");
+        assert_eq!(of(json!({ "kind": "rms" })).values, "RMS amplitude");
+        assert_eq!(of(json!({ "kind": "entropy" })).values, "value");
     }
 }

@@ -102,7 +102,7 @@ fn draw(feature: &FeatureView, top: f64, out: &mut String) {
         let numbers = values.iter().map(|&value| f64::from(value));
         let y = AxisLayout::new(Scale::Linear, numbers, (bottom - 2.0, from + 2.0), 5, true);
         let ticks: Vec<(f64, String)> = y.ticks.iter().map(|tick| (tick.position, tick.text.clone())).collect();
-        side("value", &ticks, &mut put);
+        side(axes.values, &ticks, &mut put);
         let place = |(at, value): (usize, f32)| {
             let x = x.position(at as f64 * step).unwrap_or(LEFT);
             Some(format!("{x:.1},{:.1}", y.position(f64::from(value))?))
@@ -155,7 +155,7 @@ mod tests {
         FeatureView {
             name: name.to_owned(),
             matrix: FeatureMatrix { rows, cols, values },
-            axes: FeatureAxes { rows: row_axis, columns },
+            axes: FeatureAxes { rows: row_axis, columns, values: "frequency (Hz)" },
         }
     }
 
