@@ -210,6 +210,37 @@ fn trials_in_processes_of_their_own_give_the_tables_of_one_run() {
 }
 
 #[test]
+fn trials_of_folders_that_are_not_shared_are_collected() {
+    let dir = project(TWO_FEATURES);
+    dir.run("two.toml", &["--runs", "one"]);
+    let trial = |id: &str, runs: &str, more: &[&str]| {
+        let run = ["run", "two.toml", "-q", "--device", "cpu", "--runs", runs, "--only-trial", id];
+        dir.done(&[&run[..], more].concat());
+    };
+    trial("mel.knn.s1", "here", &[]);
+    trial("mel.logistic.s1", "there/runs", &[]);
+    trial("contrast.knn.s1", "there/runs", &[]);
+    // Of another configuration.
+    trial("contrast.logistic.s1", "there/runs", &["--set", "audio.clip_seconds=1.0"]);
+    let collect = ["collect", "two.toml", "there", "--runs", "here"];
+    let output = dir.timbre(&collect);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(6), "contrast.logistic.s1\n".to_owned()));
+    assert!(text(&output.stderr).contains("2 trials copied"), "{}", text(&output.stderr));
+    trial("contrast.logistic.s1", "elsewhere", &[]);
+    let output = dir.done(&[&collect[..], &["elsewhere"]].concat());
+    assert!(text(&output.stderr).contains("1 trial copied"), "{}", text(&output.stderr));
+    dir.done(&["merge", "two.toml", "-q", "--trials", "--device", "cpu", "--runs", "here"]);
+    for file in ["results.csv", "predictions.parquet"] {
+        assert!(
+            dir.bytes(&format!("one/two/latest/{file}")) == dir.bytes(&format!("here/two/latest/{file}")),
+            "{file}"
+        );
+    }
+    let none = dir.timbre(&["collect", "two.toml", "nowhere"]);
+    assert_eq!((none.status.code(), text(&none.stderr).contains("nowhere is not a folder")), (Some(2), true));
+}
+
+#[test]
 fn trials_of_a_sweep_give_the_table_of_one_sweep() {
     let dir =
         project(&format!("{TWO_FEATURES}[grid]\n\"models.knn.k\" = [1, 3]\n\"evaluate.metric\" = [\"f1_macro\"]\n"));

@@ -36,6 +36,12 @@ Examples:
   timbre merge quickstart --parts /shared/parts
   timbre merge quickstart --trials                 the tables of trials that are finished";
 
+pub const COLLECT: &str = "\
+EXAMPLES:
+  timbre run resnet --only-trial mel.knn.s1        on each machine, with folders of its own
+  timbre collect resnet /from/one /from/other      the trials of both, in this folder of runs
+  timbre merge resnet --trials                     the tables";
+
 pub const LAUNCH_SLURM: &str = "\
 Examples:
   timbre launch slurm resnet --shards 64 --at-once 16

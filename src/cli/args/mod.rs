@@ -24,7 +24,7 @@ pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
 pub use scale_out::{
-    EmitArgs, EmitFormat, ItemArgs, LaunchArgs, LaunchCommand, MergeArgs, PartsArgs, RayArgs, SlurmArgs,
+    CollectArgs, EmitArgs, EmitFormat, ItemArgs, LaunchArgs, LaunchCommand, MergeArgs, PartsArgs, RayArgs, SlurmArgs,
 };
 
 /// Run audio classification experiments from TOML files.
@@ -235,6 +235,12 @@ pub enum Command {
     /// Prints the shards that are missing as the specification of an array job (`3,17,40-44`), and ends with exit code 6.
     #[command(after_long_help = examples::MERGE)]
     Merge(MergeArgs),
+    /// Copy finished trials from folders of runs that the machines did not share.
+    ///
+    /// Trials of other recordings, configurations or versions are left where they are. Prints the trials that are still missing, and ends with
+    /// exit code 6 if there are any.
+    #[command(after_long_help = examples::COLLECT)]
+    Collect(CollectArgs),
     /// Run the work of an experiment on many machines, by Slurm and other programs.
     #[command(subcommand)]
     Launch(LaunchCommand),

@@ -106,7 +106,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     ),
     (4, "nothing selected or usable"),
     (5, "`compare --baseline`: worse than the baseline, or not comparable; `reproduce`: other numbers"),
-    (6, "some points of a sweep failed, or their runs were removed; `merge`: parts or trials are missing"),
+    (6, "some points of a sweep failed, or their runs were removed; `merge`, `collect`: parts or trials are missing"),
     (
         7,
         "`reproduce`: the recordings or the program have changed since the run; `features --shard`, `merge`: parts of another plan",

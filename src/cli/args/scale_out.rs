@@ -1,4 +1,4 @@
-//! Arguments of the commands that divide work over machines: `plan`, `merge`, `launch`.
+//! Arguments of the commands that divide work over machines: `plan`, `merge`, `collect`, `launch`.
 
 use std::path::PathBuf;
 
@@ -69,6 +69,16 @@ pub struct MergeArgs {
     pub device: DeviceChoice,
     #[command(flatten)]
     pub pool: ThreadArgs,
+}
+
+/// Arguments of `timbre collect`.
+#[derive(Debug, Args)]
+pub struct CollectArgs {
+    #[command(flatten)]
+    pub target: ExperimentArgs,
+    /// Folders of runs of other machines, or projects with a folder `runs`.
+    #[arg(value_name = "DIR", required = true, value_parser = PathFromHere)]
+    pub folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,13 +1,15 @@
-//! `timbre merge`, and `timbre features --shard` and `timbre run --only-trial`, whose work it brings together.
+//! `timbre merge` and `timbre collect`, and `timbre features --shard` and `timbre run --only-trial`, whose work it brings together.
 
 use anyhow::Result;
 
 use super::{ExitStatus, again, expand_grid, listen_for_signals, print, print_data, run, settings, start_threads};
-use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, MergeArgs, PartsArgs, ThreadArgs};
+use crate::cli::args::{CollectArgs, ExperimentArgs, GlobalArgs, GridArgs, MergeArgs, PartsArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::execution::scale_out::merge::{Merged, merge as merge_parts};
 use crate::execution::scale_out::shard::{Shard, array_spec};
-use crate::execution::scale_out::{feature_plan, features, manifest::PartsFolder, trials};
+use crate::execution::scale_out::{
+    collect::collect as collect_trials, feature_plan, features, manifest::PartsFolder, trials,
+};
 use timbre_core::text::count;
 use timbre_experiment::ExpandedGrid;
 use timbre_models::device::DeviceChoice;
@@ -56,6 +58,30 @@ pub fn merge(common: &GlobalArgs, args: &MergeArgs) -> Result<ExitStatus> {
             Ok(ExitStatus::Done)
         }
     }
+}
+
+pub fn collect(common: &GlobalArgs, args: &CollectArgs) -> Result<ExitStatus> {
+    let grid = expand_grid(common, &args.target)?;
+    let settings = settings(common, false);
+    listen_for_signals(&settings.stop)?;
+    let done = collect_trials(&grid, &settings, &args.folders)?;
+    for (trial, run) in &done.taken {
+        settings.printer.message(&format!("{trial}: from {}", run.display()));
+    }
+    for trial in &done.missing {
+        print_data(&format!("{trial}\n"))?;
+    }
+    let again = again(common, &args.target);
+    let next = match done.missing.len() {
+        0 => format!("Next: timbre merge {again} --trials"),
+        missing => format!(
+            "{} missing: no run in these folders has them with this configuration and these recordings (`timbre run {again} --only-trial ID` runs one)",
+            count(missing, "trial")
+        ),
+    };
+    settings.printer.message(&format!("{} copied", count(done.taken.len(), "trial")));
+    settings.printer.message(&next);
+    Ok(if done.missing.is_empty() { ExitStatus::Done } else { ExitStatus::SomeFailed })
 }
 
 /// Prints the trials that are not finished, if there are any.

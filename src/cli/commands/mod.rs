@@ -118,6 +118,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
             run::features(common, &target, out.as_deref(), format, &pool)
         }
         Command::Merge(args) => merge::merge(common, &args),
+        Command::Collect(args) => merge::collect(common, &args),
         Command::Launch(command) => launch::launch(common, &command),
         Command::Compare { what, check } => compare::compare(common, &what, &check),
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
