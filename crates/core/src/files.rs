@@ -179,6 +179,16 @@ impl FileStamp {
         })
     }
 
+    /// 32 bytes, for a file of stamps.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let FileStamp { size, modified, changed, inode } = self;
+        let mut bytes = [0; 32];
+        for (bytes, number) in bytes.chunks_exact_mut(8).zip([size, modified as u64, changed as u64, inode]) {
+            bytes.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
     /// When it was last written, in nanoseconds since 1970.
     pub fn modified(&self) -> i64 {
         self.modified

@@ -161,7 +161,7 @@ impl PreparedDataset {
         if self.planned.is_some() {
             return None;
         }
-        if let Err(why) = &self.contents[&clip] {
+        if let Err(why) = &self.contents[clip] {
             return Some(RecordingError { code: why.code.to_owned(), sentence: why.sentence.clone() });
         }
         let length = match &self.headers()[&clip] {

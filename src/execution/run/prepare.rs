@@ -51,7 +51,7 @@ pub struct PreparedDataset {
     pub(super) model_files: BTreeMap<String, String>,
     /// Hashes of the recordings that augmentations read.
     pub(super) augment_files: Vec<String>,
-    pub(super) contents: HashMap<usize, Result<Hash, Unreadable>>,
+    pub(super) contents: Vec<Result<Hash, Unreadable>>,
     /// Shared by the training sets of all trials.
     pub(super) example_caches: Arc<ExampleCaches>,
     pub(super) headers: OnceLock<Headers>,
@@ -160,13 +160,12 @@ impl PreparedDataset {
             progress.finish();
             hashes
         };
-        let content = |&i: &usize| {
-            let record = &set.records[i];
+        let content = |record: &ClipRecord| {
             let not_hashed = || Err(Unreadable { code: "unreadable", sentence: "not read here".to_owned() });
             let file = paths.get_index_of(record.path.as_path()).map_or_else(not_hashed, |n| hashes[n].clone());
-            (i, file.map(|file| content_of(&file, record.excerpt.as_ref())))
+            file.map(|file| content_of(&file, record.excerpt.as_ref()))
         };
-        let contents: HashMap<_, _> = eligible.iter().map(content).collect();
+        let contents: Vec<_> = set.records.iter().map(content).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_subset.len() - eligible.len();
         Ok(PreparedDataset {
@@ -200,7 +199,7 @@ impl PreparedDataset {
                 unknown: class_list(&self.set.classes, record.labels.unknown()),
                 set: record.tags.get(SET_TAG).filter(|_| self.is_several).cloned().unwrap_or_default(),
                 weight: record.weight,
-                content: self.contents[&i].as_ref().map_or_else(|_| "unreadable".to_owned(), hex),
+                content: self.contents[i].as_ref().map_or_else(|_| "unreadable".to_owned(), hex),
             }
         };
         self.eligible.iter().map(one).collect()
@@ -243,7 +242,7 @@ impl PreparedDataset {
         let mut first_with: HashMap<Hash, usize> = HashMap::new();
         let mut merged = 0;
         for (i, clip) in clips.iter().enumerate() {
-            let Ok(content) = &self.contents[clip] else { continue };
+            let Ok(content) = &self.contents[*clip] else { continue };
             let first = *first_with.entry(*content).or_insert(i);
             let (keep, lose) = (records[first].group.clone(), records[i].group.clone());
             if keep != lose {
@@ -279,7 +278,7 @@ impl PreparedDataset {
             .map_err(|error| self.blame_copies(error, clips, records))
             .map_err(UserError::from_cause)?;
         if let Some(source) = &self.models_from {
-            let content = |row: &usize| self.contents[&clips[*row]].as_ref().map(hex).unwrap_or_default();
+            let content = |row: &usize| self.contents[clips[*row]].as_ref().map(hex).unwrap_or_default();
             let song = |row: &usize| self.set.records[clips[*row]].group.as_str();
             splits.validation.retain(|row| source.may_validate(&content(row), song(row), number));
             for rows in [&mut splits.test, &mut splits.held_out] {
@@ -318,7 +317,7 @@ impl PreparedDataset {
         let Some(DividedSong { song, .. }) = error.downcast_ref() else { return error };
         let mut copies: HashMap<Hash, Vec<&ClipRecord>> = HashMap::new();
         for (&clip, _) in clips.iter().zip(merged).filter(|(_, record)| record.group == *song) {
-            let Ok(content) = &self.contents[&clip] else { continue };
+            let Ok(content) = &self.contents[clip] else { continue };
             copies.entry(*content).or_default().push(&self.set.records[clip]);
         }
         let pairs = copies.values().flat_map(|same| same.iter().skip(1).map(move |other| (same[0], *other)));
@@ -344,7 +343,7 @@ impl PreparedDataset {
     /// The source of training examples of a recording whose features are in the cache.
     pub fn source(&self, clip: usize) -> ExampleSource {
         let record = &self.set.records[clip];
-        let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
+        let content = *self.contents[clip].as_ref().expect("its features are in the cache, so it could be read");
         let (song, tags) = (record.group.clone(), record.tags.clone());
         let (path, excerpt) = (record.path.clone(), record.excerpt);
         ExampleSource { path, excerpt, id: record.id.clone(), content, song, tags }
@@ -423,12 +422,12 @@ fn augment_files(
 }
 
 /// One hash over ids, labels, groups, subsets, folds and contents of the recordings.
-fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Result<Hash, Unreadable>>) -> String {
+fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &[Result<Hash, Unreadable>]) -> String {
     let mut hasher = blake3::Hasher::new();
     for &i in eligible {
         let r = &set.records[i];
         let labels: Vec<&str> = r.labels.iter().map(|&l| set.classes.name(l)).collect();
-        let content = contents[&i].as_ref().map_or("unreadable".to_owned(), hex);
+        let content = contents[i].as_ref().map_or("unreadable".to_owned(), hex);
         let line = json!([r.id, labels, r.group, format!("{:?}", r.subset), r.fold, content]);
         hasher.update(line.to_string().as_bytes());
         if !r.labels.unknown().is_empty() {

@@ -83,7 +83,7 @@ impl PreparedDataset {
     }
 
     fn input(&self, clip: usize, of_clip: bool, parts: &Parts) -> ExtractionInput<'_> {
-        let (record, content) = (&self.set.records[clip], &self.contents[&clip]);
+        let (record, content) = (&self.set.records[clip], &self.contents[clip]);
         let (windows, copies) = (parts.windows.contains(&clip), parts.copies.contains(&clip));
         ExtractionInput { record, content, clip: of_clip, windows, copies }
     }

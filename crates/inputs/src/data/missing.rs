@@ -25,7 +25,7 @@ pub struct MissingData {
 
 impl MissingData {
     pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys) -> Self {
-        let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
         found.sort();
         let found = some_of(5, found.iter().map(String::as_str));
         let can_be_fetched = common.name.is_some() && sources(&common.about, None).is_some();

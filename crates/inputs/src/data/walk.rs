@@ -55,10 +55,8 @@ pub fn files_below(folder: &Path) -> Result<Vec<FoundFile>> {
 /// The folders directly below `folder`, by name.
 pub(super) fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut folders = Vec::new();
-    for (name, path) in entries(folder)? {
-        if path.is_dir() {
-            folders.push((name, path));
-        }
+    for entry in entries(folder)?.into_iter().filter(Entry::is_folder) {
+        folders.push((entry.name, entry.path));
     }
     folders.sort();
     Ok(folders)
@@ -66,9 +64,8 @@ pub(super) fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 /// The hidden folders directly below `folder`, whose names begin with a dot.
 pub(super) fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut folders = all_entries(folder)?;
-    folders.retain(|(name, path)| name.starts_with('.') && path.is_dir());
-    Ok(folders)
+    let hidden = all_entries(folder)?.into_iter().filter(|entry| entry.name.starts_with('.') && entry.is_folder());
+    Ok(hidden.map(|entry| (entry.name, entry.path)).collect())
 }
 
 #[derive(Default)]
@@ -85,13 +82,14 @@ impl Walk {
             return Ok(());
         }
         let mut entries = entries(folder)?;
-        entries.sort_by_cached_key(|(name, path)| (path.is_symlink(), name.clone()));
-        for (name, path) in entries {
-            above.push(name);
-            if path.is_dir() {
-                self.enter(&path, above)?;
+        entries.sort_by(|a, b| (a.is_link, &a.name).cmp(&(b.is_link, &b.name)));
+        for entry in entries {
+            let is_folder = entry.is_folder();
+            above.push(entry.name);
+            if is_folder {
+                self.enter(&entry.path, above)?;
             } else {
-                self.found.push(FoundFile { path, names: above.clone() });
+                self.found.push(FoundFile { path: entry.path, names: above.clone() });
             }
             above.pop();
         }
@@ -99,18 +97,35 @@ impl Walk {
     }
 }
 
-/// The names in a folder, apart from those that are skipped.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// An entry of a folder. Its type comes with the list of the folder on common file systems, so that nothing asks for it again.
+pub(super) struct Entry {
+    pub name: String,
+    pub path: PathBuf,
+    is_link: bool,
+    is_own_folder: bool,
+}
+
+impl Entry {
+    /// Whether it is a folder, or a link to one.
+    pub fn is_folder(&self) -> bool {
+        self.is_own_folder || self.is_link && self.path.is_dir()
+    }
+}
+
+/// The entries of a folder, apart from those that are skipped.
+pub(super) fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let mut entries = all_entries(folder)?;
-    entries.retain(|(name, _)| !name.starts_with('.') && name != "__MACOSX");
+    entries.retain(|entry| !entry.name.starts_with('.') && entry.name != "__MACOSX");
     Ok(entries)
 }
 
-fn all_entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+fn all_entries(folder: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("list the folder {folder:?}"))? {
         let entry = entry.with_context(|| format!("list the folder {folder:?}"))?;
-        entries.push((readable(&entry.file_name()), entry.path()));
+        let kind = entry.file_type().with_context(|| format!("look at {:?}", entry.path()))?;
+        let (name, path) = (readable(&entry.file_name()), entry.path());
+        entries.push(Entry { name, path, is_link: kind.is_symlink(), is_own_folder: kind.is_dir() });
     }
     Ok(entries)
 }

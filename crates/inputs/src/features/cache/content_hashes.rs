@@ -4,7 +4,7 @@
 //! a file that changed within the last seconds is not stored: a second change in the same clock tick would go
 //! unnoticed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::{fs, io};
@@ -17,10 +17,21 @@ use timbre_core::files::{self, FileStamp};
 use timbre_signal::audio::{Excerpt, NOT_REGULAR};
 
 /// The known hashes, stored in one file of the cache folder.
+///
+/// The file is held as it is and searched in place: a data set may have a million recordings. After [`MAGIC`] it has a record for each path, in
+/// their order: the length of the path (u32, little-endian), the hash, the stamp, the path.
 pub struct ContentHashes {
     file: PathBuf,
-    known: HashMap<PathBuf, (FileStamp, Hash)>,
+    bytes: Vec<u8>,
+    /// Where each record begins.
+    records: Vec<usize>,
 }
+
+const MAGIC: &[u8] = b"timbre contents 1\n";
+const LENGTH: usize = 4;
+const HASH: usize = 32;
+/// The bytes of a record before its path.
+const HEAD: usize = LENGTH + HASH + 32;
 
 /// The reason why a recording is not read and has no hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,15 +64,28 @@ pub fn hash_file(path: &Path) -> io::Result<Hash> {
 }
 
 impl ContentHashes {
-    /// Reads the known hashes; an unreadable file counts as an empty list.
+    /// Reads the known hashes; an unreadable or damaged file counts as an empty list.
     pub fn open(folder: &Path) -> ContentHashes {
-        let file = folder.join("contents.json");
-        let known = fs::read(&file)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Vec<(PathBuf, FileStamp, Hash)>>(&bytes).ok())
-            .map(|list| list.into_iter().map(|(path, stamp, hash)| (path, (stamp, hash))).collect())
-            .unwrap_or_default();
-        ContentHashes { file, known }
+        let file = folder.join("contents.bin");
+        let bytes = fs::read(&file).unwrap_or_default();
+        let known = ContentHashes { file, records: records_of(&bytes).unwrap_or_default(), bytes };
+        match known.records.is_sorted_by_key(|&record| known.path(record)) {
+            true => known,
+            false => ContentHashes { records: Vec::new(), ..known },
+        }
+    }
+
+    fn path(&self, record: usize) -> &[u8] {
+        let length = u32_at(&self.bytes, record) as usize;
+        &self.bytes[record + HEAD..][..length]
+    }
+
+    /// The hash of a file with this path and stamp.
+    fn find(&self, path: &Path, stamp: FileStamp) -> Option<Hash> {
+        let path = path.as_os_str().as_encoded_bytes();
+        let at = self.records.binary_search_by_key(&path, |&record| self.path(record)).ok()?;
+        let (hash, known) = self.bytes[self.records[at] + LENGTH..][..HEAD - LENGTH].split_at(HASH);
+        (known == stamp.to_bytes()).then(|| hash.try_into().expect("the bytes of a hash"))
     }
 
     /// The hash of each file of at most `max_bytes`, computed in parallel; `step` is called after each.
@@ -81,9 +105,9 @@ impl ContentHashes {
             .collect();
         let new_hashes = new_hashes.into_inner().expect("no hashing thread panics");
         if !new_hashes.is_empty() {
-            self.known.extend(new_hashes);
+            self.add(new_hashes);
             // A read-only cache cannot keep them: the files are read again each time.
-            let _ = self.save();
+            let _ = files::write_bytes(&self.file, &self.bytes);
         }
         hashes
     }
@@ -92,29 +116,61 @@ impl ContentHashes {
         &self,
         path: &Path,
         max_bytes: u64,
-        new_hashes: &Mutex<Vec<(PathBuf, (FileStamp, Hash))>>,
+        new_hashes: &Mutex<Vec<(PathBuf, FileStamp, Hash)>>,
     ) -> Result<Hash, Unreadable> {
         let before = FileStamp::of(path)?;
         check_size(before.size(), max_bytes)?;
-        if let Some((stamp, hash)) = self.known.get(path)
-            && *stamp == before
-        {
-            return Ok(*hash);
+        if let Some(hash) = self.find(path, before) {
+            return Ok(hash);
         }
         let hash = hash_file(path)?;
         if before.settled() && FileStamp::of(path)? == before {
-            new_hashes.lock().expect("no hashing thread panics").push((path.to_owned(), (before, hash)));
+            new_hashes.lock().expect("no hashing thread panics").push((path.to_owned(), before, hash));
         }
         Ok(hash)
     }
 
-    fn save(&self) -> Result<()> {
-        // JSON cannot hold a path that is not UTF-8: such a file is read again each time.
-        let mut list: Vec<(&PathBuf, &FileStamp, &Hash)> =
-            self.known.iter().filter(|(p, _)| p.to_str().is_some()).map(|(p, (s, h))| (p, s, h)).collect();
-        list.sort_by_key(|(path, ..)| path.as_path());
-        files::write_bytes(&self.file, &serde_json::to_vec(&list)?)
+    /// Adds hashes, in place of older ones of the same paths.
+    fn add(&mut self, hashes: Vec<(PathBuf, FileStamp, Hash)>) {
+        let head = |path: &[u8], stamp: FileStamp, hash: &Hash| {
+            [&(path.len() as u32).to_le_bytes()[..], hash, &stamp.to_bytes(), path].concat()
+        };
+        let bytes_of = |(path, stamp, hash): (PathBuf, FileStamp, Hash)| {
+            let path = path.as_os_str().as_encoded_bytes();
+            (path.to_vec(), head(path, stamp, &hash))
+        };
+        let mut new: BTreeMap<Vec<u8>, Vec<u8>> = hashes.into_iter().map(bytes_of).collect();
+        let mut bytes = MAGIC.to_vec();
+        for &record in &self.records {
+            let path = self.path(record);
+            while let Some(first) = new.first_entry().filter(|first| first.key().as_slice() < path) {
+                bytes.extend(first.remove());
+            }
+            match new.first_entry().filter(|first| first.key() == path) {
+                Some(newer) => bytes.extend(newer.remove()),
+                None => bytes.extend(&self.bytes[record..record + HEAD + path.len()]),
+            }
+        }
+        bytes.extend(new.into_values().flatten());
+        self.records = records_of(&bytes).expect("the records that were just written");
+        self.bytes = bytes;
     }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + LENGTH].try_into().expect("four bytes"))
+}
+
+/// Where the records of a file begin. None if it is no such file, or cut off.
+fn records_of(bytes: &[u8]) -> Option<Vec<usize>> {
+    let mut at = bytes.starts_with(MAGIC).then_some(MAGIC.len())?;
+    let mut records = Vec::new();
+    while at < bytes.len() {
+        let path = bytes.get(at..at + HEAD).map(|_| u32_at(bytes, at) as usize)?;
+        records.push(at);
+        at = at.checked_add(HEAD)?.checked_add(path).filter(|&end| end <= bytes.len())?;
+    }
+    Some(records)
 }
 
 /// Refuses a file of more than `max_bytes`.
@@ -154,20 +210,54 @@ mod tests {
         let mut contents = ContentHashes::open(folder.path());
         let hash = hash_of(&mut contents, &path);
         let again = ContentHashes::open(folder.path());
-        assert_eq!(again.known.get(&path).map(|(_, h)| *h), Some(hash));
+        assert_eq!(again.find(&path, FileStamp::of(&path).unwrap()), Some(hash));
     }
 
     #[test]
-    fn a_file_name_that_is_not_utf8_is_hashed_each_time() {
+    fn hashes_are_found_by_path_and_stamp_whatever_the_name_and_the_order() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"));
+        let names: [&[u8]; 5] = [b"m.wav", b"a\nb.wav", b"caf\xe9.wav", b"z.wav", b"a.wav"];
+        let paths = names.map(|name| folder.path().join(std::ffi::OsStr::from_bytes(name)));
+        for (number, path) in paths.iter().enumerate() {
+            fs::write(path, [number as u8]).unwrap();
+        }
+        let stamps = paths.each_ref().map(|path| FileStamp::of(path).unwrap());
+        let mut contents = ContentHashes::open(folder.path());
+        for numbers in [[0, 1], [2, 0], [3, 4]] {
+            contents.add(numbers.map(|n| (paths[n].clone(), stamps[n], [n as u8 + 10; 32])).to_vec());
+        }
+        contents.add(vec![(paths[1].clone(), stamps[1], [99; 32])]);
+        fs::write(&contents.file, &contents.bytes).unwrap();
+        let again = ContentHashes::open(folder.path());
+        let expected = [10, 99, 12, 13, 14];
+        for n in 0..5 {
+            assert_eq!(again.find(&paths[n], stamps[n]), Some([expected[n]; 32]), "{:?}", paths[n]);
+            assert_eq!(again.find(&paths[n], stamps[(n + 1) % 5]), None);
+        }
+        assert_eq!(again.find(Path::new("other.wav"), stamps[0]), None);
+    }
+
+    #[test]
+    fn a_damaged_list_of_hashes_counts_as_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
         fs::write(&path, b"one").unwrap();
         let stamp = FileStamp::of(&path).unwrap();
         let mut contents = ContentHashes::open(folder.path());
-        contents.known.insert(path.clone(), (stamp, [7; 32]));
-        contents.save().unwrap();
-        assert_eq!(hash_of(&mut ContentHashes::open(folder.path()), &path), *blake3::hash(b"one").as_bytes());
+        contents.add(vec![(path.clone(), stamp, [7; 32]), (folder.path().join("b.wav"), stamp, [8; 32])]);
+        let whole = contents.bytes.clone();
+        let swapped = [MAGIC, &whole[contents.records[1]..], &whole[MAGIC.len()..contents.records[1]]].concat();
+        for length in 0..whole.len() {
+            fs::write(&contents.file, &whole[..length]).unwrap();
+            let found = ContentHashes::open(folder.path()).find(&path, stamp);
+            assert!(found.is_none_or(|hash| hash == [7; 32]), "cut at {length}");
+        }
+        let long = [MAGIC, &u32::MAX.to_le_bytes(), &[0; 70]].concat();
+        for bytes in [&b"{}"[..], &swapped, &long] {
+            fs::write(&contents.file, bytes).unwrap();
+            assert_eq!(ContentHashes::open(folder.path()).find(&path, stamp), None);
+        }
     }
 
     #[test]
