@@ -153,7 +153,7 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     }
     for (name, value) in security_headers() {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

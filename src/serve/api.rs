@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json as object;
 
 use super::access;
-use super::assets::ASSETS;
+use super::assets::{ASSETS, Asset};
 use super::metrics;
 use super::openapi;
 use super::problem::Problem;
@@ -100,7 +100,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         router = router.route(path, handler.layer(counted));
     }
     for asset in ASSETS {
-        router = router.route(asset.path, get(move || async move { content(asset.kind, asset.text) }));
+        router = router.route(asset.path, get(async move |headers: HeaderMap| page_file(asset, &headers)));
     }
     router = router.route("/examples/{name}", get(example));
     router
@@ -110,6 +110,17 @@ pub fn router(state: Arc<AppState>) -> Router {
         .layer(from_fn(method_problem))
         .layer(from_fn_with_state(state.clone(), access::guard))
         .with_state(state)
+}
+
+/// A file of the page. A browser asks each time whether the file that it keeps is still that of the program.
+fn page_file(asset: &Asset, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", &blake3::hash(asset.text.as_bytes()).to_hex()[..16]);
+    let is_kept = headers.get(header::IF_NONE_MATCH).is_some_and(|kept| *kept == *tag);
+    let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    match is_kept {
+        true => (StatusCode::NOT_MODIFIED, caching).into_response(),
+        false => (caching, content(asset.kind, asset.text)).into_response(),
+    }
 }
 
 async fn counted(State((state, path)): State<(Arc<AppState>, &'static str)>, request: Request, next: Next) -> Response {

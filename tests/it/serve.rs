@@ -272,6 +272,29 @@ fn the_index_of_the_api_lists_every_endpoint() {
 }
 
 #[test]
+fn a_browser_that_keeps_a_file_of_the_page_does_not_get_it_again_until_it_changes() {
+    use std::io::Write;
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    let first = get(server.address, "/page.js");
+    let tag = first.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().trim();
+    assert!(first.head.contains("cache-control: no-cache") && !first.body.is_empty(), "{}", first.head);
+    let again = |kept: &str| {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        write!(
+            stream,
+            "GET /page.js HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {kept}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        Response::read(stream)
+    };
+    let same = again(tag);
+    assert!(same.status == 304 && same.body.is_empty() && same.head.contains("nosniff"), "{}", same.head);
+    assert_eq!(again("\"another\"").body, first.body);
+    assert!(get(server.address, "/api/v1/models").head.contains("cache-control: no-store"));
+}
+
+#[test]
 fn a_server_is_reached_only_under_names_of_its_machine() {
     use std::io::Write;
     let trained = Trained::tiny();
