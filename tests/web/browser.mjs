@@ -6,6 +6,8 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
+import { accessible } from "./axe.mjs";
+
 export const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const target = resolve(process.env.CARGO_TARGET_DIR ?? join(repository, "target"));
 /// The program under test; `make test-web` builds it.
@@ -36,10 +38,11 @@ export const openTab = async (browser, url, { before = null, ...options } = {}) 
   return tab;
 };
 
-/// Saves a screenshot of the whole page.
+/// Saves a screenshot of the whole page, and checks the state with axe.
 export const shot = async (tab, name) => {
   mkdirSync(shots, { recursive: true });
   await tab.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+  await accessible(tab, name);
 };
 
 /// Waits for a result.

@@ -84,6 +84,17 @@ document.querySelectorAll(".panels").forEach((group) => {
   addEventListener("hashchange", open);
 });
 
+// What is wider than the window can be scrolled with the keyboard. Tables have buttons in their headings.
+const boxes = document.querySelectorAll("figure, pre");
+const makeFocusable = () => boxes.forEach((box) => {
+  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  else box.removeAttribute("tabindex");
+});
+makeFocusable();
+addEventListener("resize", makeFocusable);
+document.addEventListener("toggle", makeFocusable, true);
+document.addEventListener("click", makeFocusable);
+
 // On paper nothing is opened by a click.
 let opened = [];
 addEventListener("beforeprint", () => {
