@@ -6,20 +6,19 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use timbre::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS};
-use timbre::cli::{commands, project};
+use timbre::cli::args::{self, Command, DEFAULT_CACHE, DEFAULT_RUNS};
+use timbre::cli::{colours::eprint_coloured, commands, project};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let root = match project::enter(&arguments) {
         Ok(root) => root,
         Err(error) => {
-            eprintln!("timbre: {error}");
+            eprint_coloured(&format!("error: {error}"));
             return ExitCode::from(error.exit() as u8);
         }
     };
-    let mut cli = Cli::parse_from(arguments);
+    let mut cli = args::parse(&arguments).unwrap_or_else(|error| error.exit());
     // The defaults are relative to the root.
     for (path, default) in [(&mut cli.common.runs, DEFAULT_RUNS), (&mut cli.common.cache, DEFAULT_CACHE)] {
         if path != Path::new(default) {

@@ -122,7 +122,7 @@ fn incomparable_and_unfinished_runs_do_not_pass() {
         assert!(stderr.contains(sentence) && stderr.contains(&format!("--allow {word}")), "{stderr}");
         let allowed = dir.check_against(run, "b.json", &["--tolerance", "accuracy=1", "--allow", word]);
         assert_eq!(code(&allowed), 0, "{}", text(&allowed.stderr));
-        assert!(text(&allowed.stderr).contains("timbre: allowed: ") && text(&allowed.stderr).contains(sentence));
+        assert!(text(&allowed.stderr).contains("warning: allowed: ") && text(&allowed.stderr).contains(sentence));
     };
     fails(&dir.run_small(&["--set", "seeds=[1,3]"]), "clips", "other test clips");
     let fewer = EXPERIMENT.replace("[models.average]\n", "");

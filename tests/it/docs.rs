@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser;
 use clap::error::ErrorKind;
-use timbre::cli::args::Cli;
+use timbre::cli::args::{parse, program};
 use timbre_models::ModelSpec;
 
 use crate::config_project::repository;
@@ -133,6 +132,29 @@ fn every_page_is_in_the_site() {
     }
 }
 
+#[test]
+fn a_page_for_users_names_no_source_file() {
+    let pages = pages();
+    let (users, _) = pages[Path::new("docs/SUMMARY.md")].split_once("# For contributors").unwrap();
+    let mut found = Vec::new();
+    let links = links(users).into_iter().filter(|link| link != "benchmarks.md" && !link.contains("CHANGELOG"));
+    for path in links.map(|link| plain(&Path::new("docs").join(link))) {
+        for (line, _) in lines(&pages[&path]) {
+            let names_source = |code: &&str| {
+                code.ends_with(".rs")
+                    || ["src/", "crates/", "benches/", "tests/"].iter().any(|folder| code.starts_with(folder))
+            };
+            let named = spans(line).0.into_iter().find(names_source);
+            found.extend(named.map(|code| format!("{}: {code}", path.display())));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "what contributors need is in CONTRIBUTING.md and docs/architecture.md:\n{}",
+        found.join("\n")
+    );
+}
+
 /// The words of the first command of a line of shell, without variables before it. None for a line that a shell would not read.
 fn words(line: &str) -> Option<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
@@ -162,7 +184,7 @@ fn fault(line: &str, is_part: bool) -> Option<String> {
     let is_synopsis = line.contains(" [") || line.contains('…');
     if is_synopsis {
         let names: Vec<&str> = line.split([' ', '[', ']', '|']).filter(|word| !word.is_empty()).collect();
-        let mut command = <Cli as clap::CommandFactory>::command();
+        let mut command = program();
         command.build();
         let mut command = &command;
         for name in names.iter().skip(1) {
@@ -188,7 +210,7 @@ fn fault(line: &str, is_part: bool) -> Option<String> {
     }
     words.iter_mut().skip(1).for_each(|word| *word = word.trim_end_matches('\\').to_owned());
     words.retain(|word| !word.is_empty());
-    match Cli::try_parse_from(&words).err()?.kind() {
+    match parse(&words.iter().map(Into::into).collect::<Vec<_>>()).err()?.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => None,
         ErrorKind::MissingRequiredArgument
         | ErrorKind::MissingSubcommand

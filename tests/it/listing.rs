@@ -245,6 +245,9 @@ fn runs_are_filtered_sorted_and_limited() {
     assert_eq!(dir.names(&[]), ["grid_c", "other", "grid_b", "grid_a"], "the newest first");
     assert_eq!(dir.names(&["grid_*"]), ["grid_c", "grid_b", "grid_a"]);
     assert_eq!(dir.names(&["grid_a", "other"]), ["other", "grid_a"]);
+    let run = dir.listed(&["grid_b"])[0]["run"].as_str().unwrap().to_owned();
+    assert_eq!(dir.names(&[&run]), ["grid_b"], "a run is named as in the other commands");
+    assert_eq!(dir.names(&[&run, "other"]), ["other", "grid_b"]);
     assert_eq!(dir.names(&["--sort", "score"]), ["grid_b", "other", "grid_a", "grid_c"]);
     assert_eq!(dir.names(&["--sort", "score", "--reverse", "--limit", "1"]), ["grid_c"]);
     assert_eq!(dir.names(&["--sort", "seconds"]), ["grid_c", "other", "grid_b", "grid_a"]);
@@ -258,8 +261,7 @@ fn runs_are_filtered_sorted_and_limited() {
     assert!(text(&none.stdout).is_empty() && text(&none.stderr).contains("No runs match (4 runs in total)"));
     let unknown = dir.timbre(&["runs", "grid_a", "othr"]);
     assert!(unknown.status.code() == Some(2) && unknown.stdout.is_empty());
-    let sentence =
-        "no run of an experiment `othr`: did you mean `other`? Experiments with runs: grid_a, grid_b, grid_c, other";
+    let sentence = "no run or experiment with runs is called `othr`: did you mean `other`? Experiments with runs: grid_a, grid_b, grid_c, other";
     assert!(text(&unknown.stderr).contains(sentence), "{}", text(&unknown.stderr));
     assert_eq!(dir.names(&["nothing_*"]), Vec::<String>::new(), "a pattern may match nothing");
     for wrong in [["--metric", "acuracy"], ["--where", "accuracy=1"], ["--since", "yesterday"], ["--status", "fine"]] {

@@ -57,12 +57,13 @@ impl fmt::Display for ConfigErrors {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "error: ")?;
         if self.line == 0 {
             match self.place.as_str() {
                 "" => writeln!(f, "{}", self.message)?,
                 place => writeln!(f, "{place}: {}", self.message)?,
             }
-            return if self.help.is_empty() { Ok(()) } else { writeln!(f, "      | {}", self.help) };
+            return if self.help.is_empty() { Ok(()) } else { writeln!(f, "  {}", self.help) };
         }
         let (line, before) = window(&self.text, self.column);
         let gutter = if self.is_argument {
@@ -209,7 +210,7 @@ mod tests {
         let end = text.find("999").unwrap();
         errors.add(Origin { source, start: end, end: end + 3 }, "second".into(), "");
         let shown = errors.finish().to_string();
-        assert!(shown.starts_with("a.toml:1:2: first\n    1 | \tk = 0\n      | \t^ help\n"), "{shown}");
+        assert!(shown.starts_with("error: a.toml:1:2: first\n    1 | \tk = 0\n      | \t^ help\n"), "{shown}");
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[4].chars().count(), lines[4].len() - 2, "one ellipsis: {shown}");
         assert_eq!(&lines[5][lines[5].find('^').unwrap()..], "^^^");

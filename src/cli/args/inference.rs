@@ -101,7 +101,7 @@ pub struct ServeArgs {
     /// (repeatable) [default: on loopback without a token, the names of this machine; otherwise any].
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// Device of a network, as in `run`.
+    /// Device of a network: cpu (the bits of a run on the CPU), auto (the first working GPU), cuda, wgpu, or a GPU by number.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
 }

@@ -75,8 +75,8 @@ pub const ENVIRONMENT: &[Entry] = &[
     ),
     entry("TIMBRE_TOKEN", &["serve"], "The token that every API request must carry. Unset: none is asked for."),
     entry("GITHUB_ACTIONS", &["compare"], "`true`: print annotations of GitHub, unless `--annotate` says otherwise."),
-    entry("NO_COLOR", &["runs"], "If set and not empty: no colours."),
-    entry("TERM", &["runs"], "`dumb`: no colours."),
+    entry("NO_COLOR", &[], "If set and not empty: no colours."),
+    entry("TERM", &[], "`dumb`: no colours."),
     entry("TMPDIR", &["predict", "serve", "reproduce"], "The folder of temporary files [default: `/tmp`]."),
     entry("https_proxy, no_proxy", &["data"], "Read by `curl`, which `timbre data get` starts."),
     entry("CUDA_VISIBLE_DEVICES", DEVICES, "The GPUs that CUDA offers, by number."),
@@ -130,7 +130,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use clap::CommandFactory;
 
     /// The names in `std::env::var("…")`, `var_os("…")` and `env = "…"`, also by a constant, in the sources outside of tests.
     fn variables_in(folder: &Path, found: &mut Vec<String>) {
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_manual_names_commands_that_exist_and_every_exit_code() {
-        let command = crate::cli::args::Cli::command();
+        let command = crate::cli::args::program();
         for name in FILES.iter().chain(ENVIRONMENT).flat_map(|entry| entry.commands) {
             assert!(command.find_subcommand(name).is_some(), "{name}");
         }

@@ -14,8 +14,8 @@ use super::ThreadArgs;
 /// Which runs are listed, and in which order.
 #[derive(Debug, Args)]
 pub struct RunsArgs {
-    /// Only these experiments; `*` and `?` are wildcards (in quotes) [default: all].
-    #[arg(value_name = "EXP")]
+    /// Only these experiments, with the wildcards `*` and `?` (in quotes), or runs as in `compare` [default: all].
+    #[arg(value_name = "EXP|RUN", value_parser = name_from_here)]
     pub experiments: Vec<String>,
     /// Filter by status (comma-separated).
     #[arg(long, value_enum, value_name = "STATUS", value_delimiter = ',')]

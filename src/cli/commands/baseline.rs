@@ -7,12 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{Annotate, BaselineArgs, BaselineCommand, GlobalArgs};
-use timbre_core::{
-    error::UserError,
-    files,
-    progress::{Printer, eprint_line},
-    text::count,
-};
+use crate::cli::colours::eprint_coloured;
+use timbre_core::{error::UserError, files, progress::Printer, text::count};
 use timbre_reports::comparison;
 use timbre_runs::baseline_check::{self, CheckReport, ReferenceScores, github, junit, markdown, text};
 
@@ -99,8 +95,8 @@ fn print_outcome(report: &CheckReport, printer: Printer) {
     for (sentence, allowed) in text::reasons(report) {
         // Printed with --quiet too, because an exit code alone explains nothing.
         match allowed {
-            true => eprint_line(&format!("timbre: allowed: {sentence}")),
-            false => eprint_line(&format!("timbre: {sentence}")),
+            true => eprint_coloured(&format!("warning: allowed: {sentence}")),
+            false => eprint_coloured(&format!("error: {sentence}")),
         }
     }
     let (run, baseline) = (report.run.1.display(), &report.baseline.1);

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::{ExitStatus, print};
-use crate::cli::args::{Cli, CompletedValues, GlobalArgs};
+use crate::cli::args::{CompletedValues, GlobalArgs, program};
 use timbre_experiment::{Request, data_set_names, reference, resolve};
 use timbre_reports::comparison::config_keys;
 use timbre_runs::run_dir;
 
 pub fn script(shell: Shell) -> Result<ExitStatus> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "timbre", &mut text);
+    clap_complete::generate(shell, &mut program(), "timbre", &mut text);
     let text = String::from_utf8(text).context("completions are text")?;
     print(&match shell {
         Shell::Bash => text + include_str!("completions/bash.sh"),
@@ -33,7 +32,7 @@ const ARGUMENTS: [(&str, &str); 16] = [
     ("plan", "experiments"),
     ("features", "experiments"),
     ("watch", "experiments"),
-    ("runs", "experiments"),
+    ("runs", "runs"),
     ("report", "runs"),
     ("reproduce", "runs"),
     ("rm", "runs"),
@@ -154,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_completed_argument_is_one_of_the_command_line() {
-        let command = Cli::command();
+        let command = program();
         let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
         assert!(ARGUMENTS.iter().all(|(name, _)| known.contains(name)));
         let has_option = |name: &str| {
@@ -167,7 +166,7 @@ mod tests {
     #[test]
     fn the_script_of_zsh_completes_names_where_arguments_are_experiments_runs_or_models() {
         let mut text = Vec::new();
-        clap_complete::generate(Shell::Zsh, &mut Cli::command(), "timbre", &mut text);
+        clap_complete::generate(Shell::Zsh, &mut program(), "timbre", &mut text);
         let script = in_zsh(&String::from_utf8(text).unwrap());
         assert!(script.starts_with("#compdef timbre\n"));
         for what in ["experiments", "runs", "models", "keys", "metrics", "data"] {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use super::{ExitStatus, print, print_data, settings, start_threads};
+use super::{ExitStatus, print, print_data, print_list, settings, start_threads};
 use crate::cli::args::{DataCommand, GlobalArgs};
+use crate::cli::colours::eprint_coloured;
 use crate::execution::run::prepare::generate;
-use timbre_core::{error::UserError, files, progress::eprint_line, text::count};
+use timbre_core::{error::UserError, files, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::audit::{FindingKind, LabelBalance, Published, audit};
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, PublishedCounts, generated};
@@ -116,8 +117,8 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
         }
         lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
     }
-    print(&aligned(&lines, 4))?;
-    errors.iter().for_each(|error| eprint_line(error));
+    print_list(&aligned(&lines, 4))?;
+    errors.iter().for_each(|error| eprint_coloured(error));
     Ok(ended)
 }
 
@@ -197,7 +198,7 @@ pub(super) fn check(
     if names.is_empty() {
         return Ok(ExitStatus::Done);
     }
-    eprint_line(&format!("timbre: `{name}` has findings that are denied: {}", names.join(", ")));
+    eprint_coloured(&format!("error: `{name}` has findings that are denied: {}", names.join(", ")));
     Ok(ExitStatus::DataFindings)
 }
 

@@ -8,10 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use super::cache::size;
 use super::{ExitStatus, answered_yes, print};
 use crate::cli::args::{ConfirmArgs, GcArgs, GlobalArgs, RmArgs};
-use timbre_core::{
-    error::UserError,
-    progress::{Printer, eprint_line},
-};
+use crate::cli::colours::eprint_coloured;
+use timbre_core::{error::UserError, progress::Printer};
 use timbre_runs::{
     housekeeping::{self, AgeRules, CleanupPlan},
     run_dir::{self, Removed},
@@ -48,7 +46,7 @@ pub fn rm(common: &GlobalArgs, rm: &RmArgs) -> Result<ExitStatus> {
             Removed::Gone => (gone, freed) = (gone + 1, freed + bytes),
             Removed::Held | Removed::Changed => {
                 held += 1;
-                eprint_line(&format!("timbre: another process is working on {}: kept", shown(run)));
+                eprint_coloured(&format!("warning: another process is working on {}: kept", shown(run)));
             }
         }
     }
@@ -99,7 +97,7 @@ fn removable_run(runs: &Path, name: &str) -> Result<PathBuf> {
 pub fn gc(common: &GlobalArgs, gc: &GcArgs) -> Result<ExitStatus> {
     let plan = CleanupPlan::new(&common.runs, AgeRules { now: SystemTime::now(), days: gc.days })?;
     for (path, why) in &plan.left_alone {
-        eprint_line(&format!("timbre: skipped: {}: {why}", shown(path)));
+        eprint_coloured(&format!("warning: skipped: {}: {why}", shown(path)));
     }
     if plan.items.is_empty() {
         Printer::new(common.quiet).message(&format!("Nothing to remove in {}.", shown(&common.runs)));
@@ -115,10 +113,10 @@ pub fn gc(common: &GlobalArgs, gc: &GcArgs) -> Result<ExitStatus> {
     for item in &plan.items {
         match housekeeping::remove(item) {
             Ok(Removed::Gone) => freed += item.bytes,
-            Ok(_) => eprint_line(&format!("timbre: skipped: {}: a process is working on it", shown(&item.path))),
+            Ok(_) => eprint_coloured(&format!("warning: skipped: {}: a process is working on it", shown(&item.path))),
             Err(error) => {
                 failed = true;
-                eprint_line(&format!("timbre: {error:#}"));
+                eprint_coloured(&format!("error: {error:#}"));
             }
         }
     }
@@ -139,7 +137,7 @@ fn is_confirmed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result
         format!("would remove {what}, but there is no terminal to ask for confirmation: pass --yes, or --dry-run")
     })?;
     if !agreed {
-        eprint_line("Nothing was removed.");
+        eprint_coloured("Nothing was removed.");
     }
     Ok(agreed)
 }

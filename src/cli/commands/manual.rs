@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_mangen::Man;
 
 use super::{ExitStatus, print};
 use crate::cli::args::reference::{ENVIRONMENT, EXIT_CODES, Entry, FILES, of_command};
-use crate::cli::args::{Cli, examples};
+use crate::cli::args::{self, examples};
 
 /// Prints one page to stdout, or writes one page per subcommand into a folder.
 pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
@@ -26,7 +26,7 @@ pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
 
 /// The definitions of all commands. Without `help` every command would get a page `timbre-…-help`.
 fn program() -> Command {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = args::program().disable_help_subcommand(true);
     command.build();
     command
 }

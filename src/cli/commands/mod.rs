@@ -14,12 +14,13 @@ use anyhow::{Context, Result, ensure};
 use crate::cli::args::{
     Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, PartsArgs, ThreadArgs,
 };
+use crate::cli::colours::{self, eprint_coloured};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
 use timbre_core::{
     cancel::Cancelled,
     error::{ExitStatus, UserError},
-    progress::{AboveBars, Printer, eprint_line},
+    progress::{AboveBars, Printer},
     text::{for_terminal, shell_quoted},
 };
 use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
@@ -67,7 +68,7 @@ pub fn main(cli: Cli) -> ExitCode {
         timbre_core::text::escape_formulas();
     }
     let ended = check_clock(SystemTime::now()).and_then(|()| dispatch(cli)).unwrap_or_else(|error| {
-        eprint_line(&explain(&error));
+        eprint_coloured(&explain(&error));
         exit_of(&error)
     });
     ExitCode::from(ended as u8)
@@ -164,8 +165,9 @@ fn exit_of(error: &anyhow::Error) -> ExitStatus {
 /// The message of an error. [`ConfigErrors`] have their own layout; other errors are printed with their causes.
 fn explain(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ConfigErrors>() {
+        // Its lines show files, with marks below them.
         Some(faults) => faults.to_string(),
-        None => format!("timbre: {error:#}"),
+        None => wrapped(&format!("error: {error:#}")),
     }
 }
 
@@ -188,7 +190,36 @@ fn start_logging(common: &GlobalArgs) {
 
 /// Prints text for people to stdout, without escape sequences that names may contain. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
-    write_out(&for_terminal(text)).map(drop)
+    write_out(&colours::shown(text, &std::io::stdout())).map(drop)
+}
+
+/// Prints a list for people, each line cut to the width of the terminal.
+fn print_list(text: &str) -> Result<()> {
+    let Some(width) = terminal_width() else { return print(text) };
+    print(&text.lines().map(|line| format!("{}\n", console::truncate_str(line, width, "…"))).collect::<String>())
+}
+
+/// A message for stderr with line breaks between words where its terminal ends; further lines are indented.
+fn wrapped(message: &str) -> String {
+    let width = console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| columns.into());
+    message.split('\n').map(|line| wrapped_to(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn wrapped_to(line: &str, width: usize) -> String {
+    const INDENT: &str = "  ";
+    let mut text = String::new();
+    let mut used = 0;
+    for word in line.split_inclusive(' ') {
+        let length = console::measure_text_width(word.trim_end());
+        if used > INDENT.len() && used + length > width {
+            text.truncate(text.trim_end().len());
+            text += &format!("\n{INDENT}");
+            used = INDENT.len();
+        }
+        text += word;
+        used += console::measure_text_width(word);
+    }
+    text
 }
 
 /// Prints data for programs to stdout: unchanged, except on a terminal, as `ls` prints names. Returns whether the pipe is still
@@ -317,6 +348,14 @@ fn start_threads(pool: &ThreadArgs) -> Result<()> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_message_is_broken_between_words_and_a_long_word_is_not_torn() {
+        assert_eq!(wrapped_to("warning: one two three", 14), "warning: one\n  two three");
+        assert_eq!(wrapped_to("see runs/a/very/long/path now", 12), "see\n  runs/a/very/long/path\n  now");
+        assert_eq!(wrapped_to("a  b", usize::MAX), "a  b");
+        assert_eq!(wrapped_to("", 3), "");
+    }
 
     #[test]
     fn a_clock_before_1970_is_reported_in_a_sentence() {

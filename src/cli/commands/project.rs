@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::print;
+use super::{print, print_list};
 use crate::cli::args::{GlobalArgs, Listed};
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::reference;
@@ -73,7 +73,7 @@ pub fn list(common: &GlobalArgs, what: Listed) -> Result<ExitStatus> {
         Listed::Data => return super::data::data(common, crate::cli::args::DataCommand::List),
     };
     let lines: String = rows.into_iter().map(|(name, about)| format!("{name}\t{about}\n")).collect();
-    print(&reference::columns(&lines))?;
+    print_list(&reference::columns(&lines))?;
     Ok(ExitStatus::Done)
 }
 

@@ -9,17 +9,14 @@ use serde_json::{Value, json};
 use super::latest::RunIdentity;
 use super::{
     ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, resolve, settings, start_threads,
+    wrapped,
 };
 use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
+use crate::cli::colours::eprint_coloured;
 use crate::execution::run::feature_plot::{self, PlottedFeature};
 use crate::execution::run::{self, FeatureFormat, RunOutcome, Settings};
 use crate::inference;
-use timbre_core::{
-    error::UserError,
-    files,
-    progress::{Printer, eprint_line},
-    text::count,
-};
+use timbre_core::{error::UserError, files, progress::Printer, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 use timbre_reports::plot::feature_view::{FeatureView, feature_view};
@@ -147,14 +144,14 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     }
     // Printed with --quiet too, because an exit code alone explains nothing.
     for (trial, why) in &record.failures {
-        eprint_line(&format!("timbre: {trial} failed: {why}"));
+        eprint_coloured(&format!("error: {trial} failed: {why}"));
     }
     if let Some(why) = &outcome.report_error {
-        eprint_line(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));
+        eprint_coloured(&format!("warning: the run is finished, its report is not: {why}. Next: timbre report {path}"));
     }
     if outcome.reused {
         // A run that computes prints them when it starts.
-        record.warnings.iter().for_each(|warning| printer.message(&format!("warning: {warning}")));
+        record.warnings.iter().for_each(|warning| printer.message(&wrapped(&format!("warning: {warning}"))));
         printer.message(&format!(
             "Already finished on {}; use --fresh to run it again.",
             record.ended.as_deref().unwrap_or("?")
@@ -177,7 +174,7 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     if !record.results.is_empty()
         && let Some(sentence) = outcome.conclusion.clone().or_else(|| run_report::conclusion(&outcome.path).ok())
     {
-        printer.message(&sentence);
+        printer.message(&wrapped(&sentence));
     }
     let shown = if run_dir::has_report(&outcome.path) {
         outcome.path.join(ReportFile::Html.name())
@@ -187,7 +184,11 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     printer.message(&shown.display().to_string());
     match (record.status, inference::default_model(&outcome.path, record)) {
         (Status::Done, Some(_)) => printer.message(&format!("Next: timbre serve {path}")),
-        (Status::Done, None) => printer.message(&format!("Next: timbre compare {path}")),
+        (Status::Done, None) => {
+            printer.message(&format!(
+                "Next: timbre serve {path}:MODEL (with `split.validation` the run chooses the best)"
+            ));
+        }
         _ => {}
     }
 }

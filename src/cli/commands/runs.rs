@@ -1,7 +1,7 @@
 //! `timbre runs`: list runs.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -9,11 +9,8 @@ use serde_json::{Value, json};
 
 use super::{ExitStatus, arguments_text, print_data, terminal_width, write_out};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
-use timbre_core::{
-    error::UserError,
-    progress::{Printer, eprint_line},
-    text::count,
-};
+use crate::cli::colours::{eprint_coloured, is_coloured};
+use timbre_core::{error::UserError, progress::Printer, text::count};
 use timbre_experiment::suggest;
 use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
@@ -31,14 +28,13 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     }
     let listing = listing::list(&common.runs);
     for why in listing.unreadable.iter().take(MAX_LISTED) {
-        eprint_line(&format!("timbre: left out: {why}"));
+        eprint_coloured(&format!("warning: left out: {why}"));
     }
     if listing.unreadable.len() > MAX_LISTED {
-        eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - MAX_LISTED));
+        eprint_coloured(&format!("warning: left out: {} more", listing.unreadable.len() - MAX_LISTED));
     }
     let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
-    ensure_known(&listing.runs, &wanted.experiments)?;
-    let runs = choice(wanted).of(listing.runs);
+    let runs = choice(common, wanted, &listing.runs)?.of(listing.runs);
     if wanted.json {
         let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
         print_data(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
@@ -54,7 +50,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         return Ok(ExitStatus::Done);
     }
     // Its cells are printable, and the colours are escape sequences.
-    write_out(&listing::text(&runs, wanted.metric, terminal_width(), is_coloured()))?;
+    write_out(&listing::text(&runs, wanted.metric, terminal_width(), is_coloured(&io::stdout())))?;
     if runs.len() < all {
         printer.message(&format!("{} of {}", runs.len(), count(all, "run")));
     }
@@ -68,22 +64,21 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// A name that no run has is an error, as in the other commands. A pattern may match nothing.
-fn ensure_known(runs: &[ListedRun], wanted: &[String]) -> Result<()> {
-    let known: BTreeSet<&str> = runs.iter().map(|run| run.entry.experiment.as_str()).collect();
-    let unknown = wanted.iter().find(|name| !name.contains(['*', '?', '[']) && !known.contains(name.as_str()));
-    match unknown {
-        Some(name) => {
-            let help = suggest::help(name, known, "Experiments with runs");
-            bail!(UserError::usage(format!("no run of an experiment `{name}`: {help}")))
-        }
-        None => Ok(()),
-    }
-}
-
-fn choice(wanted: &RunsArgs) -> RunFilter {
-    RunFilter {
-        experiments: wanted.experiments.clone(),
+/// The filter. A name is that of an experiment, or of a run as in the other commands; one that is neither is an error. A pattern may
+/// match nothing.
+fn choice(common: &GlobalArgs, wanted: &RunsArgs, listed: &[ListedRun]) -> Result<RunFilter> {
+    let known: BTreeSet<&str> = listed.iter().map(|run| run.entry.experiment.as_str()).collect();
+    let is_experiment = |name: &&String| name.contains(['*', '?', '[']) || known.contains(name.as_str());
+    let (experiments, runs): (Vec<&String>, Vec<&String>) = wanted.experiments.iter().partition(is_experiment);
+    let find = |name: &&String| {
+        run_dir::find(&common.runs, name).map_err(|_| {
+            let help = suggest::help(name, known.iter().copied(), "Experiments with runs");
+            UserError::usage(format!("no run or experiment with runs is called `{name}`: {help}"))
+        })
+    };
+    Ok(RunFilter {
+        experiments: experiments.into_iter().cloned().collect(),
+        runs: runs.iter().map(find).collect::<Result<_, _>>()?,
         states: wanted.status.clone(),
         metric: wanted.metric.map(str::to_owned),
         bounds: wanted.bounds.clone(),
@@ -92,13 +87,7 @@ fn choice(wanted: &RunsArgs) -> RunFilter {
         sort: wanted.sort,
         reverse: wanted.reverse,
         limit: wanted.limit,
-    }
-}
-
-/// Colours are used on a terminal, unless NO_COLOR is set (<https://no-color.org>).
-fn is_coloured() -> bool {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    })
 }
 
 /// The suggested next command: resume an interrupted run, look at a failed one, or compare.

@@ -37,7 +37,7 @@ impl FailureLog {
     pub fn point_failed(&self, point: &SweepPoint, run: Option<&Path>, why: &str, took: Option<Duration>) {
         let log = run.map_or(String::new(), |run| format!("\n  log: {}", run_dir::log_file(run).display()));
         let after = took.map_or(String::new(), |took| format!(" after {}", seconds(took)));
-        eprint_line(&format!("timbre: {} failed{after}: {why}{log}", point.title()));
+        eprint_line(&format!("error: {} failed{after}: {why}{log}", point.title()));
         let mut record = point.record(&PriorRun::None);
         (record.status, record.why) = (PointStatus::Failed, Some(why.to_owned()));
         record.run = run.map(Path::to_owned);
@@ -45,7 +45,7 @@ impl FailureLog {
     }
 
     pub fn report_failed(&self, point: &SweepPoint, run: &Path, why: String) {
-        eprint_line(&format!("timbre: {} is finished, but its report could not be written: {why}", point.title()));
+        eprint_line(&format!("warning: {} is finished, but its report could not be written: {why}", point.title()));
         let (round, name, run) = (point.round, point.name.clone(), run.to_owned());
         self.missing_reports.lock().expect("no worker panics").push(MissingReport { round, name, run, why });
     }
@@ -67,7 +67,7 @@ pub fn print_failures<'p>(failed: impl IntoIterator<Item = &'p PointRecord>, poi
     if failed.is_empty() {
         return;
     }
-    eprint_line(&format!("timbre: {} of {} failed:", failed.len(), count(points, "point")));
+    eprint_line(&format!("error: {} of {} failed:", failed.len(), count(points, "point")));
     for point in failed {
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
         eprint_line(&format!("  {}{budget}: {}", point.name, point.why.as_deref().unwrap_or("?")));
@@ -80,7 +80,7 @@ pub fn print_missing_reports(missing: &[MissingReport]) {
         return;
     }
     eprint_line(&format!(
-        "timbre: {} finished without a report; the next start writes it:",
+        "warning: {} finished without a report; the next start writes it:",
         count(missing.len(), "point")
     ));
     for point in missing {

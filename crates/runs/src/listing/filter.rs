@@ -1,6 +1,7 @@
 //! Filters and sorts the listed runs.
 
 use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{ListedRun, RunState};
@@ -11,8 +12,10 @@ use timbre_evaluation::metrics::gain;
 /// The filter of `timbre runs`. Default: all runs, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Patterns of experiment names with `*` and `?`; a run must match one of them.
+    /// Patterns of experiment names with `*` and `?`; a run must match one of them, or be one of `runs`.
     pub experiments: Vec<String>,
+    /// Run folders.
+    pub runs: Vec<PathBuf>,
     /// A run must be in one of these states.
     pub states: Vec<RunState>,
     /// Shown instead of the headline metric; runs without it are left out.
@@ -53,7 +56,11 @@ impl RunFilter {
 
     fn holds(&self, run: &ListedRun) -> bool {
         let entry = &run.entry;
-        (self.experiments.is_empty() || self.experiments.iter().any(|pattern| glob_matches(pattern, &entry.experiment)))
+        let is_named = || {
+            self.experiments.iter().any(|pattern| glob_matches(pattern, &entry.experiment))
+                || self.runs.iter().any(|named| is_same(named, &run.run))
+        };
+        (self.experiments.is_empty() && self.runs.is_empty() || is_named())
             && (self.states.is_empty() || self.states.contains(&run.state))
             && self.metric.as_deref().is_none_or(|metric| entry.best(metric).is_some())
             && self.bounds.iter().all(|bound| entry.best(&bound.metric).is_some_and(|best| bound.holds(best.score)))
@@ -83,6 +90,11 @@ impl RunFilter {
             descending(gain_of(a, &of_a), gain_of(b, &of_b))
         })
     }
+}
+
+/// Whether two paths lead to one folder: `latest` is a link.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 /// Runs without a value come last.
