@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::responses::RequestTimings;
 use super::state::AppState;
 use crate::inference::{BatchStats, Prediction};
+use timbre_runs::memory;
 
 /// Upper bounds of the histogram buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -78,9 +79,9 @@ pub fn text(state: &AppState) -> String {
     ] {
         out.family(name, "gauge", help).line(name, &[], value as f64);
     }
-    if let Some(bytes) = resident_bytes() {
+    if let Some(bytes) = memory::resident() {
         let name = "process_resident_memory_bytes";
-        out.family(name, "gauge", "Resident memory.").line(name, &[], bytes);
+        out.family(name, "gauge", "Resident memory.").line(name, &[], bytes as f64);
     }
     type Count = fn(&BatchStats) -> u64;
     let per_model: [(&str, &str, Count); 3] = [
@@ -147,13 +148,6 @@ impl Text {
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
-}
-
-/// Resident memory of this process; none on systems without `/proc`.
-fn resident_bytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1024.0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -185,4 +185,58 @@ test("at 1280 pixels every column of the score grid and of a comparison is in vi
     assert.ok(hidden.length > 0 && hidden.every((pixels) => pixels <= 0), `${file}: ${hidden} pixels are hidden`);
     await shot(tab, `wide-${file === page ? "comparison" : "report"}`);
   }
+});
+
+const inWindows = `
+description = "Several instruments in windows"
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 6
+[audio]
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation_share_of_test = 0.5
+[features.mel]
+summary = ["mean", "std"]
+[models.logistic]
+[models.average]
+[evaluate]
+task = "multi_label"
+mode = "windows"
+`;
+
+test("recordings in windows have the probabilities of their classes over time, and the run says what it cost and how to cite it", async () => {
+  const experiment = join(kept, "in_windows.toml");
+  writeFileSync(experiment, inWindows);
+  run(["run", experiment, "-q", ...places]);
+  const report = join(kept, "report-runs/in_windows/latest/report.html");
+  const record = JSON.parse(readFileSync(join(kept, "report-runs/in_windows/latest/run.json"), "utf8"));
+  const tab = await openTab(browser, pathToFileURL(report).href);
+  const items = tab.locator("#hardest .panel:not([hidden]) .clips li");
+  const first = items.first().locator("svg");
+  assert.equal(await first.count(), 2, "a spectrogram and a timeline");
+  assert.match(await first.nth(1).locator("title").textContent(), /^Probabilities over time of /);
+  const names = await first.nth(1).locator("text.ink").allTextContents();
+  assert.ok(names.some((name) => /\((true|predicted|true and predicted)\)$/.test(name)), names.join());
+  assert.equal(await first.nth(1).locator(".thick").count(), 1, "the part that is played");
+  assert.match(await tab.textContent("#hardest"), /the thick line is the part that is played/);
+  await tab.getByText("Classes that occur together").click();
+  const pairs = await tab.$$eval("#data details tbody tr", (rows) => rows.map((row) => [...row.cells].slice(1).map((cell) => Number(cell.textContent))));
+  assert.equal(pairs.length, 11);
+  pairs.forEach((row, a) => row.forEach((n, b) => assert.equal(n, pairs[b][a], "a pair has no order")));
+  assert.ok(pairs.some((row, a) => row.some((n, b) => n > 0 && a !== b)));
+  assert.match(await tab.textContent("#models"), /Cost: .* on \d+ threads? \(.*\), at most [\d.]+ [MG]iB of memory, for 2 trials/);
+  const cite = await tab.textContent("#cite blockquote");
+  assert.ok(cite.includes(record.signature) && /95 % interval/.test(cite) && /bootstrap over songs with \d+ resamples/.test(cite), cite);
+  assert.deepEqual(tab.complaints, []);
+  await shot(tab, "report-windows");
+});
+
+test("colours of the score grid mean the same in every report", async () => {
+  const tab = await openTab(browser, url);
+  const cells = await tab.$$eval("#models td.heat", (cells) => cells.map((cell) => [Number(cell.dataset.v), Number(cell.style.getPropertyValue("--v"))]));
+  const trivial = Math.max(...(await tab.$$eval('table[aria-label="Trivial baselines"] td.n', (cells) => cells.map((cell) => Number(cell.dataset.v)))));
+  for (const [score, shade] of cells) assert.ok(Math.abs(shade - Math.max(0, (score - trivial) / (1 - trivial))) < 0.01, `${score}: ${shade}`);
 });

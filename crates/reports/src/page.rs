@@ -7,6 +7,8 @@ use crate::plot;
 /// The parts of a page.
 pub struct Page {
     pub title: String,
+    /// At the top of each printed page, after the title.
+    pub signature: String,
     /// The HTML below the title.
     pub lead: String,
     pub sections: Vec<Section>,
@@ -34,17 +36,30 @@ impl Page {
              <meta name=\"color-scheme\" content=\"light dark\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
              script-src 'unsafe-inline'; img-src data:; media-src data:\">\n\
-             <title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n{css}{plots}\n</style>\n</head>\n<body>\n<header>\n\
+             <title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n{css}{plots}{paper}\n</style>\n</head>\n<body>\n<header>\n\
              <h1>{title}</h1>\n{lead}<nav aria-label=\"Sections\">\n{links}</nav>\n</header>\n<main>\n{sections}</main>\n\
              <footer>{footer}</footer>\n<script>\n{js}</script>\n</body>\n</html>\n",
             title = escape_xml(&self.title),
             css = include_str!("page.css"),
             plots = plot::page_style(),
+            paper = format_args!(
+                "@page {{ @top-right {{ content: {} }} }}",
+                css_string(format!("{} {}", self.title, self.signature).trim_end())
+            ),
             lead = self.lead,
             footer = format_args!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
             js = include_str!("page.js"),
         )
     }
+}
+
+/// A string of CSS, which cannot leave the style sheet.
+fn css_string(text: &str) -> String {
+    let escaped = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | ' ' | '_' | '-' | '.' => c.to_string(),
+        c => format!("\\{:x} ", u32::from(c)),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 /// A heading of a table: its text, and whether its column holds numbers.
@@ -76,7 +91,7 @@ impl Cell {
 
     /// With a colour for where the value lies in a range.
     pub fn heated(self, value: f64, (low, high): (f64, f64)) -> Cell {
-        let share = if high > low { (value - low) / (high - low) } else { 1.0 };
+        let share = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
         Cell { class: "heat", style: format!("--v:{share:.3}"), ..self }
     }
 
@@ -171,6 +186,11 @@ pub fn folded(summary: &str, html: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_cannot_leave_the_style_sheet() {
+        assert_eq!(css_string("a-1 \"</style>\\é"), "\"a-1 \\22 \\3c \\2f style\\3e \\5c \\e9 \"");
+    }
 
     #[test]
     fn text_cannot_leave_its_cell() {

@@ -193,6 +193,7 @@ impl OutOfSample {
         let html = paragraph(explained) + &format!("<ol class=\"clips\">\n{items}</ol>\n{more}");
         Page {
             title: format!("Suspected labels of {}", self.run.record.data.name),
+            signature: String::new(),
             lead,
             sections: vec![Section { id: "suspects", title: "Suspected labels".to_owned(), html }],
         }

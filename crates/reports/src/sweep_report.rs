@@ -53,7 +53,7 @@ fn page(folder: &Path, record: &SweepRecord, rows: &[Row]) -> String {
     add("points", "Points", sweep.points());
     add("failures", "Failures", sweep.failures());
     let title = format!("{}: {}", record.experiment, count(record.points.len(), "point"));
-    Page { title, lead: sweep.lead(), sections }.html()
+    Page { title, signature: String::new(), lead: sweep.lead(), sections }.html()
 }
 
 struct Sweep<'a> {

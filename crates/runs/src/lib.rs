@@ -10,6 +10,8 @@ pub mod feature_tables;
 pub mod sweep_record;
 // The results of a sweep (`grid_results.csv`).
 pub mod sweep_table;
+// The memory of this process.
+pub mod memory;
 // The list of runs.
 pub mod listing;
 // The regression check in CI.

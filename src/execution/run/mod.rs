@@ -125,6 +125,7 @@ pub fn run_prepared(
     let result = dir.ensure_exists().and(result);
     record.ended = Some(run_dir::now());
     note_time(&mut record, "total", started);
+    record.peak_memory = timbre_runs::memory::peak();
     match result {
         Ok(()) => {
             record.status = final_status(&record, experiment);
@@ -210,6 +211,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
         warnings: Vec::new(),
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
+        peak_memory: None,
         failures: IndexMap::new(),
         results: Vec::new(),
         environment,

@@ -65,7 +65,7 @@ pub fn describe_page(of: &Described) -> String {
         section("labels", "Classes that occur together", together(of.set)),
         section("map", "Map of the recordings", map(of, &profiles)),
     ];
-    Page { title, lead, sections }.html()
+    Page { title, signature: String::new(), lead, sections }.html()
 }
 
 fn numbers(of: &Described) -> String {

@@ -64,7 +64,8 @@ fn draw(
         let (low, high) = row.ends.unwrap_or((row.value, row.value));
         row.seeds.iter().copied().chain([row.value, low, high]).collect::<Vec<_>>()
     };
-    let values = rows.iter().flat_map(of_row);
+    // From 0, so that lengths compare as the scores do.
+    let values = rows.iter().flat_map(of_row).chain([0.0]);
     let ruler =
         AxisLayout::new(Scale::Linear, values.chain(reference.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;

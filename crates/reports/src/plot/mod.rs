@@ -16,6 +16,7 @@ mod confusion;
 mod drawing;
 mod heat_map;
 pub mod augmentation_preview;
+mod clip_timeline;
 pub mod clip_view;
 pub mod feature_view;
 pub mod scatter;
@@ -33,6 +34,7 @@ mod reliability;
 pub mod timeline_plot;
 
 pub use class_bars::{ClassBar, class_bars};
+pub use clip_timeline::{ClipTimeline, Strip, clip_timeline};
 pub use confusion::{ConfusionMatrix, confusion};
 pub use drawing::{Drawing, LINES, page_style};
 pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
@@ -177,6 +179,10 @@ pub fn learning_panels(trial: &str, epochs: &[Epoch], others: &[Vec<Epoch>], met
         // A single line has no legend.
         let score = if metrics.len() == 1 { metrics[0].name.clone() } else { "score".to_owned() };
         panels.push(panel("On the validation split".to_owned(), &score, metrics));
+    }
+    // A constant rate is in the configuration.
+    if epochs.iter().any(|epoch| epoch.learning_rate != epochs[0].learning_rate) {
+        panels.push(panel("Learning rate".to_owned(), "learning rate", vec![line("rate", &|e| Some(e.learning_rate))]));
     }
     panels
 }

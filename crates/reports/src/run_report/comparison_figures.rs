@@ -173,7 +173,7 @@ fn several(values: Vec<f64>) -> Vec<f64> {
 
 pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64) -> Vec<Figure> {
     let scores = || comparison.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
-    let values: Vec<(&ComparedModel, Interval)> = scores()
+    let mut values: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| {
             Some((
                 line,
@@ -185,8 +185,11 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64
                 },
             ))
         })
-        .take(DRAWN)
         .collect();
+    // The best first.
+    let sign = if is_loss(metric) { -1.0 } else { 1.0 };
+    values.sort_by(|a, b| (sign * b.1.value).total_cmp(&(sign * a.1.value)));
+    values.truncate(DRAWN);
     let differences: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| Some((line, paired(score)?)))
         .map(|(line, own)| {
@@ -197,7 +200,12 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64
         .collect();
     let named = |rows: Vec<(&ComparedModel, Interval)>| -> Vec<Interval> {
         let (lines, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        rows.into_iter().zip(names(comparison, &lines)).map(|(row, name)| Interval { name, ..row }).collect()
+        let marked = |(name, line): (String, &&ComparedModel)| match line.scores[at].versus {
+            Versus::Reference => format!("{name} (reference)"),
+            _ => name,
+        };
+        let names = names(comparison, &lines).into_iter().zip(&lines).map(marked);
+        rows.into_iter().zip(names).map(|(row, name)| Interval { name, ..row }).collect()
     };
     let (values, differences) = (named(values), named(differences));
     let captioned = |words: &str| [words, &numbers(comparison)].join(" ").trim_end().to_owned();
@@ -211,7 +219,7 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64
             name: "scores",
             drawing: plot::intervals("Scores", &label, &values, trivial, width),
             caption: captioned(&format!(
-                "Mean over the seeds (small circles), with the interval over {} and seeds.",
+                "Best first. Mean over the seeds (small circles), with the interval over {} and seeds.",
                 comparison.resampled
             )),
         });

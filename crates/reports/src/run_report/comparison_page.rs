@@ -29,7 +29,7 @@ pub fn comparison_page(comparison: &Comparison) -> String {
     }
     sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(comparison) });
     sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(comparison) });
-    let page = Page { title: title(comparison), lead: lead(comparison), sections };
+    let page = Page { title: title(comparison), signature: String::new(), lead: lead(comparison), sections };
     page.html()
 }
 
@@ -46,7 +46,8 @@ fn lead(comparison: &Comparison) -> String {
         n => {
             let class = if better > 0 {
                 "better"
-            } else if worse > 0 {
+            } else if worse > 0 && comparison.runs.len() < 3 {
+                // Among several runs, some are worse than the best one.
                 "worse"
             } else {
                 "open"

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::hardest_clips::FindRecording;
 use super::report_data::ReportData;
-use crate::page::{Cell, paragraph, table};
+use crate::page::{Cell, folded, paragraph, table};
 use timbre_core::{progress::duration, text::count};
 use timbre_inputs::data::irmas;
 use timbre_runs::{run_dir::Table, tables};
@@ -15,6 +15,8 @@ use timbre_signal::audio;
 const SPLITS: [&str; 4] = ["training", "validation", "test", "held_out"];
 /// Recordings whose headers are read for their lengths.
 const PROBED: usize = 1000;
+/// More classes have no table of their pairs.
+const PAIRED: usize = 30;
 
 /// The section; empty for a run of older versions, which did not list its recordings.
 pub fn html(run: &ReportData, find: FindRecording) -> String {
@@ -39,6 +41,9 @@ pub fn html(run: &ReportData, find: FindRecording) -> String {
             &paragraph(&format!("The seeds divide the recordings differently: this is seed {}.", run.record.seeds[0]));
     }
     html += &classes(run, &splits, labels, songs, &split);
+    if run.has_several_labels() {
+        html += &pairs(run, labels);
+    }
     html + &lengths(&splits, paths, songs, &split, find)
 }
 
@@ -84,6 +89,34 @@ fn classes<'a>(
         }
     }
     html
+}
+
+/// The number of recordings that have both classes of a row and a column.
+fn pairs(run: &ReportData, labels: &[String]) -> String {
+    let classes = &run.record.classes;
+    if classes.len() > PAIRED {
+        return String::new();
+    }
+    let place = |class: &str| classes.iter().position(|own| own == class);
+    let mut counts = vec![vec![0u64; classes.len()]; classes.len()];
+    for own in labels {
+        let own: Vec<usize> = own.split(';').filter_map(place).collect();
+        own.iter().for_each(|&a| own.iter().for_each(|&b| counts[a][b] += 1));
+    }
+    let name = |class: &String| irmas::display_name(&run.classes, class).to_owned();
+    let row = |(a, class): (usize, &String)| {
+        let cells = (0..classes.len()).map(|b| {
+            let share = counts[a][b] as f64 / counts[a][a].max(1) as f64;
+            Cell::count(counts[a][b]).heated(share, (0.0, 1.0))
+        });
+        std::iter::once(Cell::text(&name(class))).chain(cells).collect()
+    };
+    let rows: Vec<Vec<Cell>> = classes.iter().enumerate().map(row).collect();
+    let names: Vec<String> = classes.iter().map(name).collect();
+    let headings: Vec<(&str, bool)> =
+        std::iter::once(("class", false)).chain(names.iter().map(|name| (name.as_str(), true))).collect();
+    let caption = "Recordings with both classes, on the diagonal with the class at all. Colour: the share of the row's recordings.";
+    folded("Classes that occur together", &table(caption, &headings, &rows))
 }
 
 /// Recordings, songs and lengths of each split.

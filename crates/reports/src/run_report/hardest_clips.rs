@@ -9,8 +9,9 @@ use timbre_core::text::{count, escape_xml};
 use super::report_data::ReportData;
 use crate::page::{Cell, paragraph, table};
 use crate::player::player;
-use crate::plot;
-use timbre_evaluation::aggregation::Aggregate;
+use crate::plot::{self, ClipTimeline, Strip};
+use indexmap::IndexSet;
+use timbre_evaluation::{aggregation::Aggregate, timeline::window_boundaries};
 use timbre_runs::tables::{ScoredSplit, class_list};
 use timbre_signal::audio::{self, AudioSpec, Clip, Crop};
 
@@ -59,7 +60,8 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
             Some(_) => too_large += 1,
             None => missing += 1,
         }
-        items += &format!("<li>{media}{}</li>\n", description(run, scored, clip));
+        let windows = timeline(run, scored, clip, !media.is_empty()).unwrap_or_default();
+        items += &format!("<li>{media}{windows}{}</li>\n", description(run, scored, clip));
     }
     let unavailable = if playable == 0 && missing > 0 {
         paragraph("The recordings are not available, so there are no spectrograms and players.")
@@ -93,6 +95,41 @@ pub fn media_of(run: &ReportData, recording: &str, find: FindRecording, words: &
     let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
     let (path, part) = find(recording)?;
     Some(embedded(&excerpt(&path, part.as_ref(), &spec)?, spec.crop, words))
+}
+
+/// Classes that have a strip in the timeline of a recording.
+const STRIPS: usize = 4;
+
+/// What the model predicted in each window for the true and the predicted classes, if recordings were evaluated in several windows.
+fn timeline(run: &ReportData, scored: &ScoredSplit, clip: usize, is_played: bool) -> Option<String> {
+    let (spec, windows) = (run.experiment.evaluate.windows()?, scored.split.windows.as_ref()?);
+    let starts = &windows.starts[windows.windows_of(clip)];
+    if starts.len() < 2 {
+        return None;
+    }
+    let seconds = starts[starts.len() - 1] + spec.seconds;
+    let (truth, decided) = (&scored.split.clips[clip].truth, &scored.decided[clip]);
+    let cutoffs = run.has_several_labels().then(|| run.decision_rule.cutoffs(windows.n_classes));
+    let classes: IndexSet<usize> = truth.iter().chain(decided.iter()).copied().collect();
+    let strip = |class: usize| {
+        let roles = [(truth.contains(&class), "true"), (decided.contains(&class), "predicted")];
+        let roles: Vec<&str> = roles.into_iter().filter_map(|(is_of, role)| is_of.then_some(role)).collect();
+        Strip {
+            name: format!("{} ({})", run.names.name(class), roles.join(" and ")),
+            probabilities: windows.rows_of(clip).map(|row| row[class]).collect(),
+            threshold: cutoffs.as_ref().map(|cutoffs| cutoffs[class]),
+        }
+    };
+    let audio = model_input(&run.experiment.audio, true);
+    let (given, length) = lengths(&audio, seconds);
+    let from = if audio.crop == Crop::Centre { (given - length) / 2.0 } else { 0.0 };
+    let of = ClipTimeline {
+        boundaries: &window_boundaries(starts, spec.seconds, seconds),
+        strips: classes.into_iter().take(STRIPS).map(strip).collect(),
+        played: (is_played && length < given).then_some((from, from + length)),
+    };
+    let description = format!("Probabilities over time of {}", summary(run, scored, clip));
+    Some(plot::clip_timeline(&description, &of).in_page())
 }
 
 /// The hardest recordings of another model, as a table.
@@ -143,16 +180,24 @@ fn description(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
 
 /// Explains the order of the recordings and the numbers.
 pub fn how_to_read(run: &ReportData) -> String {
+    let in_windows = match run.experiment.evaluate.windows() {
+        Some(_) => {
+            " Below a recording: the probability of its true and predicted classes in each window, dashed the threshold; the thick \
+             line is the part that is played."
+        }
+        None => "",
+    };
     if !run.has_several_labels() {
-        return "Misclassified recordings, sorted by the probability of the true class, lowest first (probabilities in \
-                parentheses)."
-            .to_owned();
+        return format!(
+            "Misclassified recordings, sorted by the probability of the true class, lowest first (probabilities in \
+             parentheses).{in_windows}"
+        );
     }
     let votes = run.experiment.evaluate.windows().is_some() && run.decision_rule.aggregate == Aggregate::Vote;
     let number = if votes { "share of windows that voted for the class" } else { "probability" };
     format!(
         "Misclassified recordings, sorted by the probability of their exact set of classes, lowest first (in parentheses: the \
-         {number}, averaged over several classes)."
+         {number}, averaged over several classes).{in_windows}"
     )
 }
 

@@ -14,6 +14,7 @@ use timbre_runs::{
     tables::ScoredSplit,
 };
 
+mod citation;
 mod data_section;
 mod group_scores;
 mod hardest_clips;
@@ -148,12 +149,21 @@ fn with_level(run: &ReportData, shared: &Shared, find: FindRecording, models: us
         sections.push(Section { id: "data", title: "Data".to_owned(), html: data.clone() });
     }
     sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: configuration::html(run) });
+    let citation = citation::html(run, conclusion);
+    if !citation.is_empty() {
+        sections.push(Section { id: "cite", title: "Cite".to_owned(), html: citation });
+    }
     sections.push(Section {
         id: "environment",
         title: "Environment".to_owned(),
         html: configuration::environment(run),
     });
-    let page = Page { title: run.record.experiment.clone(), lead: lead(run, conclusion), sections };
+    let page = Page {
+        title: run.record.experiment.clone(),
+        signature: run.record.signature[..8].to_owned(),
+        lead: lead(run, conclusion),
+        sections,
+    };
     Report {
         html: page.html(),
         markdown: markdown::markdown(run, conclusion, shown.first().map(|(_, scored)| scored)),

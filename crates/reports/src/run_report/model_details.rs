@@ -1,5 +1,7 @@
 //! Shows one model in detail: errors by class, thresholds, calibration, training.
 
+use std::cmp::Reverse;
+
 use super::figures::Figure;
 use super::recording_map::recording_map;
 use super::report_data::{ReportData, by_f1};
@@ -25,7 +27,7 @@ use timbre_runs::{
 };
 
 /// Names of the training figures. They show the split on which the epoch was selected, not that of the page.
-const TRAINING: [&str; 2] = ["loss", "learning"];
+const TRAINING: [&str; 3] = ["loss", "learning", "learning_rate"];
 
 /// Points of a curve: more cannot be distinguished at this size.
 const POINTS: usize = 200;
@@ -40,10 +42,16 @@ pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit
         let others = run.epochs_of_other_seeds(&trial.trial);
         let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs, &others, run.metric());
         let thin = if others.is_empty() { "" } else { " Thin lines: the other seeds." };
-        for (panel, name) in panels.iter().zip(TRAINING) {
+        for panel in &panels {
+            let name = match panel.y.label.as_str() {
+                "loss" => "loss",
+                "learning rate" => "learning_rate",
+                _ => "learning",
+            };
             let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::figure(run.figure_width));
             let caption = match name {
                 "loss" => format!("{}.{thin}", count(trial.epochs.len(), "epoch")),
+                "learning_rate" => "At the end of each epoch.".to_owned(),
                 _ => format!("Scores of each epoch; epochs.csv has every metric.{thin}"),
             };
             all.push(Figure { name, drawing, caption });
@@ -110,7 +118,24 @@ fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
             "Recordings, and their share of the row; correct on the diagonal.",
         )
     };
-    Figure { name: "confusion", drawing, caption: caption.to_owned() }
+    let frequent = if run.has_several_labels() { String::new() } else { most_confused(run, &scored.scores.confusion) };
+    Figure { name: "confusion", drawing, caption: format!("{caption}{frequent}") }
+}
+
+/// The most frequent errors, in words.
+fn most_confused(run: &ReportData, counts: &[Vec<u64>]) -> String {
+    const NAMED: usize = 3;
+    let pairs = counts
+        .iter()
+        .enumerate()
+        .flat_map(|(truth, row)| row.iter().enumerate().map(move |(class, &n)| (n, truth, class)));
+    let mut errors: Vec<(u64, usize, usize)> = pairs.filter(|&(n, truth, class)| n > 0 && truth != class).collect();
+    errors.sort_by_key(|&(n, ..)| Reverse(n));
+    let name = |&(n, truth, class): &(u64, usize, usize)| {
+        format!("{} taken for {} ({n})", run.names.name(truth), run.names.name(class))
+    };
+    let named: Vec<String> = errors.iter().take(NAMED).map(name).collect();
+    if named.is_empty() { String::new() } else { format!(" Most frequent errors: {}.", named.join(", ")) }
 }
 
 fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
@@ -249,11 +274,18 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     };
     let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), PlotSize::figure(run.figure_width));
     let threshold = if votes { "required share of windows" } else { "threshold on the probability" };
+    let (pairs, present) = scored
+        .split
+        .pairs()
+        .fold((0usize, 0usize), |(n, hits), (_, is_present)| (n + 1, hits + usize::from(is_present)));
+    let prevalence = present as f64 / pairs.max(1) as f64;
     vec![
         Figure {
             name: "precision_recall",
             drawing: draw(&precision_recall),
-            caption: format!("{each}, for every {threshold}; with the average precision."),
+            caption: format!(
+                "{each}, for every {threshold}; with the average precision. A random ranking has a precision of {prevalence:.2} over all pairs."
+            ),
         },
         Figure {
             name: "roc",

@@ -1,5 +1,6 @@
 //! Shows all models: the score grid of the headline metric, the best models with their intervals, every row of the results.
 
+use super::citation;
 use super::conclusion::baseline_label;
 use super::figures::Figure;
 use super::report_data::{RankedModel, ReportData, mean};
@@ -26,7 +27,7 @@ pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
     let figure = best.map_or(String::new(), Figure::html);
-    above + &page::beside(&(beside + &trivial_baselines(run)), &figure) + &results(run)
+    above + &page::beside(&(beside + &trivial_baselines(run)), &figure) + &citation::cost(run) + &results(run)
 }
 
 /// The figure of the best models with their intervals, highest first, and the legend for its file.
@@ -122,7 +123,8 @@ fn heat_table(run: &ReportData) -> String {
     let grid = &run.grid;
     let means: Vec<Vec<f64>> =
         grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
-    let range = page::range(means.iter().flatten().copied().filter(|value| !value.is_nan()));
+    // The same scale in every report, so that a colour means the same score above the trivial baseline.
+    let range = (best_trivial(run).map_or(0.0, |(_, score)| score), 1.0);
     let best = run.ranked.first();
     let is_best = |feature: &str, model: &str| best.is_some_and(|own| own.features == feature && own.model == model);
     let heat = |value: f64, values: &[f64], is_best: bool| {
@@ -152,8 +154,11 @@ fn heat_table(run: &ReportData) -> String {
         Some(best) => format!(" Framed: {}, the best.", best.name()),
         None => String::new(),
     };
-    let caption =
-        format!("{} on the {} split{seeds}. A stronger colour is a higher score.{framed}", run.metric(), run.split());
+    let caption = format!(
+        "{} on the {} split{seeds}. Colour: from the best trivial baseline to 1.{framed}",
+        run.metric(),
+        run.split()
+    );
     table(&caption, &headings, &rows)
 }
 

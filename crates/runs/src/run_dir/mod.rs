@@ -383,6 +383,7 @@ mod tests {
             warnings: Vec::new(),
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),
+            peak_memory: None,
             failures: IndexMap::new(),
             results: vec![],
             environment: Value::Null,

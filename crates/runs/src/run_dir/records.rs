@@ -243,6 +243,9 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     pub cache: CacheRecord,
     pub seconds: IndexMap<String, f64>,
+    /// The most memory, in bytes, that the process held when it finished the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Trials that failed, and why.
     pub failures: IndexMap<String, String>,
     /// The rows of `results.csv` of a finished run.
