@@ -197,7 +197,6 @@ test_recordings = 6
 clip_seconds = 3.0
 [split]
 kind = "official"
-validation_share_of_test = 0.5
 [features.mel]
 summary = ["mean", "std"]
 [models.logistic]

@@ -5,7 +5,7 @@ use timbre_core::{
     text::{count, escape_xml},
 };
 
-use super::conclusion::{Conclusion, ConclusionKind};
+use super::conclusion::{ADVICE, Conclusion, ConclusionKind};
 use super::report_data::ReportData;
 use crate::page::paragraph;
 use timbre_runs::tables::resampled;
@@ -47,7 +47,9 @@ pub fn html(run: &ReportData, conclusion: &Conclusion) -> String {
     let record = &run.record;
     let result = match conclusion.kind {
         ConclusionKind::Unknown => return String::new(),
-        _ => format!("{} {}", conclusion.sentence, conclusion.choice.as_deref().unwrap_or_default()),
+        _ => {
+            format!("{} {}", conclusion.sentence, conclusion.choice.as_deref().unwrap_or_default()).replace(ADVICE, "")
+        }
     };
     let resamples = run.experiment.evaluate.bootstrap;
     let intervals = match resamples {

@@ -160,12 +160,15 @@ pub fn baseline_label(name: &str) -> String {
     }
 }
 
+/// What to do about a choice on the test split; a citation leaves it out.
+pub const ADVICE: &str = ": add a validation split (split.validation) to avoid this";
+
 /// How the best of several models was chosen.
 fn choice(run: &ReportData) -> Option<String> {
     let models = count(run.ranked.len(), "model");
     let optimistic = match run.ranked_on == run.split() {
-        true => " itself, so this score is optimistic: add a validation split (split.validation) to avoid this",
-        false => "",
+        true => format!(" itself, so this score is optimistic{ADVICE}"),
+        false => String::new(),
     };
     (run.ranked.len() > 1)
         .then(|| format!("Selected as the best of {models} on the {} split{optimistic}.{}", run.ranked_on, tie(run)))
