@@ -4,7 +4,7 @@ use super::figures::{Figure, FigureFile};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Paired, Score, Versus};
 use crate::plot::{self, Interval, TextStyle};
 use timbre_core::text::count;
-use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::{gain, is_loss};
 
 /// The largest number of keys in the name of a row.
 const KEYS: usize = 3;
@@ -187,8 +187,7 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str, width: f64
         })
         .collect();
     // The best first.
-    let sign = if is_loss(metric) { -1.0 } else { 1.0 };
-    values.sort_by(|a, b| (sign * b.1.value).total_cmp(&(sign * a.1.value)));
+    values.sort_by(|a, b| gain(metric, b.1.value).total_cmp(&gain(metric, a.1.value)));
     values.truncate(DRAWN);
     let differences: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| Some((line, paired(score)?)))
