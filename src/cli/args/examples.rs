@@ -37,10 +37,9 @@ Examples:
   timbre merge quickstart --trials                 the tables of trials that are finished";
 
 pub const COLLECT: &str = "\
-EXAMPLES:
-  timbre run resnet --only-trial mel.knn.s1        on each machine, with folders of its own
-  timbre collect resnet /from/one /from/other      the trials of both, in this folder of runs
-  timbre merge resnet --trials                     the tables";
+Examples:
+  timbre collect resnet /from/one /from/other      the trials of two other machines
+  timbre collect grid_quick ../other/runs";
 
 pub const LAUNCH_SLURM: &str = "\
 Examples:

@@ -14,7 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Results", &["runs", "report", "compare", "diff", "thresholds", "baseline", "export", "reproduce", "rm", "gc"]),
     ("Saved models", &["predict", "serve"]),
     ("Data and features", &["data", "features", "cache"]),
-    ("Many machines", &["launch", "merge"]),
+    ("Many machines", &["launch", "merge", "collect"]),
     ("This program", &["doctor", "completions", "man", "help"]),
 ];
 
