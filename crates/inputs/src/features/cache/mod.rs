@@ -9,7 +9,7 @@
 //! of a pack (`*.idx`) is written after the pack is complete and synced. A pack without an index, left by a killed
 //! process, is scanned record by record, and every record with a valid checksum counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -99,8 +99,8 @@ impl CachedMatrix {
 /// An open cache folder.
 pub struct FeatureCache {
     folder: PathBuf,
-    entries: HashMap<(Hash, Hash), CacheEntry>,
-    recipes_of: HashMap<Hash, Vec<Hash>>,
+    /// By content and recipe.
+    entries: BTreeMap<(Hash, Hash), CacheEntry>,
     /// The JSON of recipes by the first digits of their hash; read when a miss is first explained.
     recipes: OnceLock<HashMap<String, Value>>,
     writer: Mutex<Option<PackWriter>>,
@@ -118,8 +118,7 @@ impl FeatureCache {
         }
         let mut cache = FeatureCache {
             folder: folder.to_owned(),
-            entries: HashMap::new(),
-            recipes_of: HashMap::new(),
+            entries: BTreeMap::new(),
             recipes: OnceLock::new(),
             writer: Mutex::new(None),
         };
@@ -141,9 +140,11 @@ impl FeatureCache {
     fn insert(&mut self, file: &Arc<File>, header: RecordHeader) {
         let (content, recipe) = (header.content, header.recipe);
         let Some(entry) = entry_of(file, header) else { return };
-        if self.entries.insert((content, recipe), entry).is_none() {
-            self.recipes_of.entry(content).or_default().push(recipe);
-        }
+        self.entries.insert((content, recipe), entry);
+    }
+
+    fn recipes_of(&self, content: &Hash) -> impl Iterator<Item = &Hash> {
+        self.entries.range((*content, [0; 32])..=(*content, [255; 32])).map(|((_, recipe), _)| recipe)
     }
 
     pub fn get(&self, content: &Hash, recipe: &Hash) -> Option<&CacheEntry> {
@@ -212,10 +213,7 @@ impl FeatureCache {
     pub fn explain_miss(&self, content: &Hash, recipe: &Recipe) -> String {
         let kind = recipe.json.pointer("/feature/kind");
         let nearest = self
-            .recipes_of
-            .get(content)
-            .into_iter()
-            .flatten()
+            .recipes_of(content)
             .filter_map(|hash| self.recipes().get(&recipe_name(hash)))
             .filter(|json| json.pointer("/feature/kind") == kind)
             .map(|json| dotted_keys::differences(json, &recipe.json))
@@ -225,7 +223,7 @@ impl FeatureCache {
                 let change = |(key, old, new): &(String, &Value, &Value)| format!("{key} {old} → {new}");
                 fields.iter().map(change).collect::<Vec<_>>().join(", ")
             }
-            None if self.recipes_of.contains_key(content) => "feature not computed before".to_owned(),
+            None if self.recipes_of(content).next().is_some() => "feature not computed before".to_owned(),
             None => "new or edited recording".to_owned(),
         }
     }
