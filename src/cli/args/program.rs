@@ -88,12 +88,17 @@ const OTHER_WORDS: &[(&[&str], &str)] = &[
 /// The definitions of all commands.
 pub fn program() -> Command {
     let mut program = Cli::command();
-    for (option, commands) in UNUSED {
-        let hidden = program.get_arguments().find(|argument| argument.get_id() == option);
-        let hidden = hidden.expect("the options are global").clone().hide(true);
-        for command in *commands {
-            program = program.mut_subcommand(command, |command| command.arg(hidden.clone()));
-        }
+    let hidden = |(option, commands): &(&str, &'static [&'static str])| {
+        let argument = program.get_arguments().find(|argument| argument.get_id() == option);
+        (argument.expect("the options are global").clone().hide(true), *commands)
+    };
+    let hidden: Vec<_> = UNUSED.iter().map(hidden).collect();
+    // A changed command moves to the end: all of them are then in the order of the groups.
+    for name in GROUPS.iter().flat_map(|(_, commands)| *commands).filter(|name| **name != "help") {
+        program = program.mut_subcommand(name, |command| {
+            let unused = hidden.iter().filter(|(_, commands)| commands.contains(name));
+            unused.fold(command, |command, (argument, _)| command.arg(argument))
+        });
     }
     let template = template(&program);
     program.help_template(template)
@@ -109,8 +114,8 @@ fn template(program: &Command) -> StyledStr {
         for name in *commands {
             let about = program.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
             let about = about.unwrap_or_else(|| "Print the help of a command".to_owned());
-            let summary = about.split(['.', ':', ';']).next().unwrap_or_default();
-            text += &format!("  {literal}{name:11}{literal:#}  {summary}\n");
+            let end = [". ", ": ", "; "].iter().filter_map(|mark| about.find(mark)).min().unwrap_or(about.len());
+            text += &format!("  {literal}{name:11}{literal:#}  {}\n", &about[..end]);
         }
     }
     (text + &format!("\n{header}Options:{header:#}\n{{options}}{{after-help}}")).into()
@@ -179,6 +184,8 @@ mod tests {
         let all: BTreeSet<&str> = program.get_subcommands().map(Command::get_name).chain(["help"]).collect();
         let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, commands)| commands.iter().copied()).collect();
         assert_eq!((grouped.iter().copied().collect(), grouped.len()), (all.clone(), all.len()));
+        let in_order = program.get_subcommands().map(Command::get_name);
+        assert!(in_order.eq(grouped.iter().copied().filter(|name| *name != "help")));
         let help = program.clone().render_help().to_string();
         assert!(help.contains("\nResults:\n  runs         List runs with their status and best score\n"), "{help}");
         assert_eq!(help.matches("Options:").count(), 1);

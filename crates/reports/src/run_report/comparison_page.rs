@@ -357,7 +357,7 @@ pub(super) mod tests {
             "other recordings",
             "log_loss, smaller is better",
             "<td>models.knn.k</td><td>3</td><td>–</td>",
-            ">1: k 3</text>",
+            ">1: k 3 (reference)</text>",
             "read &lt;this&gt;",
         ] {
             assert!(page.contains(words), "{words}");
