@@ -96,7 +96,11 @@ fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool
     }
     let decimals = (-step.log10() - slack).ceil().max(0.0) as usize;
     let text = |value: f64| {
-        with_minus(&if decimals > 5 || value.abs() >= 1e6 {
+        with_minus(&if decimals > 3 && largest < 0.01 {
+            // Short enough to stand beside the label: 2e-4, 1.2e-3.
+            let digits = (value.abs().log10() + slack).floor() - (step.log10() + slack).floor();
+            if value == 0.0 { "0".to_owned() } else { format!("{value:.0$e}", digits.max(0.0) as usize) }
+        } else if decimals > 5 || value.abs() >= 1e6 {
             format!("{value:.2e}")
         } else {
             format!("{value:.decimals$}")
@@ -144,6 +148,10 @@ mod tests {
         assert_eq!(texts(Scale::Linear, [0.61, 0.98], 5, true), ["0.6", "0.7", "0.8", "0.9", "1.0"]);
         assert_eq!(texts(Scale::Linear, [0.612, 0.618], 5, false), ["0.612", "0.614", "0.616", "0.618"]);
         assert_eq!(texts(Scale::Linear, [-0.2, 0.2], 4, true), ["−0.2", "−0.1", "0.0", "0.1", "0.2"]);
+        assert_eq!(
+            texts(Scale::Linear, [0.0, 1.2e-3], 6, true),
+            ["0", "2e-4", "4e-4", "6e-4", "8e-4", "1.0e-3", "1.2e-3"]
+        );
         assert_eq!(texts(Scale::Linear, [0.0, 3.0e7], 3, true), ["0", "1.00e7", "2.00e7", "3.00e7"]);
         assert_eq!(texts(Scale::Counts, [1.0, 3.0], 8, false), ["1", "2", "3"]);
         assert_eq!(texts(Scale::Counts, [1.0, 60.0], 8, false), ["10", "20", "30", "40", "50", "60"]);
