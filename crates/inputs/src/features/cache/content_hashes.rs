@@ -18,7 +18,7 @@ use timbre_signal::audio::{Excerpt, NOT_REGULAR};
 
 /// The known hashes, stored in one file of the cache folder.
 ///
-/// The file is held as it is and searched in place: a data set may have a million recordings. After [`MAGIC`] it has a record for each path, in
+/// The file is held as it is and searched in place: a data set may have a million recordings. After `MAGIC` it has a record for each path, in
 /// their order: the length of the path (u32, little-endian), the hash, the stamp, the path.
 pub struct ContentHashes {
     file: PathBuf,
