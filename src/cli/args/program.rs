@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::{StyledStr, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
 
@@ -18,58 +18,20 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("This program", &["doctor", "completions", "man", "help"]),
 ];
 
-/// The global options that a command does not use. Its help leaves them out; `--set`, which would change nothing, is refused.
-const UNUSED: &[(&str, &[&str])] = &[
-    (
-        SET,
-        &[
-            "init",
-            "new",
-            "list",
-            "experiments",
-            "show",
-            "watch",
-            "compare",
-            "diff",
-            "report",
-            "runs",
-            "baseline",
-            "predict",
-            "serve",
-            "rm",
-            "gc",
-            "export",
-            "man",
-            "cache",
-            "doctor",
-        ],
-    ),
-    ("runs", &["init", "new", "list", "experiments", "show", "man", "cache"]),
-    (
-        "cache",
-        &[
-            "init",
-            "new",
-            "list",
-            "experiments",
-            "show",
-            "watch",
-            "compare",
-            "diff",
-            "thresholds",
-            "runs",
-            "baseline",
-            "predict",
-            "serve",
-            "rm",
-            "gc",
-            "export",
-            "completions",
-            "man",
-        ],
-    ),
+/// Commands, and the global options that they do not use. Their help leaves these out; `--set`, which would change nothing, is refused.
+const UNUSED: &[(&[&str], &[&str])] = &[
+    (&["init", "new", "list", "experiments", "show", "man"], &[SET, "runs", "cache"]),
+    (&["watch", "compare", "diff", "runs", "baseline", "predict", "serve", "rm", "gc", "export"], &[SET, "cache"]),
+    (&["report", "doctor"], &[SET]),
+    (&["cache"], &[SET, "runs"]),
+    (&["thresholds", "completions"], &["cache"]),
 ];
 const SET: &str = "set";
+
+/// The global options that a command does not use.
+fn unused_by(command: &str) -> &'static [&'static str] {
+    UNUSED.iter().find(|(commands, _)| commands.contains(&command)).map_or(&[], |(_, options)| options)
+}
 
 /// The commands that read an experiment.
 const OF_EXPERIMENTS: [&str; 4] = ["run", "check", "plan", "features"];
@@ -88,17 +50,12 @@ const OTHER_WORDS: &[(&[&str], &str)] = &[
 /// The definitions of all commands.
 pub fn program() -> Command {
     let mut program = Cli::command();
-    let hidden = |(option, commands): &(&str, &'static [&'static str])| {
-        let argument = program.get_arguments().find(|argument| argument.get_id() == option);
-        (argument.expect("the options are global").clone().hide(true), *commands)
-    };
-    let hidden: Vec<_> = UNUSED.iter().map(hidden).collect();
+    let globals: Vec<Arg> = program.get_arguments().cloned().collect();
     // A changed command moves to the end: all of them are then in the order of the groups.
     for name in GROUPS.iter().flat_map(|(_, commands)| *commands).filter(|name| **name != "help") {
-        program = program.mut_subcommand(name, |command| {
-            let unused = hidden.iter().filter(|(_, commands)| commands.contains(name));
-            unused.fold(command, |command, (argument, _)| command.arg(argument))
-        });
+        let unused = globals.iter().filter(|argument| unused_by(name).contains(&argument.get_id().as_str()));
+        program =
+            program.mut_subcommand(name, |command| command.args(unused.map(|argument| argument.clone().hide(true))));
     }
     let template = template(&program);
     program.help_template(template)
@@ -126,9 +83,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut program = program();
     let matches = program.try_get_matches_from_mut(arguments).map_err(|error| with_tip(error, arguments))?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let is_unused = |name: &str| UNUSED.iter().any(|(option, commands)| *option == SET && commands.contains(&name));
     match matches.subcommand_name() {
-        Some(name) if !cli.common.set.is_empty() && is_unused(name) => {
+        Some(name) if !cli.common.set.is_empty() && unused_by(name).contains(&SET) => {
             let sentence = format!("`--set` changes keys of an experiment, and `timbre {name}` reads none");
             Err(program.error(ErrorKind::ArgumentConflict, sentence))
         }
