@@ -16,7 +16,7 @@ macro_rules! real_planner {
         pub struct $Planner(realfft::RealFftPlanner<$float>);
 
         impl $Planner {
-            #[expect(clippy::new_without_default, reason = "nobody needs a default planner")]
+            #[expect(clippy::new_without_default, reason = "no caller asks for a default")]
             pub fn new() -> Self {
                 Self(realfft::RealFftPlanner::new())
             }
@@ -39,7 +39,7 @@ real_planner!(RealPlannerF64, f64);
 pub struct PlannerF32(rustfft::FftPlanner<f32>);
 
 impl PlannerF32 {
-    #[expect(clippy::new_without_default, reason = "nobody needs a default planner")]
+    #[expect(clippy::new_without_default, reason = "no caller asks for a default")]
     pub fn new() -> Self {
         Self(rustfft::FftPlanner::new())
     }
