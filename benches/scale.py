@@ -2,7 +2,7 @@
 """Times the commands on many recordings, for docs/scale.md: time and peak memory of check, plan, run, a run with nothing to do, and features in shards.
 
 Usage: benches/scale.py --timbre target/release/timbre --recordings 100000 [--folder DIR] [--shards 100]
-Writes recordings of 0.1 s of different noise in ten classes, ten to a song, and keeps them in the folder for the next call.
+Writes recordings of 0.1 s of different noise in ten classes, a hundred to a song, and keeps them in the folder for the next call.
 """
 
 import argparse
