@@ -2,8 +2,10 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use super::failure;
 
 /// The first kernel of a process can take a driver some seconds; no working driver takes this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -15,41 +17,22 @@ const LONGEST: usize = 240;
 /// One call at a time: the Vulkan loader crashes when instances are created and dropped on several threads.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The result of `call`, or a sentence about what went wrong. Meanwhile panics of the driver print nothing; the sentence has them.
+/// The result of `call`, or a sentence about what went wrong. Panics of the driver print nothing; the sentence has them.
 pub(super) fn call_driver<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let first_panic = Arc::new(Mutex::new(None));
-    let recorded = Arc::clone(&first_panic);
-    let before = Arc::new(panic::take_hook());
-    let elsewhere = Arc::clone(&before);
-    panic::set_hook(Box::new(move |panic| {
-        if !is_driver_thread() {
-            return elsewhere(panic);
-        }
-        // The first panic of a library's own thread is the cause; later panics on this side are consequences.
-        let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        recorded.get_or_insert_with(|| short(panic.payload_as_str().unwrap_or("it panicked without a message")));
-    }));
+    failure::record_panics();
     let result = call_with_timeout(call);
-    drop(panic::take_hook());
-    panic::set_hook(Arc::try_unwrap(before).unwrap_or_else(|in_use| Box::new(move |panic| in_use(panic))));
-    let first_panic = first_panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // The first panic of a library's own thread is the cause; an error or a panic on this side is a consequence.
     match result {
-        Ok(result) => result.map_err(|why| first_panic.map_or(short(&why), panicked)),
-        Err(why) => Err(first_panic.map_or(why, panicked)),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(why)) | Err(why) => Err(failure::take_panic().map_or(short(&why), |message| panicked(&message))),
     }
 }
 
-/// Threads of the program have other names, except rayon's, which are idle meanwhile; cubecl names its own `DS` and a number, or
-/// not at all.
-fn is_driver_thread() -> bool {
-    std::thread::current().name().is_none_or(|name| name == THREAD || name.starts_with("DS"))
-}
-
-fn panicked(message: String) -> String {
-    format!("its library panicked: {message}")
+fn panicked(message: &str) -> String {
+    format!("its library panicked: {}", short(message))
 }
 
 /// The result, unless the driver hangs; then its thread is abandoned.
@@ -58,6 +41,7 @@ fn call_with_timeout<T: Send + 'static>(
 ) -> Result<Result<T, String>, String> {
     let (sender, result) = mpsc::channel();
     let run = move || {
+        failure::call_driver_on_this_thread();
         let result = panic::catch_unwind(AssertUnwindSafe(call));
         // After a timeout nobody receives the result.
         let _ = sender.send(result);
@@ -75,7 +59,7 @@ fn call_with_timeout<T: Send + 'static>(
 }
 
 /// The first line that is not empty.
-fn short(message: &str) -> String {
+pub(super) fn short(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -94,21 +78,15 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_becomes_a_sentence_even_if_a_library_thread_panicked_first() {
+    fn a_panic_becomes_a_sentence() {
         let lost = || -> Result<(), String> { panic!("libcuda.so is {}", "missing") };
-        assert_eq!(call_driver(lost), Err(panicked("libcuda.so is missing".to_owned())));
-        let second_hand = || -> Result<(), String> {
-            std::thread::spawn(|| panic!("no compiler")).join().map_err(|_| ()).expect("the kernel was compiled");
-            Ok(())
-        };
-        assert_eq!(call_driver(second_hand), Err(panicked("no compiler".to_owned())));
+        assert_eq!(call_driver(lost), Err("its library panicked: libcuda.so is missing".to_owned()));
     }
 
     #[test]
-    fn panics_of_other_threads_are_still_printed_and_not_blamed_on_the_device() {
+    fn panics_of_other_threads_are_not_blamed_on_the_device() {
         let meanwhile = || {
-            let other = std::thread::Builder::new().name("other".to_owned()).spawn(|| panic!("of another thread"));
-            other.unwrap().join().map_err(|_| ()).unwrap_err();
+            std::thread::spawn(|| panic!("of another thread")).join().map_err(|_| ()).unwrap_err();
             Err::<(), _>("no driver".to_owned())
         };
         assert_eq!(call_driver(meanwhile), Err("no driver".to_owned()));

@@ -4,10 +4,11 @@
 //! library, an error and a panic of a driver all become a sentence. A device works if a small sum is right on it: kernels are
 //! compiled and run on threads of their library, and failures there can come back as zeros.
 
-mod driver_call;
 mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod driver_call;
+mod failure;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
@@ -18,6 +19,9 @@ use burn::tensor::Tensor;
 use crate::training::device_mel::MatmulPrecision;
 
 pub use choice::{DeviceChoice, DeviceInventory, DeviceUnavailable, ProbedDevice, SelectedDevice, UnknownDevice};
+
+pub use failure::DeviceFailure;
+pub(crate) use failure::{guarded, read};
 
 use driver_call::call_driver;
 
@@ -64,7 +68,8 @@ impl Device {
         let burn = self.burn();
         call_driver(move || {
             let sum = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &burn) * 3.0 + 0.5;
-            let found: Vec<f32> = sum.try_into_vec_as().map_err(|error| error.to_string())?;
+            let found: Vec<f32> =
+                sum.try_into_vec_as().map_err(|error| failure::cause(&error.to_string()).to_owned())?;
             match found == [3.5, 6.5, 9.5, 12.5] {
                 true => Ok(()),
                 false => Err(format!("3 * [1, 2, 3, 4] + 0.5 gave {found:?}")),

@@ -15,6 +15,7 @@ use burn::tensor::{Tensor as Array, TensorData};
 
 use super::Network;
 use crate::Tensor;
+use crate::device::read;
 
 /// PyTorch's name for a path of burn's modules (`Resnet18.layer1.0.bn1.gamma` becomes `layer1.0.bn1.weight`). Variants of an enum
 /// are left out, and so is [`Output`](super::head::Output) except for the word `head`. A PyTorch name stays unchanged.
@@ -155,8 +156,7 @@ impl ModuleVisitor for Reader {
         let shape = param.lazy_shape().to_vec();
         let mut values = Vec::new();
         if self.with_values {
-            let data = param.val().into_data().convert::<f32>();
-            values = data.try_into_vec::<f32>().expect("just converted to f32");
+            values = read(param.val());
             if let [rows, columns] = shape[..] {
                 values = transposed(&values, rows, columns);
             }

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use super::inputs::Normalization;
 use super::nonfinite_batch::NonfiniteBatch;
 use crate::FitContext;
+use crate::device::read;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Sums the losses of an epoch. Each loss is read one step late, so that the device can compute the next step meanwhile.
@@ -63,5 +64,5 @@ impl EpochLoss<'_> {
 
 /// Reads a loss from its device.
 pub fn scalar(loss: Tensor<1>) -> f64 {
-    f64::from(loss.into_scalar::<f32>())
+    f64::from(read(loss)[0])
 }

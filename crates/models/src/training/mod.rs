@@ -20,7 +20,7 @@ mod learning_rate_finder;
 mod loss;
 mod nonfinite_batch;
 mod optimizer;
-mod parameters;
+pub(crate) mod parameters;
 mod sampler;
 mod schedule;
 mod trained_network;
@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::classifier::ensure_trainable;
-use crate::device::Device;
+use crate::device::{Device, guarded};
 use crate::networks::{NetworkKind, NetworkModel, NetworkSpec};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use early_stopping::Monitor;
@@ -62,11 +62,13 @@ impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        Ok(Box::new(training_loop::train(self, train, context)?))
+        let work = || training_loop::train(self, train, context);
+        Ok(Box::new(guarded(context.device, self.training.batch_size, work)?))
     }
 
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
-        Ok(Box::new(TrainedNetwork::restore(self, tensors, n_classes, device)?))
+        let work = || TrainedNetwork::restore(self, tensors, n_classes, device);
+        Ok(Box::new(guarded(device, self.training.batch_size, work)?))
     }
 
     fn as_network(&self) -> Option<&dyn NetworkModel> {

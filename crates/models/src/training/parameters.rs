@@ -7,6 +7,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use indexmap::IndexMap;
 
+use crate::device::read;
 use crate::networks::{Network, state_dict};
 
 /// A tensor of a network without its values.
@@ -70,7 +71,7 @@ pub fn in_place(values: Tensor<1>, change: impl FnOnce(&mut [f32])) -> Tensor<1>
 
 /// The values of a tensor, copied from its device.
 pub fn to_vec(values: Tensor<1>) -> Vec<f32> {
-    values.into_data().try_into_vec::<f32>().expect("networks are f32")
+    read(values)
 }
 
 /// A one-dimensional tensor with these values.

@@ -10,7 +10,7 @@ use super::data_loader::{self, DataLoader, LoaderSpec};
 use super::inputs::{self, Normalization};
 use super::loss::OutputActivation;
 use crate::Classifier;
-use crate::device::Device;
+use crate::device::{Device, guarded, read};
 use crate::networks::{InputShape, Network, NetworkModel, state_dict};
 use crate::tensor::{Tensor, take_tensor};
 use timbre_core::seed::Seed;
@@ -44,7 +44,7 @@ pub struct TrainedNetwork {
     /// Rows for tags below the image.
     pub tag_rows: usize,
     pub batch_size: usize,
-    pub device: BurnDevice,
+    pub device: Device,
     pub notes: Vec<(String, String)>,
 }
 
@@ -74,7 +74,7 @@ impl TrainedNetwork {
         // All initial weights are replaced, so the seed does not matter.
         let network = model.kind().build(shape, outputs, Seed::new(0), &device.burn())?;
         let network = state_dict::load(network, &tensors)?.valid();
-        let (batch_size, device) = (model.training().batch_size, device.burn());
+        let (batch_size, device) = (model.training().batch_size, device.clone());
         let notes = Vec::new();
         Ok(TrainedNetwork {
             network,
@@ -119,12 +119,14 @@ impl Classifier for TrainedNetwork {
             self.shape.width
         );
         let set = &set.clone().with_channels(self.shape.channels);
-        let logits = logits(&self.network, set, &self.normalization, self.batch_size, &self.device, &mut || Ok(()))?;
+        let (batch_size, device) = (self.batch_size, self.device.burn());
+        let work = || logits(&self.network, set, &self.normalization, batch_size, &device, &mut || Ok(()));
+        let logits = guarded(&self.device, batch_size, work)?;
         Ok(probabilities(&logits, self.n_classes + self.auxiliary, self.n_classes, self.output))
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
-        let mut tensors = state_dict::tensors(&self.network);
+        let mut tensors = guarded(&self.device, self.batch_size, || Ok(state_dict::tensors(&self.network)))?;
         tensors.push(inputs::shape_tensor(self.shape));
         tensors.extend(self.normalization.tensors());
         tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.code()]));
@@ -158,8 +160,7 @@ pub fn logits(
         for batch in DataLoader::start(scope, spec)? {
             before_each()?;
             let images = inputs::image_batch(batch?.inputs, inputs::shape_of(set), device)?;
-            let output = network.forward(images, None).into_data();
-            logits.extend_from_slice(output.as_slice::<f32>().expect("networks are f32"));
+            logits.extend(read(network.forward(images, None)));
         }
         Ok(logits)
     })

@@ -160,7 +160,7 @@ impl TrainingRun<'_> {
             auxiliary: self.train.n_outputs() - self.train.n_classes(),
             tag_rows: self.train.tag_rows(),
             batch_size: self.training.batch_size,
-            device: self.context.device.burn(),
+            device: self.context.device.clone(),
             notes: notes.into_pairs(),
         })
     }
