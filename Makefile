@@ -14,10 +14,11 @@ TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 MUSICNN = $(TIMBRE_PEERS)-musicnn
 TIMBRE_RAY ?= $(HOME)/.cache/timbre-ray
 MDBOOK ?= mdbook
+TIMBRE_CUDA ?= $(HOME)/.cache/timbre-cuda
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm test-ray torture check docs bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm test-ray test-gpu torture check docs bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -44,6 +45,9 @@ test: ## run all tests, then the examples in the documentation
 
 test-checked: ## run all tests with overflow checks and debug assertions in our crates
 	@$(RUN_TESTS) --config .config/checked.toml
+
+test-gpu: ## test a GPU; without one, Vulkan on the CPU and CUDA up to its compiler (needs mesa-vulkan-drivers, PyPI; TIMBRE_CUDA=DIR keeps the compiler)
+	@CARGO='$(CARGO)' BACKEND='$(filter cuda wgpu,$(BACKEND))' TIMBRE_CUDA='$(TIMBRE_CUDA)' tests/gpu/run
 
 test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow, TensorBoard, zsh, fish, groff, or TIMBRE_TEST_DATA=DIR with medley_solos
 	@test -x '$(TIMBRE_PEERS)/bin/python' || python3 -m venv '$(TIMBRE_PEERS)'

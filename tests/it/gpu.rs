@@ -1,5 +1,5 @@
-//! Networks and features on wgpu. The tests need a Vulkan driver, which may be a CPU driver (in Debian: `mesa-vulkan-drivers`):
-//! `cargo test --release --features wgpu --test it gpu -- --ignored`. The first step tunes kernels, for about a minute on a CPU.
+//! Networks and features on a GPU, or on a Vulkan driver that computes on the CPU (`TIMBRE_TEST_DEVICE`, default `wgpu`). Run
+//! them with `make test-gpu`.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::{dataset::feature_set::FeatureSet, features::mel::Mel};
 use timbre_models::{
     Epoch, FitContext, ModelKind, TrainingCallback,
-    device::{Backend, Device, DeviceChoice},
+    device::{Device, DeviceChoice},
     networks::{CnnSmall, cnn_small},
     training::{
         device_mel::DeviceMel,
@@ -17,8 +17,9 @@ use timbre_models::{
     },
 };
 
-fn wgpu() -> Device {
-    let chosen = DeviceChoice::Gpu(Backend::Wgpu, None).choose().expect("a Vulkan driver");
+fn device() -> Device {
+    let choice = std::env::var("TIMBRE_TEST_DEVICE").unwrap_or_else(|_| "wgpu".to_owned());
+    let chosen = choice.parse::<DeviceChoice>().unwrap().choose().expect("a GPU, or a driver that computes on the CPU");
     println!("{}", chosen.message);
     chosen.device
 }
@@ -64,9 +65,9 @@ fn overfit(device: &Device) -> (Vec<f64>, Predictions) {
 }
 
 #[test]
-#[ignore = "needs a Vulkan driver"]
-fn a_network_overfits_eight_clips_on_wgpu_as_on_the_cpu() {
-    let device = wgpu();
+#[ignore = "needs a GPU or a Vulkan driver that computes on the CPU: make test-gpu"]
+fn a_network_overfits_eight_clips_on_a_gpu_as_on_the_cpu() {
+    let device = device();
     let ((here, _), (there, predictions)) = (overfit(&Device::cpu()), overfit(&device));
     println!("losses on {}: {} at the start, {} at the end", device.name(), there[0], there[59]);
     // After some steps rounding differences grow; both end with a small loss.
@@ -80,9 +81,9 @@ fn a_network_overfits_eight_clips_on_wgpu_as_on_the_cpu() {
 }
 
 #[test]
-#[ignore = "needs a Vulkan driver"]
-fn mel_spectrograms_on_wgpu_equal_those_of_the_cpu() {
-    let device = wgpu();
+#[ignore = "needs a GPU or a Vulkan driver that computes on the CPU: make test-gpu"]
+fn mel_spectrograms_on_a_gpu_equal_those_of_the_cpu() {
+    let device = device();
     let samples = 9000;
     let clips: Vec<f32> = noise(3 * samples)
         .iter()

@@ -40,8 +40,12 @@ mod feature_files;
 mod features_golden;
 mod fingerprints;
 mod fits;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "gpu-tests"))]
 mod gpu;
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "gpu-tests"))]
+mod gpu_program;
+#[cfg(any(feature = "cuda", feature = "gpu-tests"))]
+mod gpu_stub;
 mod grids;
 mod hostile_recordings;
 mod housekeeping;

@@ -87,7 +87,9 @@ impl TestDir {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
+        // `benches/gpu/prove` runs the tests where nothing was built.
+        let program = std::env::var_os("TIMBRE_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_timbre").into());
+        let mut command = Command::new(program);
         command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
         command
     }

@@ -254,3 +254,6 @@ fn burns_paths_become_pytorchs_names() {
     assert_eq!(state_dict::torch_name("Resnet18.output.Head.Concat.bn2.beta"), "head.bn2.bias");
     assert_eq!(state_dict::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
 }
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
