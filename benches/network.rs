@@ -1,9 +1,11 @@
-//! The speed of ResNet18 on the CPU: `cargo bench --bench network`.
+//! The speed of networks: `cargo bench --bench network [-- --device cuda]`.
 //!
-//! It measures clips per second of an epoch of the program's training loop (Adam, batches of 16 images of 256 × 156 in memory)
-//! and of prediction. The limit `floor` is the multiply-adds of the layer table at the speed of a matrix product. With the
-//! argument `serve` it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers each with a line of
-//! JSON, for `benches/peers/network.py`, which alternates with another program.
+//! It measures clips per second of an epoch of the program's training loop (Adam, images in memory) and of prediction. The limit
+//! `floor` is the multiply-adds of the layer table at the speed of a matrix product of the CPU. With the argument `serve` it
+//! reads lines from standard input and answers each with a line of JSON, for `benches/peers/network.py` and
+//! `benches/gpu/measure.py`, which alternate with another program. A line has what to measure (`train`, `infer`, `product`,
+//! `floor`), and where they are not the usual ones a network, the size of a batch, the number of clips, rows and columns of an
+//! image: `train ast 16 64 128 1024`.
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
 
@@ -20,53 +22,89 @@ use gemm::{Parallelism, gemm};
 use timbre_core::{labels::Task, progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback, device::Device, networks::InputShape};
+use timbre_models::{
+    Classifier, Epoch, FitContext, ModelSpec, TrainingCallback,
+    device::{Device, DeviceChoice},
+    networks::InputShape,
+};
 
-const SHAPE: [usize; 2] = [256, 156];
 const CLASSES: usize = 11;
-const CLIPS: usize = 64;
 const REPETITIONS: usize = 5;
+
+/// What to measure: a network, its batches and its images.
+struct Case {
+    spec: ModelSpec,
+    clips: usize,
+    shape: [usize; 2],
+}
+
+impl Case {
+    /// From the words after the first of a line.
+    fn parse(words: &[&str]) -> Case {
+        let number = |at: usize, usual: usize| words.get(at).map_or(usual, |word| word.parse().expect("a number"));
+        let spec = serde_json::json!({
+            "kind": words.first().unwrap_or(&"resnet18"), "epochs": 2, "batch_size": number(1, 16), "optimizer": "adam",
+            "weight_decay": 0.0, "restore_best": false,
+        });
+        let spec = serde_json::from_value(spec).expect("the keys of a network");
+        Case { spec, clips: number(2, 64), shape: [number(3, 256), number(4, 156)] }
+    }
+
+    /// Images with values between -1 and 1 and one label each.
+    fn noise(&self, clips: usize) -> FeatureSet {
+        let mut state = 1u32;
+        let values = (0..clips * self.shape[0] * self.shape[1]).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        });
+        let labels = (0..clips).map(|clip| vec![clip % CLASSES]).collect();
+        FeatureSet::from_matrices(values.collect(), self.shape, labels, CLASSES)
+    }
+}
 
 fn main() {
     allocator::keep_freed_memory();
-    let set = noise(CLIPS);
-    let spec: ModelSpec = serde_json::from_value(serde_json::json!({
-        "kind": "resnet18", "epochs": 2, "batch_size": 16, "optimizer": "adam", "weight_decay": 0.0, "restore_best": false,
-    }))
-    .expect("the keys of a ResNet18");
-    if std::env::args().any(|argument| argument == "serve") {
+    let arguments: Vec<String> = std::env::args().collect();
+    let device = arguments.iter().position(|argument| argument == "--device").and_then(|at| arguments.get(at + 1));
+    let choice: DeviceChoice = device.map_or("cpu", String::as_str).parse().expect("a device");
+    let device = choice.choose().expect("the device works").device;
+    if arguments.iter().any(|argument| argument == "serve") {
         for line in std::io::stdin().lock().lines() {
-            let word = line.expect("a word on standard input");
-            println!("{}", measure(&word, &spec, &set));
+            let line = line.expect("a line on standard input");
+            let words: Vec<&str> = line.split_whitespace().collect();
+            println!("{}", measure(words[0], &Case::parse(&words[1..]), &device));
             std::io::stdout().flush().expect("an answer can be written");
         }
         return;
     }
+    let case = Case::parse(&[]);
     for word in ["product", "train", "infer", "floor"] {
-        let mut numbers: Vec<f64> = (0..REPETITIONS).map(|_| measure(word, &spec, &set)).collect();
+        let mut numbers: Vec<f64> = (0..REPETITIONS).map(|_| measure(word, &case, &device)).collect();
         numbers.sort_by(f64::total_cmp);
         println!("{}", serde_json::json!({ "what": word, "median": numbers[REPETITIONS / 2], "all": numbers }));
     }
 }
 
 /// Clips per second, or GFlop/s for a matrix product.
-fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
+fn measure(word: &str, case: &Case, device: &Device) -> f64 {
     match word {
-        "train" => fit(spec, set).1,
+        "train" => fit(case, case.clips, device).1,
         "infer" => {
-            let (model, _) = fit(spec, &noise(16));
+            let (model, _) = fit(case, 16, device);
+            let set = case.noise(case.clips);
+            black_box(model.predict(&set).expect("a prediction"));
             let start = Instant::now();
-            black_box(model.predict(set).expect("a prediction"));
-            CLIPS as f64 / start.elapsed().as_secs_f64()
+            black_box(model.predict(&set).expect("a prediction"));
+            case.clips as f64 / start.elapsed().as_secs_f64()
         }
         "product" => product_speed(),
-        "floor" => product_speed() * 1e9 / training_operations(spec),
+        "floor" => product_speed() * 1e9 / training_operations(case),
         other => panic!("`{other}` is not train, infer, product or floor"),
     }
 }
 
 /// The model, and the clips per second of its last epoch.
-fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
+fn fit(case: &Case, clips: usize, device: &Device) -> (Box<dyn Classifier>, f64) {
     struct Last(Mutex<f64>);
     impl TrainingCallback for Last {
         fn on_epoch_end(&self, history: &[Epoch]) -> anyhow::Result<()> {
@@ -75,41 +113,31 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
         }
     }
     static NEVER: AtomicBool = AtomicBool::new(false);
-    let (device, callback) = (Device::cpu(), Last(Mutex::new(0.0)));
+    let callback = Last(Mutex::new(0.0));
     let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
     let context = FitContext {
-        name: "resnet18",
+        name: "network",
         seed: Seed::new(1),
         decision_rule,
         classes: FitContext::standalone(Seed::new(1)).classes,
         metric: "accuracy",
         validation: None,
-        device: &device,
+        device,
         checkpoints: None,
         stop: &NEVER,
         printer: Printer::Quiet,
         callback: &callback,
     };
-    let model = spec.as_kind().fit(set, &context).expect("a ResNet18 is trained");
+    let model = case.spec.as_kind().fit(&case.noise(clips), &context).expect("the network is trained");
     let speed = *callback.0.lock().expect("no other thread");
     (model, speed)
 }
 
-/// Images with values between -1 and 1 and one label each.
-fn noise(clips: usize) -> FeatureSet {
-    let mut state = 1u32;
-    let values = (0..clips * SHAPE[0] * SHAPE[1]).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    });
-    FeatureSet::from_matrices(values.collect(), SHAPE, (0..clips).map(|clip| vec![clip % CLASSES]).collect(), CLASSES)
-}
-
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.
-fn training_operations(spec: &ModelSpec) -> f64 {
-    let input = InputShape { channels: 1, height: SHAPE[0], width: SHAPE[1] };
-    let rows =
-        spec.as_kind().as_network().expect("a network").layers(input, CLASSES).expect("the image is large enough");
+fn training_operations(case: &Case) -> f64 {
+    let input = InputShape { channels: 1, height: case.shape[0], width: case.shape[1] };
+    let network = case.spec.as_kind().as_network().expect("a network");
+    let rows = network.layers(input, CLASSES).expect("the image is large enough");
     let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))
 }

@@ -1,12 +1,14 @@
-"""ResNet18 on the CPU: Timbre beside PyTorch, alternating in one run, on the same number of threads.
+"""A network on the CPU: Timbre beside PyTorch, alternating in one run, on the same number of threads.
 
-Batches of 16 images of 1 x 256 x 156, 11 classes, in memory. A training step is forward, BCE with logits, backward and a step of
-Adam. PyTorch's side is a bare loop, Timbre's is its whole training loop (`cargo bench --bench network`). PyTorch runs with
-its default memory format and with channels last; the faster one counts.
+11 classes, images in memory. A training step is forward, BCE with logits, backward and a step of Adam. PyTorch's side is a
+bare loop, Timbre's is its whole training loop (`cargo bench --bench network`). PyTorch runs in each way that is worth trying for the network
+(with its default memory format and channels last, or compiled by `torch.compile`); the fastest one counts.
 
-    pip install -r benches/peers/requirements-network.txt && python benches/peers/network.py [--threads N] [--repetitions N]
+    pip install -r benches/peers/requirements-network.txt
+    python benches/peers/network.py [--network resnet18|ast] [--threads N] [--repetitions N]
 
-On a shared machine use `--threads 1`: with more threads, PyTorch's threads wait for each other.
+resnet18: batches of 16 images of 1 x 256 x 156. ast: the audio spectrogram transformer of Hugging Face in its published size, batches
+of 4 images of 128 x 304 (three seconds). On a shared machine use `--threads 1`: with more threads, PyTorch's threads wait for each other.
 """
 
 import argparse
@@ -17,46 +19,77 @@ import subprocess
 import time
 
 import torch
-import torchvision
 
-CLIPS, BATCH = 64, 16
+CLASSES = 11
+# Images in a batch, all images, height and width of an image.
+SIZES = {"resnet18": (16, 64, 256, 156), "ast": (4, 8, 128, 304)}
 
 
-def network(channels_last):
-    torch.manual_seed(1)
-    net = torchvision.models.resnet18(num_classes=11)
+def resnet18():
+    import torchvision
+
+    net = torchvision.models.resnet18(num_classes=CLASSES)
     net.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    images = torch.rand(BATCH, 1, 256, 156) * 2 - 1
-    if channels_last:
+    return net
+
+
+def ast():
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    _, _, bands, frames = SIZES["ast"]
+    config = ASTConfig(num_mel_bins=bands, max_length=frames, num_labels=CLASSES)
+    net = ASTForAudioClassification(config)
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, images):
+            # From bands x frames to frames x bands.
+            return self.net(images[:, 0].transpose(1, 2)).logits
+
+    return Logits()
+
+
+def contender(kind, way):
+    """A function that measures clips per second of PyTorch."""
+    batch, clips, height, width = SIZES[kind]
+    torch.manual_seed(1)
+    net = {"resnet18": resnet18, "ast": ast}[kind]()
+    images = torch.rand(batch, 1, height, width) * 2 - 1
+    if way == "channels last":
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    truth = torch.nn.functional.one_hot(torch.arange(BATCH) % 11, 11).float()
+    truth = torch.nn.functional.one_hot(torch.arange(batch) % CLASSES, CLASSES).float()
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    forward = torch.compile(net) if way == "compiled" else net
 
     def step():
         optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(images), truth)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(forward(images), truth)
         loss.backward()
         optimizer.step()
         loss.item()
 
     def predict():
         with torch.no_grad():
-            net(images)
+            forward(images)
 
     def clips_per_second(what):
         net.train(what == "train")
         run = step if what == "train" else predict
         run()
         begun = time.perf_counter()
-        for _ in range(CLIPS // BATCH):
+        for _ in range(clips // batch):
             run()
-        return CLIPS / (time.perf_counter() - begun)
+        return clips / (time.perf_counter() - begun)
 
     return clips_per_second
 
 
 def main():
     arguments = argparse.ArgumentParser()
+    arguments.add_argument("--network", choices=SIZES, default="resnet18")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--repetitions", type=int, default=7)
     a = arguments.parse_args()
@@ -65,12 +98,13 @@ def main():
     own = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                            env={**os.environ, "RAYON_NUM_THREADS": str(a.threads)})
 
-    def ask(word):
-        own.stdin.write(word + "\n")
+    def ask(what):
+        own.stdin.write(" ".join(map(str, (what, a.network, *SIZES[a.network]))) + "\n")
         own.stdin.flush()
         return json.loads(own.stdout.readline())
 
-    peers = {"PyTorch": network(False), "PyTorch, channels last": network(True)}
+    ways = {"resnet18": ("default", "channels last"), "ast": ("default", "compiled")}[a.network]
+    peers = {f"PyTorch, {way}": contender(a.network, way) for way in ways}
     found = {}
     for _ in range(a.repetitions):
         for what in ("train", "infer"):
@@ -82,12 +116,12 @@ def main():
     own.wait()
     median = {key: statistics.median(numbers) for key, numbers in found.items()}
     for what in ("train", "infer"):
-        sides = ", ".join(f"{name} {median[what, name]:.1f}" for name in ("Timbre", *peers))
+        sides = ", ".join(f"{name} {median[what, name]:.2f}" for name in ("Timbre", *peers))
         best = max(median[what, name] for name in peers)
-        print(f"resnet18, {what}, {a.threads} threads, clips/s, medians of {a.repetitions}: {sides};"
+        print(f"{a.network}, {what}, {a.threads} threads, clips/s, medians of {a.repetitions}: {sides};"
               f" ratio {median[what, 'Timbre'] / best:.2f}")
     floor = median["train", "floor"]
-    print(f"arithmetic alone, every product of the layer table at the speed of a matrix product: {floor:.1f} clips/s;"
+    print(f"arithmetic alone, every product of the layer table at the speed of a matrix product: {floor:.2f} clips/s;"
           f" Timbre trains at {median['train', 'Timbre'] / floor:.2f} of it")
     print(json.dumps({f"{what} {name}": numbers for (what, name), numbers in found.items()}))
 
