@@ -78,7 +78,29 @@ def loss_cases():
             lambda x, y: focal(x, y, 2.0, torch.tensor(weights)),
         )
     )
+    cases += distillation_cases(case, single, several, generator)
     return {"classes": CLASSES, "logits": numbers(logits), "cases": cases}
+
+
+def distillation_cases(case, single, several, generator):
+    """Labels and a teacher's probabilities, both softened by a temperature (Hinton, Vinyals and Dean 2015)."""
+    logits = torch.randn(len(single), CLASSES, generator=generator) * 2
+    cases = []
+    for weight, temperature in ((0.5, 2.0), (1.0, 1.0), (0.9, 4.0)):
+        spec = {"teacher": "run", "teacher_weight": weight, "temperature": temperature}
+
+        def softmax(x, y):
+            taught = F.cross_entropy(x / temperature, torch.softmax(logits / temperature, 1)) * temperature**2
+            return (1 - weight) * F.cross_entropy(x, y.argmax(1)) + weight * taught
+
+        def sigmoid(x, y):
+            soft = torch.sigmoid(logits / temperature)
+            taught = F.binary_cross_entropy_with_logits(x / temperature, soft) * temperature**2
+            return (1 - weight) * F.binary_cross_entropy_with_logits(x, y) + weight * taught
+
+        cases.append({**case({**spec, "loss": "cross_entropy"}, single, softmax), "teacher": numbers(torch.softmax(logits, 1))})
+        cases.append({**case({**spec, "loss": "bce"}, several, sigmoid), "teacher": numbers(torch.sigmoid(logits))})
+    return cases
 
 
 def optimizer_cases():

@@ -115,6 +115,39 @@ fn a_network_takes_the_features_of_a_stack_as_channels() {
     dir.done(&[&["check", "net.toml", "--set", "models.resnet18.channels=3"][..], &one].concat());
 }
 
+#[test]
+fn a_network_learns_from_the_predictions_of_another_run_without_labels() {
+    let (data, network) = TINY.split_once("[models.cnn_small]").unwrap();
+    let network = format!("[models.cnn_small]{network}teacher = \"teacher\"\nteacher_weight = 1.0\n");
+    let student = format!("{data}{}", network.replace("epochs = 6", "epochs = 12"));
+    let dir = TestDir::with(&[("teacher.toml", &format!("{data}[models.logistic]\n")), ("student.toml", &student)]);
+    let refused = dir.timbre(&["check", "student.toml"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("models.cnn_small.teacher: "), "{}", text(&refused.stderr));
+
+    dir.run("teacher.toml", &[]);
+    let result = dir.run("student.toml", &[]);
+    assert!(metric(&result, "cnn_small", "accuracy") > 2.0 * metric(&result, "commonest", "accuracy"), "{result}");
+    let run = dir.path(result["run"].as_str().unwrap());
+    let losses: Vec<f64> = fs::read_to_string(run.join("epochs.csv"))
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(5).unwrap().parse().unwrap())
+        .collect();
+    assert!(losses[11] < 0.8 * losses[0], "{losses:?}");
+
+    let warning = "models.cnn_small.teacher: teacher was trained on";
+    let same = dir.done(&["check", "student.toml"]);
+    assert!(!text(&same.stderr).contains(warning), "{}", text(&same.stderr));
+    let other = dir.done(&["check", "student.toml", "--set", "seeds=[9]"]);
+    assert!(text(&other.stderr).contains(warning), "{}", text(&other.stderr));
+
+    // Another teacher makes another run.
+    dir.run("teacher.toml", &["--set", "models.logistic.penalize_bias=true"]);
+    assert_ne!(dir.run("student.toml", &[])["run"], result["run"]);
+}
+
 /// Kills `child` with SIGKILL when `reached` returns true. Returns whether it was still running.
 fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
     loop {

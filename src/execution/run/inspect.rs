@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::lengths::{UnequalLengths, check_frames};
 use super::prepare::{LENGTH_TAG, PreparedDataset};
+use super::teacher;
 use super::{are_too_many, trials_of};
 use timbre_core::{
     error::UserError,
@@ -22,7 +23,7 @@ use timbre_inputs::{
         some_of,
         split::{self, Splits},
     },
-    features::{FeatureSpec, extraction::RecordingError},
+    features::{FeatureSpec, cache::hex, extraction::RecordingError},
 };
 use timbre_models::{ModelSpec, networks::InputShape};
 use timbre_runs::run_dir::Trial;
@@ -83,6 +84,7 @@ impl PreparedDataset {
                 warnings.extend(source.without_songs(&self.set));
             }
             None => {
+                warnings.extend(self.taught_on_test(experiment, &clips, &splits));
                 let training = splits.iter().map(|(&seed, split)| (seed, split.train.as_slice()));
                 warnings.extend(self.missing_classes("training", &clips, training.collect()));
             }
@@ -132,6 +134,22 @@ impl PreparedDataset {
                 printer.message(&format!("warning: {warning}"));
             }
         }
+    }
+
+    /// The networks whose teachers were trained on test recordings of this experiment.
+    fn taught_on_test(&self, experiment: &Experiment, clips: &[usize], splits: &IndexMap<u64, Splits>) -> Vec<String> {
+        let test: BTreeSet<usize> = splits.values().flat_map(|split| &split.test).map(|&row| clips[row]).collect();
+        let contents: Vec<_> = test.iter().filter_map(|&i| self.contents[i].as_ref().ok()).map(hex).collect();
+        let taught = |(model, name): (&str, &str)| {
+            let known = contents.iter().filter(|content| self.teachers.has_seen(name, content)).count();
+            let all = count(test.len(), "test recording");
+            (known > 0).then(|| {
+                format!(
+                    "models.{model}.teacher: {name} was trained on {known} of {all}: scores on them are too good; give both                      experiments the same split and seeds"
+                )
+            })
+        };
+        teacher::names(experiment).filter_map(taught).collect()
     }
 
     /// The models that do not take the weights of recordings.

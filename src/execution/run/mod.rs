@@ -47,6 +47,7 @@ mod feature_files;
 pub mod only_trial;
 pub mod feature_plot;
 mod model_source;
+mod teacher;
 
 pub use artifacts::{AudioSource, NoArtifacts, RunArtifacts};
 pub use feature_files::FeatureFormat;

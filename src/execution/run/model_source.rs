@@ -46,7 +46,7 @@ struct Subsets {
 }
 
 /// The subsets on which models are fitted, and on which their epochs, weights and thresholds are chosen.
-const SEEN: [&str; 2] = ["training", "validation"];
+pub const SEEN: [&str; 2] = ["training", "validation"];
 
 /// The recordings that a set has for the classes of the models.
 pub struct KnownRecordings {

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::lengths::Headers;
 use super::model_source::ModelSource;
 use super::settings::Settings;
+use super::teacher::Teachers;
 use timbre_core::{
     error::{ExitStatus, UserError},
     labels::Task,
@@ -45,6 +46,8 @@ pub struct PreparedDataset {
     pub data_hash: String,
     /// The run whose models are evaluated.
     pub(super) models_from: Option<ModelSource>,
+    /// The models that networks learn from.
+    pub(super) teachers: Teachers,
     /// Labels that the models do not know.
     pub(super) unknown_labels: Option<String>,
     /// Hashes of the files that models start from, by the name of the model.
@@ -168,6 +171,10 @@ impl PreparedDataset {
         let contents: Vec<_> = set.records.iter().map(content).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_subset.len() - eligible.len();
+        let teachers = match models_from {
+            Some(_) => Teachers::default(),
+            None => Teachers::open(experiment, &set.classes, settings)?,
+        };
         Ok(PreparedDataset {
             set_aside,
             left_out,
@@ -177,6 +184,7 @@ impl PreparedDataset {
             eligible,
             data_hash,
             model_files: model_files(experiment, models_from.as_ref())?,
+            teachers,
             models_from,
             unknown_labels: known.and_then(|known| known.warning),
             augment_files: augment_files(experiment, &mut hashes_on_disk, settings)?,

@@ -46,6 +46,10 @@ impl PreparedDataset {
         if self.models_from.is_some() {
             versions["models_from"] = json!(model_source::VERSION);
         }
+        let teachers = self.teachers.identities(experiment);
+        if !teachers.is_empty() {
+            versions["teachers"] = json!(teachers);
+        }
         if experiment.evaluate.search.is_some() {
             versions["search"] = json!(threshold_search::VERSION);
         }

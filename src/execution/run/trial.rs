@@ -23,7 +23,7 @@ use timbre_evaluation::{
     predictions::{Predictions, WindowPredictions},
 };
 use timbre_inputs::{
-    data::split::Splits,
+    data::{ClipRecord, split::Splits},
     dataset::{feature_set::FeatureSet, tags::TagValues},
 };
 use timbre_models::training_distance::{self, TrainingDistance};
@@ -102,6 +102,7 @@ impl Run<'_> {
         // Early stopping uses the clips of the validation subset, also where the final evaluation uses windows: an epoch should
         // not take longer, and it chooses an epoch, not a threshold.
         let (train, validation) = (data.training_set(&splits.train)?, data.clips(&splits.validation)?);
+        let train = self.with_teacher(train, data, &splits.train)?;
         let callback = WriteEpochs { run: self, trial, done: &done.trials, history: Mutex::default() };
         let clock = Instant::now();
         let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
@@ -114,6 +115,18 @@ impl Run<'_> {
             seconds: clock.elapsed().as_secs_f64(),
             model,
         })
+    }
+
+    /// The training subset with what the teacher of the network predicts for its recordings, if it has one.
+    fn with_teacher(&self, train: FeatureSet, data: &TrialData, rows: &[usize]) -> Result<FeatureSet> {
+        let Some(network) = self.experiment.models[&data.trial.model].as_kind().as_network() else { return Ok(train) };
+        let Some(teacher) = &network.training().teacher else { return Ok(train) };
+        let (set, clips) = (&self.data.set, &data.selection.clips);
+        let records: Vec<&ClipRecord> = rows.iter().map(|&row| &set.records[clips[row]]).collect();
+        let taught = self.data.teachers.predict(teacher, &records, &set.classes, self.settings)?;
+        // The recordings come first, and their copies after them.
+        let examples = train.len() / rows.len().max(1);
+        Ok(train.with_teacher(taught.repeat(examples)))
     }
 
     fn fit(

@@ -73,6 +73,8 @@ pub struct FeatureSet {
     source: Arc<dyn RowSource>,
     generator: Option<Arc<dyn ExampleGenerator>>,
     auxiliary: Option<Arc<AuxiliaryTargets>>,
+    /// The probability of each class of each row that a teacher predicts, row-major.
+    teacher: Option<Arc<Vec<f32>>>,
     /// Rows for tags below each image.
     tag_rows: usize,
 }
@@ -173,6 +175,7 @@ impl FeatureSet {
             source: source.into(),
             generator: None,
             auxiliary: None,
+            teacher: None,
             tag_rows: 0,
         }
     }
@@ -288,9 +291,25 @@ impl FeatureSet {
         self.auxiliary.as_deref()
     }
 
-    /// The number of targets of a row: one for each class, and those beside them.
+    /// The number of outputs of a network for this set: one for each class, and those beside them.
     pub fn n_outputs(&self) -> usize {
         self.n_classes + self.auxiliary.as_ref().map_or(0, |targets| targets.len())
+    }
+
+    /// The same set with what a teacher predicts for each row, row-major: a probability for each class.
+    pub fn with_teacher(self, probabilities: Vec<f32>) -> Self {
+        assert_eq!(probabilities.len(), self.len() * self.n_classes, "a probability for each row and class");
+        FeatureSet { teacher: Some(Arc::new(probabilities)), ..self }
+    }
+
+    /// Whether a teacher's predictions are among the targets.
+    pub fn has_teacher(&self) -> bool {
+        self.teacher.is_some()
+    }
+
+    /// The number of targets of a row: those of the outputs, then a teacher's probability of each class.
+    pub fn n_targets(&self) -> usize {
+        self.n_outputs() + if self.has_teacher() { self.n_classes } else { 0 }
     }
 
     /// The number of rows.
@@ -352,13 +371,19 @@ impl FeatureSet {
         self.generator.as_ref()?.waveforms()
     }
 
-    /// The training example of row `row` in an epoch, counted from 0, and the share of each class.
+    /// The training example of row `row` in an epoch, counted from 0, and the share of each class. If other recordings are mixed in, what a
+    /// teacher predicts is NaN.
     pub fn read_example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
         self.write_targets(row, targets);
-        match &self.generator {
-            Some(generator) => generator.example(row, epoch, out, targets),
-            None => self.read_row(row, out),
+        let Some(generator) = &self.generator else { return self.read_row(row, out) };
+        let labels = targets[..self.n_classes].to_vec();
+        generator.example(row, epoch, out, targets)?;
+        // The teacher knows the recording, and not what was mixed into it.
+        let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+        if self.has_teacher() && !labels.iter().zip(&*targets).all(is_same) {
+            targets[self.n_outputs()..].fill(f32::NAN);
         }
+        Ok(())
     }
 
     /// Row `row` as it is stored.
@@ -371,12 +396,17 @@ impl FeatureSet {
         self.source.read(row, columns, out)
     }
 
-    /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others; then the targets beside the classes.
+    /// Writes 1 for each class of a row, NaN for those that are unknown, and 0 for the others; then the targets beside the classes, and
+    /// what a teacher predicts.
     pub fn write_targets(&self, row: usize, targets: &mut [f32]) {
         let (targets, beside) = targets.split_at_mut(self.n_classes);
+        let (beside, taught) = beside.split_at_mut(self.n_outputs() - self.n_classes);
         targets.fill(0.0);
         if let Some(auxiliary) = &self.auxiliary {
             auxiliary.write(row, beside);
+        }
+        if let Some(teacher) = &self.teacher {
+            taught.copy_from_slice(&teacher[row * self.n_classes..][..self.n_classes]);
         }
         self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
         self.labels[row].unknown().iter().for_each(|&class| targets[class] = f32::NAN);

@@ -20,7 +20,7 @@ pub struct DeviceBatch {
     pub rows: Vec<usize>,
     /// Normalized, clips × channels × bands × frames.
     pub images: Tensor<4>,
-    /// The target of each class for each clip, row-major; then those beside the classes.
+    /// The target of each class for each clip, row-major; then those beside the classes, and what a teacher predicts.
     pub targets: Vec<f32>,
     /// How much each clip counts; None: all the same.
     pub weights: Option<Vec<f32>>,
@@ -70,9 +70,9 @@ impl<'a> BatchSource<'a> {
                 let clock = Instant::now();
                 let images = examples.images(rows, epoch).autodiff();
                 waited += clock.elapsed();
-                let outputs = self.set.n_outputs();
-                let mut targets = vec![0.0; rows.len() * outputs];
-                let clips = targets.chunks_exact_mut(outputs.max(1)).zip(rows);
+                let columns = self.set.n_targets();
+                let mut targets = vec![0.0; rows.len() * columns];
+                let clips = targets.chunks_exact_mut(columns.max(1)).zip(rows);
                 clips.for_each(|(targets, &row)| self.set.write_targets(row, targets));
                 let weights = self.weights(rows);
                 if !each(DeviceBatch { rows: rows.to_vec(), images, targets, weights }, number)? {

@@ -161,7 +161,7 @@ impl Queue<'_> {
     fn work(&self) {
         let _guard = PanicGuard(self);
         let mut clip = vec![0.0; self.spec.set.dims()];
-        let mut targets = vec![0.0; self.spec.set.n_outputs()];
+        let mut targets = vec![0.0; self.spec.set.n_targets()];
         while let Some((position, batch)) = self.take() {
             let row = self.spec.order[position];
             let read = self.spec.set.read_example(row, self.spec.epoch, &mut clip, &mut targets);
@@ -196,7 +196,7 @@ impl Queue<'_> {
         if inside == state.pending.len() {
             let missing = self.rows(batch).len();
             let inputs = vec![0.0; missing * set.dims()];
-            let targets = vec![0.0; missing * set.n_outputs()];
+            let targets = vec![0.0; missing * set.n_targets()];
             state.pending.push_back(Arc::new(Mutex::new(PendingBatch { inputs, targets, missing, fault: None })));
         }
         Some((position, Arc::clone(&state.pending[inside])))

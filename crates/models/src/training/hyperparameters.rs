@@ -12,6 +12,10 @@ use timbre_evaluation::metrics::is_of_probabilities;
 
 use super::early_stopping::LOSS;
 
+/// The defaults of `teacher_weight` and `temperature`. Written out they would change the signatures of runs from before these keys existed.
+const TEACHER_WEIGHT: f64 = 0.5;
+const TEMPERATURE: f64 = 2.0;
+
 /// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -225,6 +229,18 @@ pub struct Training {
     /// the loss of the classes. They shape the network and are not part of its answer. Default: none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub auxiliary: IndexMap<String, f64>,
+    /// A trained model of another run, `RUN:MODEL` as in `timbre predict`, whose predictions for the training recordings are learnt beside
+    /// their labels (distillation). Its classes are those of the data set. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// With `teacher`: the share of its part of the loss; the labels have the rest.
+    #[serde(skip_serializing_if = "is_usual_teacher_weight")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub teacher_weight: f64,
+    /// With `teacher`: the probabilities of both are softened by this temperature: their logits are divided by it.
+    #[serde(skip_serializing_if = "is_usual_temperature")]
+    #[schemars(range(min = 0.1, max = 100.0))]
+    pub temperature: f64,
     /// A file of recorded augmentation draws (`timbre data augment`) that are replayed instead of drawing new ones. Default:
     /// new draws.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,6 +314,9 @@ impl Default for Training {
             tags: Vec::new(),
             tag_dropout: 0.0,
             auxiliary: IndexMap::new(),
+            teacher: None,
+            teacher_weight: TEACHER_WEIGHT,
+            temperature: TEMPERATURE,
             replay: None,
             normalize: Normalize::Global,
             ema: None,
@@ -333,6 +352,14 @@ fn state_defaults(schema: &mut Schema) {
 
 pub(crate) fn is_zero(number: &f64) -> bool {
     *number == 0.0
+}
+
+fn is_usual_teacher_weight(number: &f64) -> bool {
+    *number == TEACHER_WEIGHT
+}
+
+fn is_usual_temperature(number: &f64) -> bool {
+    *number == TEMPERATURE
 }
 
 fn is_one(number: &f64) -> bool {
@@ -372,6 +399,14 @@ impl Training {
         );
         require((0.0..=1.0).contains(&self.tag_dropout), "tag_dropout", "must be between 0 and 1");
         require(self.tag_dropout == 0.0 || !self.tags.is_empty(), "tag_dropout", "is for `tags`, which is not set");
+        require((0.0..=1.0).contains(&self.teacher_weight), "teacher_weight", "must be between 0 and 1");
+        require((0.1..=100.0).contains(&self.temperature), "temperature", "must be between 0.1 and 100");
+        for (key, is_usual) in [
+            ("teacher_weight", is_usual_teacher_weight(&self.teacher_weight)),
+            ("temperature", is_usual_temperature(&self.temperature)),
+        ] {
+            require(is_usual || self.teacher.is_some(), key, "is for `teacher`, which is not set");
+        }
         require((0.0..=20.0).contains(&self.focal_gamma), "focal_gamma", "must be between 0 and 20");
         require(positive(self.learning_rate), "learning_rate", "must be above zero");
         require((0.0..1.0).contains(&self.momentum), "momentum", "must be at least 0 and below 1");

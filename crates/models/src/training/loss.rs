@@ -18,6 +18,9 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 /// The least base of the focal power, whose gradient is not finite at zero.
 const MIN_BASE: f32 = 1e-7;
 
+/// A teacher's probability counts as at least this, whose logarithm is finite.
+const LEAST_PROBABILITY: f64 = 1e-7;
+
 /// How logits become probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputActivation {
@@ -39,6 +42,14 @@ pub struct Objective {
     n_classes: usize,
     /// The number of values of each tag that is learnt beside the classes, and the weight of its loss.
     auxiliary: Vec<(usize, f64)>,
+    teacher: Option<Teacher>,
+}
+
+/// How a teacher's predictions are learnt beside the labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Teacher {
+    weight: f64,
+    temperature: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +94,9 @@ impl Objective {
         };
         let (smoothing, gamma) = (training.label_smoothing, training.focal_gamma);
         let auxiliary = train.auxiliary().map_or_else(Vec::new, |targets| targets.tags.clone());
-        Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes, auxiliary })
+        let teacher = Teacher { weight: training.teacher_weight, temperature: training.temperature };
+        let teacher = train.has_teacher().then_some(teacher);
+        Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes, auxiliary, teacher })
     }
 
     pub fn output(&self) -> OutputActivation {
@@ -92,10 +105,10 @@ impl Objective {
 
     /// The smoothed targets of the clips of a set from its labels, row-major, a column per class and per target beside the classes.
     pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
-        let mut present = vec![0.0; set.len() * set.n_outputs()];
-        let rows = present.chunks_exact_mut(set.n_outputs().max(1)).enumerate();
+        let mut present = vec![0.0; set.len() * set.n_targets()];
+        let rows = present.chunks_exact_mut(set.n_targets().max(1)).enumerate();
         rows.for_each(|(row, targets)| set.write_targets(row, targets));
-        self.smoothed(present, set.n_outputs())
+        self.smoothed(present, set.n_targets())
     }
 
     /// Applies label smoothing to targets (the presence of each class in each clip), row-major, `columns` per clip. Those beside the
@@ -119,18 +132,23 @@ impl Objective {
     }
 
     /// The mean loss of a batch, as a tensor with one value. `targets`: row-major, a column per class; NaN is an unknown class. If
-    /// columns for tags follow, their cross-entropy is added. `weights`: how much each clip counts; None: all the same.
+    /// columns for tags follow, their cross-entropy is added; a teacher's probabilities come last. `weights`: how much each clip counts;
+    /// None: all the same.
     pub fn loss(&self, logits: Tensor<2>, targets: Vec<f32>, weights: Option<&[f32]>) -> Tensor<1> {
         let [clips, outputs] = logits.dims();
-        if outputs == self.n_classes {
+        let columns = targets.len() / clips.max(1);
+        if outputs == self.n_classes && columns == outputs {
             return self.loss_of_classes(logits, targets, weights);
         }
-        let columns = targets.len() / clips.max(1);
         let part = |first: usize, count: usize| -> Vec<f32> {
             targets.chunks_exact(columns.max(1)).flat_map(|row| &row[first..first + count]).copied().collect()
         };
         let of = |first: usize, count: usize| logits.clone().slice([0..clips, first..first + count]);
         let mut loss = self.loss_of_classes(of(0, self.n_classes), part(0, self.n_classes), weights);
+        if let Some(teacher) = self.teacher.filter(|_| columns > outputs) {
+            let taught = self.loss_of_teacher(of(0, self.n_classes), part(outputs, self.n_classes), weights, teacher);
+            loss = loss.mul_scalar(1.0 - teacher.weight) + taught.mul_scalar(teacher.weight);
+        }
         let mut first = self.n_classes;
         for &(count, weight) in self.auxiliary.iter().filter(|_| columns > self.n_classes) {
             loss = loss + cross_entropy(of(first, count), part(first, count), weights).mul_scalar(weight);
@@ -177,16 +195,60 @@ impl Objective {
         pairs.sum().mul_scalar(sign / whole)
     }
 
+    /// The loss of Hinton, Vinyals and Dean (2015): cross-entropy of the student's and the teacher's probabilities, both softened by the
+    /// temperature T, times T², which keeps its gradient as large as that of the labels. With a sigmoid per class it is the
+    /// binary cross-entropy. `probabilities`: the teacher's, row-major.
+    fn loss_of_teacher(
+        &self,
+        logits: Tensor<2>,
+        mut probabilities: Vec<f32>,
+        weights: Option<&[f32]>,
+        Teacher { temperature, .. }: Teacher,
+    ) -> Tensor<1> {
+        let ([clips, classes], device) = (logits.dims(), logits.device());
+        let tensor =
+            |values: Vec<f32>, columns| Tensor::<2>::from_data(TensorData::new(values, [clips, columns]), &device);
+        let mut weights = weights.map_or_else(|| vec![1.0; clips], <[f32]>::to_vec);
+        // Softened: the logits of a probability divided by T are its power 1 / T, up to the normalization.
+        let power = |p: f32| f64::from(p).clamp(LEAST_PROBABILITY, 1.0).powf(1.0 / temperature);
+        let is_softmax = self.kind == Kind::CrossEntropy;
+        for (row, weight) in probabilities.chunks_exact_mut(classes.max(1)).zip(&mut weights) {
+            // What the teacher would predict for this clip is unknown.
+            if row.iter().any(|p| p.is_nan()) {
+                row.fill(0.0);
+                *weight = 0.0;
+            }
+            let total: f64 = row.iter().map(|&p| power(p)).sum();
+            for p in row {
+                let whole = if is_softmax { total } else { power(*p) + power(1.0 - *p) };
+                *p = (power(*p) / whole) as f32;
+            }
+        }
+        let whole: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let (targets, logits) = (tensor(probabilities, classes), logits.div_scalar(temperature));
+        let (loss, per_clip) = match is_softmax {
+            true => ((targets * log_softmax(logits, 1)).neg(), 1),
+            false => (binary(logits, targets, None), classes),
+        };
+        let whole = if whole > 0.0 { whole * per_clip as f64 } else { 1.0 };
+        (loss * tensor(weights, 1)).sum().mul_scalar(temperature * temperature / whole)
+    }
+
     /// Binary cross-entropy with logits for each clip and class.
     fn binary(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
-        let absent = (targets.clone().neg() + 1.0) * log_sigmoid(logits.clone().neg());
-        let mut present = targets * log_sigmoid(logits.clone());
-        if let Some(weights) = &self.pos_weight {
-            let weights = TensorData::new(weights.clone(), [1, self.n_classes]);
-            present = present * Tensor::<2>::from_data(weights, &logits.device());
-        }
-        (present + absent).neg()
+        binary(logits, targets, self.pos_weight.as_deref())
     }
+}
+
+/// Binary cross-entropy with logits for each clip and class; `pos_weight`: the weight of each class where it is present.
+fn binary(logits: Tensor<2>, targets: Tensor<2>, pos_weight: Option<&[f32]>) -> Tensor<2> {
+    let absent = (targets.clone().neg() + 1.0) * log_sigmoid(logits.clone().neg());
+    let mut present = targets * log_sigmoid(logits.clone());
+    if let Some(weights) = pos_weight {
+        let weights = TensorData::new(weights.to_vec(), [1, weights.len()]);
+        present = present * Tensor::<2>::from_data(weights, &logits.device());
+    }
+    (present + absent).neg()
 }
 
 /// The mean cross-entropy over the clips that have a target.
@@ -282,7 +344,10 @@ mod tests {
         let classes = losses["classes"].as_u64().unwrap() as usize;
         let logits: Vec<f32> = numbers(&losses["logits"]).into_iter().map(|v| v as f32).collect();
         for case in losses["cases"].as_array().unwrap() {
-            let set = set(&case["labels"], classes);
+            let mut set = set(&case["labels"], classes);
+            if case["teacher"].is_array() {
+                set = set.with_teacher(numbers(&case["teacher"]).into_iter().map(|p| p as f32).collect());
+            }
             let several = set.labels().iter().any(|labels| labels.len() != 1);
             let task = if several { Task::MultiLabel } else { Task::SingleLabel };
             let objective = Objective::new(&training(&case["spec"]), task, &set).unwrap();
@@ -296,6 +361,26 @@ mod tests {
             for (ours, theirs) in gradient.iter().zip(numbers(&case["gradient"])) {
                 assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours}, not {theirs}: {}", case["spec"]);
             }
+        }
+    }
+
+    #[test]
+    fn a_teacher_is_ignored_for_a_clip_that_it_does_not_know() {
+        let training = Training { teacher: Some("run".to_owned()), teacher_weight: 1.0, ..Training::default() };
+        let labels = || vec![vec![0], vec![1]];
+        let with = |taught: Vec<f32>, rows: usize, loss| {
+            let set = FeatureSet::from_matrices(vec![0.0; rows], [1, 1], labels()[..rows].to_vec(), 2);
+            let training = Training { loss, ..training.clone() };
+            let objective =
+                Objective::new(&training, Task::SingleLabel, &set.clone().with_teacher(taught.clone())).unwrap();
+            let (loss, gradient) = loss_of(&objective, &[1.0, -1.0, 0.5, 2.0][..2 * rows], &set.with_teacher(taught));
+            (loss, gradient[..2].to_vec())
+        };
+        for loss in [Loss::CrossEntropy, Loss::Bce] {
+            let alone = with(vec![0.8, 0.2], 1, loss);
+            assert!(alone.0 > 0.1 && alone.1[0].abs() > 1e-3, "{alone:?}");
+            assert_eq!(with(vec![0.8, 0.2, f32::NAN, f32::NAN], 2, loss), alone);
+            assert_eq!(with(vec![f32::NAN; 2], 1, loss), (0.0, vec![0.0; 2]));
         }
     }
 
