@@ -239,13 +239,24 @@ fn kinds_page(section: &str, title: &str, intro: &str) -> String {
         if !own.is_empty() {
             page += &format!("\n{KEY_HEAD}{own}");
         }
-        let shared = rows.iter().filter(|(_, row)| is_shared(row)).map(|(key, _)| format!("`{key}`"));
-        let shared: Vec<String> = shared.collect();
+        let above = counts.keys().filter(|row| is_shared(row));
+        let above: Vec<Option<&str>> =
+            above.map(|wanted| rows.iter().find(|(_, row)| row == wanted).map(|(key, _)| key.as_str())).collect();
+        let shared: Vec<String> = above.split(Option::is_none).filter(|run| !run.is_empty()).map(run_of_keys).collect();
         if !shared.is_empty() {
             page += &format!("\nAs above: {}.\n", shared.join(", "));
         }
     }
     page + &tables_page(&kinds, "## ")
+}
+
+/// Keys that stand below each other in the table of shared keys.
+fn run_of_keys(keys: &[Option<&str>]) -> String {
+    let named = |key: &Option<&str>| format!("`{}`", key.unwrap_or_default());
+    match keys {
+        [first, _, _, .., last] => format!("{} to {}", named(first), named(last)),
+        few => few.iter().map(named).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// The tables that are values of keys of the kinds, each once: `pcen`, `select`.
