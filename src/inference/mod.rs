@@ -7,7 +7,7 @@
 //! unless windows are requested. Every prediction states the part that it used ([`UsedPart`]).
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,6 +78,15 @@ const EVEN_GUESS: f64 = 0.05;
 /// The model that `serve RUN` and `predict RUN` use: the only one, or the best on the validation split.
 pub fn default_model(run: &Path, record: &RunRecord) -> Option<String> {
     model_choice::choose(record, &run_dir::models(run), None, "").ok()
+}
+
+/// The run and the model named `RUN` or `RUN:MODEL`; [`run_dir::find`] lists the accepted names of a run.
+pub fn find_model(runs: &Path, name: &str) -> Result<(PathBuf, RunRecord, String)> {
+    let (run, model) = run_dir::find_with_model(runs, name)?;
+    let record = run_dir::read_record(&run)?;
+    let run_name = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
+    let model = model_choice::choose(&record, &run_dir::models(&run), model, run_name)?;
+    Ok((run, record, model))
 }
 
 /// Identifies a model: its run and its name in the run.
@@ -209,17 +218,14 @@ impl Prediction {
 }
 
 impl Predictor {
-    /// Opens the model named `RUN` or `RUN:MODEL` on the CPU; [`run_dir::find`] lists the accepted names of a run.
+    /// Opens a model on the CPU ([`find_model`]).
     pub fn open(runs: &Path, name: &str) -> Result<Predictor> {
         Predictor::open_on(runs, name, &Device::cpu())
     }
 
     /// [`open`](Self::open) on another device. Only networks use the device.
     pub fn open_on(runs: &Path, name: &str, device: &Device) -> Result<Predictor> {
-        let (run, model) = run_dir::find_with_model(runs, name)?;
-        let record = run_dir::read_record(&run)?;
-        let run_name = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
-        let model = model_choice::choose(&record, &run_dir::models(&run), model, run_name)?;
+        let (run, record, model) = find_model(runs, name)?;
         Predictor::read(&run, &record, &model, device)
     }
 

@@ -120,7 +120,7 @@ fn pytorch_computes_the_same_logits() {
 }
 
 /// Writes NumPy's format, version 1.
-fn write_npy(path: &Path, shape: &[usize], values: &[f32]) {
+pub fn write_npy(path: &Path, shape: &[usize], values: &[f32]) {
     let mut head =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}").replace('[', "(").replace(']', ")");
     while (10 + head.len() + 1) % 64 != 0 {

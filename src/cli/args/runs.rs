@@ -131,10 +131,13 @@ pub enum ExportCommand {
         #[arg(long)]
         models: bool,
     },
-    /// Not supported; tells how to export a network to ONNX from PyTorch.
+    /// Export a saved network to an ONNX file: features in, logits out, the front end in the metadata.
     Onnx {
-        /// Runs as in `compare`.
-        #[arg(value_name = "RUN", value_parser = name_from_here)]
-        chosen: Vec<String>,
+        /// A run as in `compare`, and one of its models; without it, the model that `predict` uses.
+        #[arg(value_name = "RUN[:MODEL]", value_parser = name_from_here)]
+        name: String,
+        /// The file to write.
+        #[arg(long, value_name = "FILE", default_value = "model.onnx", value_parser = PathFromHere)]
+        out: PathBuf,
     },
 }

@@ -6,19 +6,17 @@ use anyhow::Result;
 
 use super::{ExitStatus, print};
 use crate::cli::args::{ExportCommand, GlobalArgs};
-use timbre_core::{error::UserError, progress::Printer};
-use timbre_runs::{exports::mlflow::FileStore, run_dir};
+use crate::inference::find_model;
+use timbre_core::{error::UserError, files, progress::Printer};
+use timbre_runs::{
+    exports::{mlflow::FileStore, onnx},
+    run_dir,
+};
 
 pub fn export(common: &GlobalArgs, command: &ExportCommand) -> Result<ExitStatus> {
     match command {
         ExportCommand::Mlflow { folder, chosen, models } => mlflow(common, folder, chosen, *models),
-        ExportCommand::Onnx { .. } => Err(UserError::usage(
-            "ONNX is not written: burn, which the networks are made of, can only read it. Saved networks are safetensors with \
-             PyTorch's names and layouts: docs/read_in_pytorch.py is a reader of thirty lines, and torch.onnx.export writes what it \
-             has read"
-                .to_owned(),
-        )
-        .into()),
+        ExportCommand::Onnx { name, out } => network(common, name, out),
     }
 }
 
@@ -42,5 +40,12 @@ fn mlflow(common: &GlobalArgs, folder: &Path, chosen: &[String], models: bool) -
     print(&format!("{} run{plural} exported as {written} MLflow runs in {}\n", runs.len(), folder.display()))?;
     let next = format!("mlflow migrate-filestore --source {0} --target sqlite:///{0}/mlflow.db", folder.display());
     Printer::new(common.quiet).message(&format!("Next: {next}"));
+    Ok(ExitStatus::Done)
+}
+
+fn network(common: &GlobalArgs, name: &str, out: &Path) -> Result<ExitStatus> {
+    let (run, record, model) = find_model(&common.runs, name)?;
+    files::write_bytes(&files::create_parent_folder(out)?, &onnx::file(&run, &model)?)?;
+    print(&format!("the network {model} of {} exported to {}\n", record.experiment, out.display()))?;
     Ok(ExitStatus::Done)
 }

@@ -23,6 +23,7 @@ use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::transformer::{self, Block, EXTRA, HeadLayer, PatchEmbed, Size};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::Tensor as Named;
 use crate::training::hyperparameters::{Normalize, Training};
@@ -168,6 +169,17 @@ impl Net {
         }
     }
 
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let (tokens, grid) = self.v.graph(graph, images);
+        match &self.output {
+            Output::Own(own) => transformer::graph_of_head(&own.mlp_head, graph, &tokens),
+            Output::Head(head) => {
+                let map = transformer::graph_of_map(graph, &tokens, grid);
+                head.graph(graph, &map)
+            }
+        }
+    }
+
     /// The mean of the two extra tokens, `[clips, embed_dim]`.
     pub fn penultimate(&self, images: Tensor<4>) -> Option<Tensor<2>> {
         Some(transformer::extra_tokens(self.v.forward(images).0))
@@ -184,6 +196,19 @@ impl Transformer {
         let tokens = Tensor::cat(extra.into_iter().chain([patches]).collect(), 1) + self.pos_embed.val();
         let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
         (self.norm.forward(tokens), [rows, columns])
+    }
+
+    fn graph(&self, graph: &mut Graph, images: &Value) -> (Value, [usize; 2]) {
+        let map = self.patch_embed.proj.graph(graph, images);
+        let (rows, columns) = (map.shape[2], map.shape[3]);
+        let patches = graph.reshape(&map, &[map.shape[1], rows * columns]);
+        let patches = graph.swap(&patches, 1, 2);
+        let extra = graph.weights(Tensor::cat(vec![self.cls_token.val(), self.dist_token.val()], 1));
+        let extra = graph.for_each_clip(&extra, &patches);
+        let tokens = graph.concat(&[&extra, &patches], 1);
+        let positions = graph.weights(self.pos_embed.val());
+        let tokens = graph.add(&tokens, &positions);
+        (transformer::graph_of_blocks(&self.blocks, &self.norm, graph, tokens), [rows, columns])
     }
 }
 

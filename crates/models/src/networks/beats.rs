@@ -28,6 +28,7 @@ use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
 use super::transformer::{PATCH, attention_row, linear_row, norm_row};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
@@ -359,6 +360,38 @@ impl Net {
         }
     }
 
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let x = graph.swap(images, 2, 3);
+        let map = self.patch_embedding.graph(graph, &x);
+        let (columns, rows) = (map.shape[2], map.shape[3]);
+        let x = graph.reshape(&map, &[map.shape[1], columns * rows]);
+        let x = graph.swap(&x, 1, 2);
+        let mut x = graph.layer_norm(&self.layer_norm, EPSILON, &x);
+        if let Some(projection) = &self.post_extract_proj {
+            x = graph.linear(projection, &x);
+        }
+        let positions = self.encoder.pos_conv[0].graph(graph, &x);
+        let x = graph.add(&x, &positions);
+        let mut x = graph.layer_norm(&self.encoder.layer_norm, EPSILON, &x);
+        let first = self.encoder.layers.first().and_then(|layer| layer.self_attn.relative_attention_bias.as_ref());
+        let bias = graph.weights(first.expect("the first block has the bias").forward(columns * rows));
+        for layer in &self.encoder.layers {
+            x = layer.graph(graph, &x, &bias);
+        }
+        match &self.output {
+            Output::Own(own) => {
+                let logits = graph.linear(&own.predictor, &x);
+                graph.reduce("ReduceMean", &logits, &[1])
+            }
+            Output::Head(head) => {
+                let map = graph.swap(&x, 1, 2);
+                let map = graph.reshape(&map, &[map.shape[1], columns, rows]);
+                let map = graph.swap(&map, 2, 3);
+                head.graph(graph, &map)
+            }
+        }
+    }
+
     /// The mean of the tokens, `[clips, embed_dim]`.
     pub fn penultimate(&self, images: Tensor<4>) -> Option<Tensor<2>> {
         let tokens = self.tokens(images).0;
@@ -400,6 +433,18 @@ impl PositionConv {
         let out = module::conv1d(x, weight, Some(self.bias.val()), options);
         // An even kernel has one place too many.
         gelu(out.narrow(2, 0, tokens))
+    }
+
+    /// Of tokens × values, like its output.
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let weight = self.weight_v.val() * (self.weight_g.val() / self.norms());
+        let padding = weight.dims()[2] / 2;
+        let (weight, bias) = (graph.weights(weight), graph.weights(self.bias.val()));
+        let over_time = graph.swap(x, 1, 2);
+        let out = graph.conv([&over_time, &weight], Some(&bias), &[1], &[[padding; 2]], self.groups);
+        let out = graph.narrow(&out, 2, 0, x.shape[1]);
+        let out = graph.gelu(&out);
+        graph.swap(&out, 1, 2)
     }
 }
 
@@ -443,7 +488,44 @@ impl Layer {
     }
 }
 
+impl Layer {
+    fn graph(&self, graph: &mut Graph, x: &Value, bias: &Value) -> Value {
+        let attended = self.self_attn.graph(graph, x, bias);
+        let scaled = graph.affine(x, self.alpha, 0.0);
+        let x = graph.add(&scaled, &attended);
+        let x = graph.layer_norm(&self.self_attn_layer_norm, EPSILON, &x);
+        let hidden = graph.linear(&self.fc1, &x);
+        let hidden = graph.gelu(&hidden);
+        let hidden = graph.linear(&self.fc2, &hidden);
+        let scaled = graph.affine(&x, self.alpha, 0.0);
+        let x = graph.add(&scaled, &hidden);
+        graph.layer_norm(&self.final_layer_norm, EPSILON, &x)
+    }
+}
+
 impl Attention {
+    fn graph(&self, graph: &mut Graph, x: &Value, bias: &Value) -> Value {
+        let (tokens, each) = (x.shape[1], x.shape[2] / self.heads);
+        let [query, key, value] = [&self.q_proj, &self.k_proj, &self.v_proj].map(|projection| {
+            let x = graph.linear(projection, x);
+            let x = graph.reshape(&x, &[tokens, self.heads, each]);
+            graph.swap(&x, 1, 2)
+        });
+        let gates = graph.linear(&self.grep_linear, &query);
+        let gates = graph.reshape(&gates, &[self.heads, tokens, 2, GATE / 2]);
+        let gates = graph.sum(&gates, 4);
+        let gates = graph.each("Sigmoid", &gates);
+        let [first, second] = [0, 1].map(|number| graph.narrow(&gates, 3, number, 1));
+        let factor = graph.weights(self.grep_a.val());
+        let gate = graph.mul(&second, &factor);
+        let gate = graph.affine(&gate, 1.0, -1.0);
+        let gate = graph.mul(&first, &gate);
+        let gate = graph.affine(&gate, 1.0, 2.0);
+        let bias = graph.mul(&gate, bias);
+        let mixed = graph.attention([&query, &key, &value], Some(&bias));
+        graph.linear(&self.out_proj, &mixed)
+    }
+
     fn forward(&self, x: Tensor<3>, bias: &Tensor<4>) -> Tensor<3> {
         let [clips, tokens, size] = x.dims();
         let each = size / self.heads;

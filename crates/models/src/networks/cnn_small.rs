@@ -13,6 +13,7 @@ use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use timbre_core::seed::Seed;
 
@@ -114,6 +115,18 @@ impl Net {
         match &self.output {
             Output::Own(own) => own.fc.forward(self.dropout.forward(head::mean(map), dropout)),
             Output::Head(head) => head.forward(map, dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let map = self.blocks.iter().fold(images.clone(), |x, block| {
+            let x = block.conv.graph(graph, &x);
+            let x = block.bn.graph_relu(graph, &x);
+            self.pool.graph(graph, &x)
+        });
+        match &self.output {
+            Output::Own(own) => own.graph_of_mean(graph, &map),
+            Output::Head(head) => head.graph(graph, &map),
         }
     }
 }

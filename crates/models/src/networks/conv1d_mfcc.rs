@@ -22,6 +22,7 @@ use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::layers::{Conv1d, Conv1dConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::{registry::Fault, seed::Seed};
@@ -160,6 +161,29 @@ impl Net {
                 own.fc.forward(x)
             }
             Output::Head(head) => head.forward(map.unsqueeze_dim(2), dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let mut x = graph.reshape(images, &images.shape[2..]);
+        for conv in [&self.conv1, &self.conv2] {
+            x = graph.conv1d(conv, &x);
+            x = graph.relu(&x);
+            x = graph.max_pool1d(&self.pool, &x);
+        }
+        match &self.output {
+            Output::Own(own) => {
+                let mut x = graph.flatten(&x);
+                for dense in [&own.fc1, &own.fc2] {
+                    x = graph.linear(dense, &x);
+                    x = graph.relu(&x);
+                }
+                graph.linear(&own.fc, &x)
+            }
+            Output::Head(head) => {
+                let map = graph.reshape(&x, &[x.shape[1], 1, x.shape[2]]);
+                head.graph(graph, &map)
+            }
         }
     }
 }

@@ -23,7 +23,8 @@ use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
-use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, sequential};
+use super::onnx::{Graph, Value};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph, sequential};
 use crate::training::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
@@ -239,6 +240,34 @@ impl Net {
             Output::Head(head) => head.forward(map, dropout),
         }
     }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let mut x = repeat_channels_graph(graph, images, self.channels);
+        for part in &self.features {
+            x = match part {
+                Part::Stem((conv, norm)) => {
+                    let x = conv.graph(graph, &x);
+                    norm_over_channels(norm, graph, &x)
+                }
+                Part::Halving((norm, conv)) => {
+                    let x = norm_over_channels(norm, graph, &x);
+                    conv.graph(graph, &x)
+                }
+                Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.graph(graph, &x)),
+            };
+        }
+        match &self.output {
+            Output::Own(own) => {
+                let mean = graph.mean(&x);
+                own.classifier.iter().fold(mean, |x, layer| match layer {
+                    Layer::Norm(norm) => graph.layer_norm(norm, EPSILON, &x),
+                    Layer::Linear(linear) => graph.linear(linear, &x),
+                    Layer::Conv(_) | Layer::Other(_) => x,
+                })
+            }
+            Output::Head(head) => head.graph(graph, &x),
+        }
+    }
 }
 
 /// Applies a layer to the channels of each pixel.
@@ -246,7 +275,31 @@ fn over_channels(x: Tensor<4>, layer: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Te
     layer(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
 }
 
+fn norm_over_channels(norm: &LayerNorm, graph: &mut Graph, x: &Value) -> Value {
+    let x = graph.permute(x, &[0, 2, 3, 1]);
+    let x = graph.layer_norm(norm, EPSILON, &x);
+    graph.permute(&x, &[0, 3, 1, 2])
+}
+
 impl Block {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let mut branch = x.clone();
+        for (number, layer) in self.block.iter().enumerate() {
+            branch = match layer {
+                Layer::Conv(conv) => conv.graph(graph, &branch),
+                Layer::Norm(norm) => graph.layer_norm(norm, EPSILON, &branch),
+                Layer::Linear(linear) => graph.linear(linear, &branch),
+                // The channels become the last axis.
+                Layer::Other(_) if number == 1 => graph.permute(&branch, &[0, 2, 3, 1]),
+                Layer::Other(_) => graph.gelu(&branch),
+            };
+        }
+        let branch = graph.permute(&branch, &[0, 3, 1, 2]);
+        let scale = graph.weights(self.layer_scale.val());
+        let branch = graph.mul(&branch, &scale);
+        graph.add(x, &branch)
+    }
+
     fn forward(&self, x: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
         let [Layer::Conv(conv), _, Layer::Norm(norm), Layer::Linear(first), _, Layer::Linear(second)] = &self.block[..] else {
             unreachable!("the layers of a block are those of its construction")

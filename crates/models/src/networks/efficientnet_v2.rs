@@ -22,7 +22,8 @@ use super::init::{self, Fans, InitDistribution};
 use super::inverted_residual::{self, Activation, BlockSpec, LayerSpec, Norms, Part, PartSpec};
 use super::layer_table::LayerTable;
 use super::layers::{Linear, LinearConfig};
-use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, sequential};
+use super::onnx::{Graph, Value};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph, sequential};
 use crate::training::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
@@ -184,6 +185,18 @@ impl Net {
                 linear.forward(drop.forward(head::mean(map), dropout))
             }
             Output::Head(head) => head.forward(map, dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let x = repeat_channels_graph(graph, images, self.channels);
+        let map = inverted_residual::graph_of(&self.features, graph, x);
+        match &self.output {
+            Output::Own(Classifier { classifier: (_, linear) }) => {
+                let mean = graph.mean(&map);
+                graph.linear(linear, &mean)
+            }
+            Output::Head(head) => head.graph(graph, &map),
         }
     }
 }

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
+use super::onnx::{Attribute, Graph, Value};
 
 #[derive(Module, Debug)]
 pub struct Gru {
@@ -51,6 +52,33 @@ impl Gru {
             states.push(state.clone());
         }
         Tensor::stack(states, 1)
+    }
+
+    /// ONNX has this GRU: `linear_before_reset` is 0. Its gates are in the order update, reset, new.
+    pub fn graph(&self, graph: &mut Graph, sequence: &Value) -> Value {
+        let hidden = self.weight_hh_l0.dims()[0];
+        let reordered = |matrix: Tensor<2>| {
+            let gate = |number: usize| matrix.clone().narrow(1, number * hidden, hidden).swap_dims(0, 1);
+            Tensor::cat(vec![gate(1), gate(0), gate(2)], 0).unsqueeze::<3>()
+        };
+        let [inputs, recurrent] =
+            [&self.weight_ih_l0, &self.weight_hh_l0].map(|matrix| graph.weights(reordered(matrix.val())));
+        // Six biases, of which the last three belong to the recurrent products.
+        let bias = reordered(self.bias_ih_l0.val().unsqueeze()).reshape([1, 3 * hidden]);
+        let bias = graph.weights(Tensor::cat(vec![bias.clone(), bias.zeros_like()], 1));
+        let attributes = [
+            Attribute::Int("hidden_size", hidden as i64),
+            Attribute::Texts("activations", &["HardSigmoid", "Tanh"]),
+            Attribute::Floats("activation_alpha", &[0.2]),
+            Attribute::Floats("activation_beta", &[0.5]),
+        ];
+        // Frames × clips × inputs, and frames × directions × clips × hidden.
+        let frames = sequence.shape[1];
+        let frames_first = graph.swap(sequence, 0, 1);
+        let states =
+            graph.node("GRU", &[&frames_first, &inputs, &recurrent, &bias], &attributes, &[frames, 1, 1, hidden]);
+        let states = graph.permute(&states, &[2, 0, 1, 3]);
+        graph.reshape(&states, &[frames, hidden])
     }
 }
 

@@ -12,6 +12,7 @@ use super::dropout::{Dropout, DropoutMasks};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::layers::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use super::onnx::{Graph, Value};
 use timbre_core::registry::Fault;
 
 /// The head of a network.
@@ -77,6 +78,12 @@ pub struct Fc {
 impl Fc {
     pub fn new(inputs: usize, n_classes: usize, device: &Device) -> Fc {
         Fc { fc: LinearConfig::new(inputs, n_classes).init(device) }
+    }
+
+    /// The linear layer after global average pooling.
+    pub fn graph_of_mean(&self, graph: &mut Graph, map: &Value) -> Value {
+        let mean = graph.mean(map);
+        graph.linear(&self.fc, &mean)
     }
 }
 
@@ -157,6 +164,43 @@ impl Head {
             Head::Concat(head) => head.forward(map, dropout),
             Head::PerClass(head) => head.forward(map),
             Head::Attention(head) => head.forward(map),
+        }
+    }
+}
+
+impl Head {
+    pub fn graph(&self, graph: &mut Graph, map: &Value) -> Value {
+        match self {
+            Head::Concat(head) => {
+                let parts = ["ReduceMax", "ReduceMean"].map(|operator| graph.reduce(operator, map, &[2, 3]));
+                let x = graph.concat(&[&parts[0], &parts[1]], 1);
+                let x = head.bn1.graph(graph, &x);
+                let x = graph.linear(&head.fc1, &x);
+                let x = graph.relu(&x);
+                let x = head.bn2.graph(graph, &x);
+                graph.linear(&head.fc2, &x)
+            }
+            Head::PerClass(head) => {
+                let [units, classes] = head.weight.dims();
+                let mean = graph.mean(map);
+                let hidden = graph.linear(&head.hidden, &mean);
+                let hidden = graph.relu(&hidden);
+                let hidden = graph.reshape(&hidden, &[classes, units]);
+                let weight = graph.weights(head.weight.val().swap_dims(0, 1));
+                let products = graph.mul(&hidden, &weight);
+                let sums = graph.sum(&products, 2);
+                let bias = graph.weights(head.bias.val());
+                graph.add(&sums, &bias)
+            }
+            Head::Attention(head) => {
+                let sequence = graph.reduce("ReduceMean", map, &[2]);
+                let sequence = graph.swap(&sequence, 1, 2);
+                let weights = graph.linear(&head.attention, &sequence);
+                let weights = graph.softmax(&weights, 1);
+                let values = graph.linear(&head.value, &sequence);
+                let products = graph.mul(&weights, &values);
+                graph.sum(&products, 1)
+            }
         }
     }
 }

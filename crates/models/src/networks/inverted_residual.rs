@@ -12,6 +12,7 @@ use super::dropout::{DropoutMasks, StochasticDepth};
 use super::head;
 use super::layer_table::{LayerTable, Window};
 use super::layers::{BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig};
+use super::onnx::{Attribute, Graph, Value};
 use super::sequential::padding_of;
 
 /// What follows a batch norm.
@@ -241,6 +242,58 @@ impl SqueezeExcitation {
         let scale = self.fc2.forward(hidden);
         let scale = if self.hard { hard_sigmoid(scale, 1.0 / 6.0, 0.5) } else { sigmoid(scale) };
         x * scale
+    }
+}
+
+/// [`forward`] as nodes.
+pub fn graph_of(parts: &[Part], graph: &mut Graph, x: Value) -> Value {
+    parts.iter().fold(x, |x, part| match part {
+        Part::Layer(layer) => layer.graph(graph, &x),
+        Part::Block(block) => block.graph(graph, &x),
+        Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.graph(graph, &x)),
+    })
+}
+
+impl Block {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let branch = self.block.iter().fold(x.clone(), |x, layer| layer.graph(graph, &x));
+        if self.shortcut { graph.add(x, &branch) } else { branch }
+    }
+}
+
+impl Layer {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let (Layer::Plain((conv, norm))
+        | Layer::Relu((conv, norm))
+        | Layer::Hardswish((conv, norm))
+        | Layer::Silu((conv, norm))) = self
+        else {
+            let Layer::Squeeze(squeeze) = self else { unreachable!("all other layers are convolutions") };
+            return squeeze.graph(graph, x);
+        };
+        let x = conv.graph(graph, x);
+        let x = norm.graph(graph, &x);
+        match self {
+            Layer::Relu(_) => graph.relu(&x),
+            Layer::Hardswish(_) => graph.each("HardSwish", &x),
+            Layer::Silu(_) => graph.silu(&x),
+            Layer::Plain(_) | Layer::Squeeze(_) => x,
+        }
+    }
+}
+
+impl SqueezeExcitation {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let mean = graph.mean(x);
+        let mean = graph.reshape(&mean, &[x.shape[1], 1, 1]);
+        let hidden = self.fc1.graph(graph, &mean);
+        let hidden = if self.hard { graph.relu(&hidden) } else { graph.silu(&hidden) };
+        let scale = self.fc2.graph(graph, &hidden);
+        let scale = match self.hard {
+            true => graph.node("HardSigmoid", &[&scale], &[Attribute::Float("alpha", 1.0 / 6.0)], &scale.shape),
+            false => graph.each("Sigmoid", &scale),
+        };
+        graph.mul(x, &scale)
     }
 }
 

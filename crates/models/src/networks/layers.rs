@@ -14,6 +14,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, module};
 
+use super::onnx::{Attribute, Graph, Value};
 use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
 
 /// The epsilon of PyTorch and burn.
@@ -96,6 +97,19 @@ impl Conv2d {
             None => out,
         }
     }
+}
+
+impl Conv2d {
+    pub fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let weight = graph.weights(self.weight.val());
+        let bias = self.bias.as_ref().map(|bias| graph.weights(bias.val()));
+        graph.conv([x, &weight], bias.as_ref(), &self.stride, &before_and_after(self.padding), self.groups)
+    }
+}
+
+/// Padding of the rows and the columns.
+fn before_and_after([top, left, bottom, right]: [usize; 4]) -> [[usize; 2]; 2] {
+    [[top, bottom], [left, right]]
 }
 
 /// Zeros around images: top, left, bottom, right.
@@ -213,6 +227,18 @@ impl BatchNorm {
         if with_relu { relu(out) } else { out }
     }
 
+    pub fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let parameters = [self.gamma.val(), self.beta.val(), self.running_mean.value(), self.running_var.value()];
+        let [gamma, beta, mean, variance] = parameters.map(|tensor| graph.weights(tensor));
+        let epsilon = [Attribute::Float("epsilon", self.epsilon)];
+        graph.node("BatchNormalization", &[x, &gamma, &beta, &mean, &variance], &epsilon, &x.shape)
+    }
+
+    pub fn graph_relu(&self, graph: &mut Graph, x: &Value) -> Value {
+        let x = self.graph(graph, x);
+        graph.relu(&x)
+    }
+
     fn update_statistics(&self, mean: Tensor<1>, variance: Tensor<1>, pixels: usize, device: &Device) {
         let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
         let keep = |state: &RunningState<Tensor<1>>, new: Tensor<1>| {
@@ -273,6 +299,12 @@ impl MaxPool2d {
             .with_stride(self.stride)
             .with_padding_pairs([(top, bottom), (left, right)]);
         module::max_pool2d(x, options)
+    }
+}
+
+impl MaxPool2d {
+    pub fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        graph.pool("MaxPool", x, &self.kernel, &self.stride, &before_and_after(self.padding))
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod dropout;
 pub mod head;
 pub mod layers;
+pub mod onnx;
 pub mod pretrained;
 pub mod state_dict;
 
@@ -50,6 +51,13 @@ macro_rules! networks {
             pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
                 match self {
                     $($(Network::$Name(net) => net.forward(images, dropout),)+)+
+                }
+            }
+
+            /// [`forward`](Network::forward) as nodes of an ONNX graph, without dropout.
+            pub fn graph(&self, graph: &mut onnx::Graph, images: &onnx::Value) -> onnx::Value {
+                match self {
+                    $($(Network::$Name(net) => net.graph(graph, images),)+)+
                 }
             }
         }
@@ -180,6 +188,10 @@ pub trait NetworkKind: Send + Sync {
 /// Repeats a one-channel image for a network with several channels.
 fn repeat_channels(images: Tensor<4>, channels: usize) -> Tensor<4> {
     if images.dims()[1] == channels { images } else { images.repeat_dim(1, channels) }
+}
+
+fn repeat_channels_graph(graph: &mut onnx::Graph, images: &onnx::Value, channels: usize) -> onnx::Value {
+    if images.shape[1] == channels { images.clone() } else { graph.concat(&vec![images; channels], 1) }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use super::layer_table::{LayerTable, Window};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, PaddingConfig2d,
 };
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use timbre_core::{registry::Fault, seed::Seed};
 
@@ -201,6 +202,12 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.norm.forward(relu(self.conv.forward(x)))
     }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let x = self.conv.graph(graph, x);
+        let x = graph.relu(&x);
+        self.norm.graph(graph, &x)
+    }
 }
 
 #[derive(Module, Debug)]
@@ -241,6 +248,34 @@ impl Net {
             maps.push(if number == 0 { after } else { after + before });
         }
         Tensor::cat(maps, 1)
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let x = self.input_norm.graph(graph, images);
+        let mut front = Vec::new();
+        for block in &self.front {
+            let map = block.graph(graph, &x);
+            let map = graph.reduce("ReduceMax", &map, &[2]);
+            front.push(graph.reshape(&map, &[map.shape[1], 1, map.shape[2]]));
+        }
+        let mut maps = vec![graph.concat(&front.iter().collect::<Vec<_>>(), 1)];
+        for (number, block) in self.middle.iter().enumerate() {
+            let after = block.graph(graph, &maps[number]);
+            maps.push(if number == 0 { after } else { graph.add(&after, &maps[number]) });
+        }
+        let map = graph.concat(&maps.iter().collect::<Vec<_>>(), 1);
+        match &self.output {
+            Output::Own(own) => {
+                let pooled = ["ReduceMax", "ReduceMean"].map(|operator| graph.reduce(operator, &map, &[2, 3]));
+                let x = graph.concat(&[&pooled[0], &pooled[1]], 1);
+                let x = own.pool_norm.graph(graph, &x);
+                let x = graph.linear(&own.dense, &x);
+                let x = graph.relu(&x);
+                let x = own.dense_norm.graph(graph, &x);
+                graph.linear(&own.fc, &x)
+            }
+            Output::Head(head) => head.graph(graph, &map),
+        }
     }
 }
 

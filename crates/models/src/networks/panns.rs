@@ -22,6 +22,7 @@ use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, average_pool};
+use super::onnx::{Graph, Value};
 use super::sequential::padding_of;
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use timbre_core::seed::Seed;
@@ -248,6 +249,31 @@ impl Net {
         let blocks = first.into_iter().chain(&self.conv_block5).chain(&self.conv_block6);
         blocks.fold(x, |x, block| self.dropout.forward(block.forward(x), dropout))
     }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let (bands, frames) = (images.shape[2], images.shape[3]);
+        let x = graph.reshape(images, &[bands, frames, 1]);
+        let x = self.bn0.graph(graph, &x);
+        let x = graph.reshape(&x, &[1, bands, frames]);
+        let x = graph.swap(&x, 2, 3);
+        let first = [&self.conv_block1, &self.conv_block2, &self.conv_block3, &self.conv_block4];
+        let blocks = first.into_iter().chain(&self.conv_block5).chain(&self.conv_block6);
+        let map = blocks.fold(x, |x, block| block.graph(graph, &x));
+        match &self.output {
+            Output::Own(own) => {
+                let x = graph.reduce("ReduceMean", &map, &[3]);
+                let pooled = ["ReduceMax", "ReduceMean"].map(|operator| graph.reduce(operator, &x, &[2]));
+                let x = graph.add(&pooled[0], &pooled[1]);
+                let x = graph.linear(&own.fc1, &x);
+                let x = graph.relu(&x);
+                graph.linear(&own.fc_audioset, &x)
+            }
+            Output::Head(head) => {
+                let map = graph.swap(&map, 2, 3);
+                head.graph(graph, &map)
+            }
+        }
+    }
 }
 
 impl Block {
@@ -257,6 +283,17 @@ impl Block {
             x = norm.forward_relu(conv.forward(x));
         }
         if self.pool > 1 { average_pool(x, [self.pool; 2]) } else { x }
+    }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let x = self.conv1.graph(graph, x);
+        let mut x = self.bn1.graph_relu(graph, &x);
+        if let (Some(conv), Some(norm)) = (&self.conv2, &self.bn2) {
+            x = conv.graph(graph, &x);
+            x = norm.graph_relu(graph, &x);
+        }
+        let size = [self.pool; 2];
+        if self.pool > 1 { graph.pool("AveragePool", &x, &size, &size, &[[0, 0]; 2]) } else { x }
     }
 }
 

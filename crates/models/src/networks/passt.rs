@@ -26,6 +26,7 @@ use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::layers::{Linear, LinearConfig};
 use super::transformer::{self, Block, EXTRA, HeadLayer, PATCH, PatchEmbed, Size};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Normalize, Training};
 use timbre_core::{
@@ -234,6 +235,29 @@ impl Net {
         match &self.output {
             Output::Own(own) => transformer::classify(&own.head, transformer::extra_tokens(tokens)),
             Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let map = self.patch_embed.proj.graph(graph, images);
+        let (size, rows, columns) = (map.shape[1], map.shape[2], map.shape[3]);
+        let over_time = graph.weights(self.time_new_pos_embed.val().narrow(3, 0, columns));
+        let map = graph.add(&map, &over_time);
+        let over_bands = graph.weights(self.freq_new_pos_embed.val());
+        let map = graph.add(&map, &over_bands);
+        let patches = graph.reshape(&map, &[size, rows * columns]);
+        let patches = graph.swap(&patches, 1, 2);
+        let extra = Tensor::cat(vec![self.cls_token.val(), self.dist_token.val()], 1) + self.new_pos_embed.val();
+        let extra = graph.weights(extra);
+        let extra = graph.for_each_clip(&extra, &patches);
+        let tokens = graph.concat(&[&extra, &patches], 1);
+        let tokens = transformer::graph_of_blocks(&self.blocks, &self.norm, graph, tokens);
+        match &self.output {
+            Output::Own(own) => transformer::graph_of_head(&own.head, graph, &tokens),
+            Output::Head(head) => {
+                let map = transformer::graph_of_map(graph, &tokens, [rows, columns]);
+                head.graph(graph, &map)
+            }
         }
     }
 

@@ -25,7 +25,8 @@ use super::layer_table::{LayerTable, Window};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
 };
-use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
+use super::onnx::{Graph, Value};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph};
 use crate::training::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
@@ -252,6 +253,26 @@ impl Block {
             _ => self.bn2.forward_add_relu(x, shortcut),
         }
     }
+
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => {
+                let x = conv.graph(graph, x);
+                bn.graph(graph, &x)
+            }
+            None => x.clone(),
+        };
+        let x = self.conv1.graph(graph, x);
+        let x = self.bn1.graph_relu(graph, &x);
+        let mut x = self.conv2.graph(graph, &x);
+        if let Some(conv3) = &self.conv3 {
+            x = self.bn2.graph_relu(graph, &x);
+            x = conv3.graph(graph, &x);
+        }
+        let x = self.bn3.as_ref().unwrap_or(&self.bn2).graph(graph, &x);
+        let x = graph.add(&x, &shortcut);
+        graph.relu(&x)
+    }
 }
 
 #[derive(Module, Debug)]
@@ -303,6 +324,19 @@ impl Net {
         match &self.output {
             Output::Own(own) => own.fc.forward(head::mean(map)),
             Output::Head(head) => head.forward(map, dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let x = repeat_channels_graph(graph, images, self.channels);
+        let x = self.conv1.graph(graph, &x);
+        let x = self.bn1.graph_relu(graph, &x);
+        let x = self.maxpool.graph(graph, &x);
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let map = stages.into_iter().flatten().fold(x, |x, block| block.graph(graph, &x));
+        match &self.output {
+            Output::Own(own) => own.graph_of_mean(graph, &map),
+            Output::Head(head) => head.graph(graph, &map),
         }
     }
 }

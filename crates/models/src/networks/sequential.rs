@@ -14,7 +14,8 @@ use super::layers::{
     AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig,
     MaxPool2d, MaxPool2dConfig, PaddingConfig2d, Relu,
 };
-use super::{InputShape, LayerRow, repeat_channels};
+use super::onnx::{Graph, Value};
+use super::{InputShape, LayerRow, repeat_channels, repeat_channels_graph};
 
 /// A layer before it is built.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,18 @@ fn forward(layers: &[Layer], x: Tensor<4>, dropout: Option<&DropoutMasks>) -> Te
         Layer::MaxPool(layer) => layer.forward(x),
         Layer::Dropout(layer) => layer.forward(x, dropout),
         Layer::Linear(layer) => layer.forward(x),
+    })
+}
+
+/// [`forward`] as nodes; rows of a linear layer have two axes.
+fn graph_of(layers: &[Layer], graph: &mut Graph, x: Value) -> Value {
+    layers.iter().fold(x, |x, layer| match layer {
+        Layer::Conv(layer) => layer.graph(graph, &x),
+        Layer::Norm(layer) => layer.graph(graph, &x),
+        Layer::Relu(_) => graph.relu(&x),
+        Layer::MaxPool(layer) => layer.graph(graph, &x),
+        Layer::Dropout(_) => x,
+        Layer::Linear(layer) => graph.linear(layer, &x),
     })
 }
 
@@ -177,6 +190,19 @@ impl Net {
                 logits.reshape([clips, classes])
             }
             Output::Head(head) => head.forward(map, dropout),
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let x = repeat_channels_graph(graph, images, self.channels);
+        let map = graph_of(&self.features, graph, x);
+        match &self.output {
+            Output::Own(own) => {
+                let map = graph.adaptive_average_pool(&own.avgpool, &map);
+                let rows = graph.flatten(&map);
+                graph_of(&own.classifier, graph, rows)
+            }
+            Output::Head(head) => head.graph(graph, &map),
         }
     }
 }

@@ -25,6 +25,7 @@ use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig,
 };
 use super::sequential::padding_of;
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::seed::Seed;
@@ -99,6 +100,17 @@ impl Net {
             Output::Head(head) => head.forward(map, dropout),
         }
     }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let map = self.features.graph(graph, images);
+        match &self.output {
+            Output::Own(own) => {
+                let rows = graph.flatten(&map);
+                graph.linear(&own.fc, &rows)
+            }
+            Output::Head(head) => head.graph(graph, &map),
+        }
+    }
 }
 
 /// A convolution and the max pool after it.
@@ -154,6 +166,19 @@ impl Backbone {
         self.blocks.iter().fold(by_band, |x, block| {
             let x = elu(block.bn.forward(block.conv.forward(x)), 1.0);
             self.dropout.forward(block.pool.forward(x), dropout)
+        })
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let by_band = graph.swap(images, 1, 2);
+        let by_band = self.bn0.graph(graph, &by_band);
+        let x = graph.swap(&by_band, 1, 2);
+        self.blocks.iter().fold(x, |x, block| {
+            let x = block.conv.graph(graph, &x);
+            let x = block.bn.graph(graph, &x);
+            // Its default is 1, as here.
+            let x = graph.each("Elu", &x);
+            block.pool.graph(graph, &x)
         })
     }
 }

@@ -24,6 +24,7 @@ use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::tagging_cnn::{Backbone, BlockSpec, backbone_rows};
+use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::{registry::Fault, seed::Seed};
@@ -150,6 +151,33 @@ impl Net {
             Output::Head(head) => {
                 let states = self.dropout.forward(states, dropout);
                 head.forward(states.swap_dims(1, 2).reshape([clips, HIDDEN, 1, frames]), dropout)
+            }
+        }
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
+        let mut x = images.clone();
+        if self.padding > 0 {
+            let silence = graph.constant(&vec![0.0; images.shape[2] * self.padding], &[1, 1, images.shape[2], self.padding]);
+            let silence = graph.for_each_clip(&silence, images);
+            x = graph.concat(&[&silence, images, &silence], 3);
+        }
+        let map = self.features.graph(graph, &x);
+        let frames = map.shape[3];
+        let sequence = graph.reshape(&map, &[map.shape[1] * map.shape[2], frames]);
+        let sequence = graph.swap(&sequence, 1, 2);
+        let states = self.gru1.graph(graph, &sequence);
+        let states = self.gru2.graph(graph, &states);
+        match &self.output {
+            Output::Own(own) => {
+                let last = graph.narrow(&states, 1, frames - 1, 1);
+                let last = graph.flatten(&last);
+                graph.linear(&own.fc, &last)
+            }
+            Output::Head(head) => {
+                let map = graph.swap(&states, 1, 2);
+                let map = graph.reshape(&map, &[HIDDEN, 1, frames]);
+                head.graph(graph, &map)
             }
         }
     }

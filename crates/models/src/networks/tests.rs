@@ -109,6 +109,16 @@ fn the_layer_table_agrees_with_the_network() {
 }
 
 #[test]
+fn the_onnx_graph_of_every_network_ends_with_its_logits() {
+    for case in every_network() {
+        let network = case.kind().build(case.input, 7, Seed::new(1), &BurnDevice::flex()).unwrap();
+        let InputShape { channels, height, width } = case.input;
+        let (mut graph, images) = onnx::Graph::new([channels, height, width]);
+        assert_eq!(network.graph(&mut graph, &images).shape, [1, 7], "{}", case.name);
+    }
+}
+
+#[test]
 fn the_parameters_of_each_row_are_those_of_its_layer() {
     for case in every_network() {
         let (name, kind, input) = (&case.name, case.kind(), case.input);

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 use super::init::InitDistribution;
 use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::onnx::{Graph, Value};
 
 /// Bands and frames of a patch.
 pub const PATCH: usize = 16;
@@ -20,6 +21,8 @@ pub const EXTRA: usize = 2;
 const HIDDEN: usize = 4;
 /// The epsilon of the layer norms before the classifier.
 const EPSILON: f64 = 1e-6;
+/// That of the layer norm in the classifier: burn's default.
+const HEAD_EPSILON: f64 = 1e-5;
 
 /// The size of a transformer.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +68,7 @@ impl Size {
 
     /// A layer norm and a linear layer.
     pub fn head(self, n_classes: usize, device: &Device) -> Vec<HeadLayer> {
-        let norm = LayerNormConfig::new(self.embed_dim).init(device);
+        let norm = LayerNormConfig::new(self.embed_dim).with_epsilon(HEAD_EPSILON).init(device);
         vec![HeadLayer::Norm(norm), HeadLayer::Linear(LinearConfig::new(self.embed_dim, n_classes).init(device))]
     }
 
@@ -209,6 +212,55 @@ impl Attention {
         let weights = softmax(query.matmul(key.swap_dims(2, 3)) * (each as f64).powf(-0.5), 3);
         let mixed = weights.matmul(value).swap_dims(1, 2).reshape([clips, tokens, size]);
         self.proj.forward(mixed)
+    }
+}
+
+/// The blocks, and the norm after them.
+pub fn graph_of_blocks(blocks: &[Block], norm: &LayerNorm, graph: &mut Graph, tokens: Value) -> Value {
+    let tokens = blocks.iter().fold(tokens, |tokens, block| block.graph(graph, &tokens));
+    graph.layer_norm(norm, EPSILON, &tokens)
+}
+
+/// [`classify`] of the [`extra_tokens`] as nodes.
+pub fn graph_of_head(head: &[HeadLayer], graph: &mut Graph, tokens: &Value) -> Value {
+    let extra = graph.narrow(tokens, 1, 0, EXTRA);
+    let mean = graph.reduce("ReduceMean", &extra, &[1]);
+    head.iter().fold(mean, |x, layer| match layer {
+        HeadLayer::Norm(layer) => graph.layer_norm(layer, HEAD_EPSILON, &x),
+        HeadLayer::Linear(layer) => graph.linear(layer, &x),
+    })
+}
+
+/// [`map_of_patches`] as nodes.
+pub fn graph_of_map(graph: &mut Graph, tokens: &Value, [rows, columns]: [usize; 2]) -> Value {
+    let patches = graph.narrow(tokens, 1, EXTRA, tokens.shape[1] - EXTRA);
+    let patches = graph.swap(&patches, 1, 2);
+    graph.reshape(&patches, &[patches.shape[1], rows, columns])
+}
+
+impl Block {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let normed = graph.layer_norm(&self.norm1, EPSILON, x);
+        let attended = self.attn.graph(graph, &normed);
+        let x = graph.add(x, &attended);
+        let normed = graph.layer_norm(&self.norm2, EPSILON, &x);
+        let hidden = graph.linear(&self.mlp.fc1, &normed);
+        let hidden = graph.gelu(&hidden);
+        let hidden = graph.linear(&self.mlp.fc2, &hidden);
+        graph.add(&x, &hidden)
+    }
+}
+
+impl Attention {
+    fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
+        let (tokens, size) = (x.shape[1], x.shape[2]);
+        let each = size / self.heads;
+        let qkv = graph.linear(&self.qkv, x);
+        let qkv = graph.reshape(&qkv, &[tokens, 3 * self.heads, each]);
+        let qkv = graph.swap(&qkv, 1, 2);
+        let [query, key, value] = [0, 1, 2].map(|part| graph.narrow(&qkv, 1, part * self.heads, self.heads));
+        let mixed = graph.attention([&query, &key, &value], None);
+        graph.linear(&self.proj, &mixed)
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::networks::InputShape;
+use crate::networks::{InputShape, onnx};
 use crate::tensor::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 use crate::training::hyperparameters::Normalize;
 use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
@@ -64,6 +64,14 @@ impl Normalization {
     pub fn on_device(&self, device: &Device) -> (Tensor<3>, Tensor<3>) {
         let tensor = |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len(), 1]), device);
         (tensor(&self.mean), tensor(&self.deviation))
+    }
+
+    /// The normalization of images as nodes of an ONNX graph.
+    pub fn graph(&self, graph: &mut onnx::Graph, images: &onnx::Value) -> onnx::Value {
+        let shape = if self.mean.len() == 1 { [1; 4] } else { [1, images.shape[1], images.shape[2], 1] };
+        let [mean, deviation] = [&self.mean, &self.deviation].map(|values| graph.constant(values, &shape));
+        let shifted = graph.pair("Sub", images, &mean);
+        graph.pair("Div", &shifted, &deviation)
     }
 
     /// The tensors that are saved with a model.

@@ -278,6 +278,15 @@ impl OutputActivation {
         }
     }
 
+    /// How logits become probabilities, in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            OutputActivation::Softmax => "softmax",
+            OutputActivation::Sigmoid => "sigmoid",
+            OutputActivation::SigmoidShares => "sigmoid, divided by the sum over the classes",
+        }
+    }
+
     pub fn from_code(code: f32) -> Option<OutputActivation> {
         [OutputActivation::Softmax, OutputActivation::Sigmoid, OutputActivation::SigmoidShares]
             .into_iter()

@@ -49,6 +49,8 @@ use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use trained_network::TrainedNetwork;
 
+pub use trained_network::onnx_file;
+
 /// Every network is a model.
 impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
     /// Combines the versions of the network and of the training loop.

@@ -11,7 +11,7 @@ use super::inputs::{self, Normalization};
 use super::loss::OutputActivation;
 use crate::Classifier;
 use crate::device::{Device, guarded, read};
-use crate::networks::{InputShape, Network, NetworkModel, state_dict};
+use crate::networks::{InputShape, Network, NetworkModel, onnx::Graph, state_dict};
 use crate::tensor::{Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
@@ -89,6 +89,28 @@ impl TrainedNetwork {
             notes,
         })
     }
+}
+
+/// A saved network as an ONNX file: features before normalization in, the logits of the classes out.
+pub fn onnx_file(
+    model: &dyn NetworkModel,
+    tensors: Vec<Tensor>,
+    n_classes: usize,
+    mut metadata: Vec<(&str, String)>,
+) -> Result<Vec<u8>> {
+    let trained = TrainedNetwork::restore(model, tensors, n_classes, &Device::cpu())?;
+    let InputShape { channels, height, width } = trained.shape;
+    let (mut graph, input) = Graph::new([channels, height, width]);
+    let images = trained.normalization.graph(&mut graph, &input);
+    let mut logits = trained.network.graph(&mut graph, &images);
+    if trained.auxiliary > 0 {
+        logits = graph.narrow(&logits, 1, 0, n_classes);
+    }
+    metadata.push(("probabilities", trained.output.describe().to_owned()));
+    if trained.tag_rows > 0 {
+        metadata.push(("tag_rows", trained.tag_rows.to_string()));
+    }
+    Ok(graph.into_file(&input, &logits, &metadata))
 }
 
 /// A number of outputs or inputs; 0 if the file has no such tensor.

@@ -1,6 +1,7 @@
-//! Exports for other tools: `metrics.json` for DVC, the file store of MLflow, TensorBoard events.
+//! Exports for other tools: `metrics.json` for DVC, the file store of MLflow, ONNX files, TensorBoard events.
 
 pub mod dvc;
 pub mod mlflow;
 mod names;
+pub mod onnx;
 pub mod tensorboard;
