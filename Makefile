@@ -5,13 +5,15 @@ DEVICE ?= auto
 # A GPU backend is a cargo feature of the same name. With `auto`, the NVIDIA driver decides: `nvidia-smi -L` lists a GPU or fails.
 GPU := $(if $(filter auto,$(DEVICE)),$(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda))
 BACKEND = $(firstword $(subst :, ,$(or $(GPU),$(DEVICE))))
-FEATURES = $(if $(filter cuda wgpu,$(BACKEND)),--features $(BACKEND))
+# ONNX=1 adds the feature `onnx`.
+FEATURES = $(addprefix --features ,$(filter cuda wgpu,$(BACKEND)) $(if $(ONNX),onnx))
 TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
 # `cargo nextest` if it is installed, else `cargo test`.
 RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test) --workspace --release
 TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # TensorFlow needs an older numpy than the other peers.
 MUSICNN = $(TIMBRE_PEERS)-musicnn
+BASIC_PITCH = $(TIMBRE_PEERS)-basic-pitch
 TIMBRE_RAY ?= $(HOME)/.cache/timbre-ray
 MDBOOK ?= mdbook
 TIMBRE_CUDA ?= $(HOME)/.cache/timbre-cuda
@@ -49,14 +51,17 @@ test-checked: ## run all tests with overflow checks and debug assertions in our 
 test-gpu: ## test a GPU; without one, Vulkan on the CPU and CUDA up to its compiler (needs mesa-vulkan-drivers, PyPI; TIMBRE_CUDA=DIR keeps the compiler)
 	@CARGO='$(CARGO)' BACKEND='$(filter cuda wgpu,$(BACKEND))' TIMBRE_CUDA='$(TIMBRE_CUDA)' tests/gpu/run
 
-test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow, TensorBoard, zsh, fish, groff, or TIMBRE_TEST_DATA=DIR with medley_solos
+test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow, TensorBoard, ONNX Runtime, zsh, fish, groff, or TIMBRE_TEST_DATA=DIR with medley_solos
 	@test -x '$(TIMBRE_PEERS)/bin/python' || python3 -m venv '$(TIMBRE_PEERS)'
 	@'$(TIMBRE_PEERS)/bin/pip' install --quiet -r benches/peers/requirements.txt -r benches/peers/requirements-network.txt -r tests/requirements-peers.txt
 	@test -x '$(MUSICNN)/bin/python' || python3 -m venv '$(MUSICNN)'
 	@'$(MUSICNN)/bin/pip' install --quiet -r tests/requirements-musicnn.txt
 	@'$(MUSICNN)/bin/pip' download --quiet --no-deps --dest '$(MUSICNN)' musicnn==0.1.0
 	@'$(MUSICNN)/bin/pip' install --quiet --no-deps '$(MUSICNN)/musicnn-0.1.0-py3-none-any.whl'
-	@TIMBRE_PEERS='$(TIMBRE_PEERS)' TIMBRE_MUSICNN='$(MUSICNN)' $(CARGO) test --release -p timbre --test it -- --ignored $(if $(TIMBRE_TEST_DATA),,--skip medley_solos)
+	@'$(TIMBRE_PEERS)/bin/pip' download --quiet --no-deps --dest '$(BASIC_PITCH)' basic-pitch==0.4.0
+	@'$(TIMBRE_PEERS)/bin/python' -m zipfile -e '$(BASIC_PITCH)/basic_pitch-0.4.0-py2.py3-none-any.whl' '$(BASIC_PITCH)'
+	@TIMBRE_PEERS='$(TIMBRE_PEERS)' TIMBRE_MUSICNN='$(MUSICNN)' TIMBRE_BASIC_PITCH='$(BASIC_PITCH)' $(CARGO) test --release -p timbre --features onnx --test it -- --ignored $(if $(TIMBRE_TEST_DATA),,--skip medley_solos)
+	@$(CARGO) test --release --workspace --features onnx onnx
 
 test-web: build ## test the web page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
@@ -75,10 +80,10 @@ test-ray: build ## run an experiment on a real Ray cluster on this machine, of w
 torture: build ## [MINUTES=10] [AREA=kill] [SEED=1]: attack the program with kills, full disks and hostile files (see tests/torture)
 	@python3 tests/torture/run.py --timbre '$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(foreach area,$(AREA),--area $(area))
 
-check: ## run rustfmt, clippy (also of the GPU backends), rustdoc
+check: ## run rustfmt, clippy (also of the GPU backends and ONNX), rustdoc
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
-	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu -- -D warnings
+	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu,onnx -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 docs: ## build the documentation as a site into target/docs, and check its links (needs Python and mdBook 0.5; MDBOOK=path)

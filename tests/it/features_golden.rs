@@ -122,8 +122,8 @@ fn every_feature_equals_librosa() {
 #[test]
 fn the_golden_cases_cover_every_kind() {
     let index = index();
-    // Their values come from files (`embedding.rs`), or they have a test below.
-    let elsewhere = ["embedding", "imported", "passt_mel"];
+    // Their values come from files (`embedding.rs`, `onnx.rs`), or they have a test below.
+    let elsewhere = ["embedding", "onnx", "imported", "passt_mel"];
     for kind in FeatureSpec::KINDS.iter().filter(|kind| !elsewhere.contains(kind)) {
         assert!(index.cases.iter().any(|case| case.spec.kind() == *kind), "{kind}");
     }

@@ -58,6 +58,7 @@ mod metrics_golden;
 mod models_golden;
 mod networks_golden;
 mod networks_pipeline;
+mod onnx;
 mod onnx_export;
 mod pipeline;
 mod predict;

@@ -60,6 +60,7 @@ mod harmonic;
 mod delta;
 mod concat;
 pub mod embedding;
+mod onnx;
 mod imported;
 
 registry! {
@@ -100,6 +101,7 @@ registry! {
         "concat" => concat::Concat,
         "stack" => concat::Stack,
         "embedding" => embedding::Embedding,
+        "onnx" => onnx::Onnx,
         "imported" => imported::Imported,
     }
 }
