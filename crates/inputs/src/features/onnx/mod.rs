@@ -23,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::{Extractor, Fault, FeatureKind, FeatureSpec, Kind, ensure_valid};
+use timbre_core::error::UserError;
 
 /// The output of a network from an ONNX file. Only in programs that were built with it: `make build ONNX=1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -135,6 +136,9 @@ impl FeatureKind for Onnx {
     }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
+        if !cfg!(feature = "onnx") {
+            return Err(UserError::usage(NOT_BUILT_IN).into());
+        }
         ensure_valid("onnx", self.faults(sample_rate))?;
         self.extractor(sample_rate)
     }
