@@ -90,12 +90,14 @@ def distillation_cases(case, single, several, generator):
         spec = {"teacher": "run", "teacher_weight": weight, "temperature": temperature}
 
         def softmax(x, y):
-            taught = F.cross_entropy(x / temperature, torch.softmax(logits / temperature, 1)) * temperature**2
+            soft = torch.softmax(logits / temperature, 1)
+            taught = F.kl_div(F.log_softmax(x / temperature, 1), soft, reduction="batchmean") * temperature**2
             return (1 - weight) * F.cross_entropy(x, y.argmax(1)) + weight * taught
 
         def sigmoid(x, y):
             soft = torch.sigmoid(logits / temperature)
-            taught = F.binary_cross_entropy_with_logits(x / temperature, soft) * temperature**2
+            entropy = F.binary_cross_entropy_with_logits(logits / temperature, soft)
+            taught = (F.binary_cross_entropy_with_logits(x / temperature, soft) - entropy) * temperature**2
             return (1 - weight) * F.binary_cross_entropy_with_logits(x, y) + weight * taught
 
         cases.append({**case({**spec, "loss": "cross_entropy"}, single, softmax), "teacher": numbers(torch.softmax(logits, 1))})

@@ -119,7 +119,7 @@ fn a_network_takes_the_features_of_a_stack_as_channels() {
 fn a_network_learns_from_the_predictions_of_another_run_without_labels() {
     let (data, network) = TINY.split_once("[models.cnn_small]").unwrap();
     let network = format!("[models.cnn_small]{network}teacher = \"teacher\"\nteacher_weight = 1.0\n");
-    let student = format!("{data}{}", network.replace("epochs = 6", "epochs = 12"));
+    let student = format!("{data}{}learning_rate = 0.02\n", network.replace("epochs = 6", "epochs = 30"));
     let dir = TestDir::with(&[("teacher.toml", &format!("{data}[models.logistic]\n")), ("student.toml", &student)]);
     let refused = dir.timbre(&["check", "student.toml"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -127,21 +127,21 @@ fn a_network_learns_from_the_predictions_of_another_run_without_labels() {
 
     dir.run("teacher.toml", &[]);
     let result = dir.run("student.toml", &[]);
-    assert!(metric(&result, "cnn_small", "accuracy") > 2.0 * metric(&result, "commonest", "accuracy"), "{result}");
     let run = dir.path(result["run"].as_str().unwrap());
-    let losses: Vec<f64> = fs::read_to_string(run.join("epochs.csv"))
-        .unwrap()
-        .lines()
-        .skip(1)
-        .map(|line| line.split(',').nth(5).unwrap().parse().unwrap())
-        .collect();
-    assert!(losses[11] < 0.8 * losses[0], "{losses:?}");
+    let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
+    let column = |at: usize| -> Vec<f64> {
+        epochs.lines().skip(1).map(|line| line.split(',').nth(at).unwrap().parse().unwrap()).collect()
+    };
+    let (distance, of_labels) = (column(5), column(6));
+    assert!(distance[29] < 0.8 * distance[0], "{distance:?}");
+    // The loss of the labels, which the training never sees, falls below that of an even guess, ln 11.
+    assert!(of_labels[29] < 2.2, "{of_labels:?}");
 
     let warning = "models.cnn_small.teacher: teacher was trained on";
     let same = dir.done(&["check", "student.toml"]);
-    assert!(!text(&same.stderr).contains(warning), "{}", text(&same.stderr));
+    assert!(!text(&same.stdout).contains(warning), "{}", text(&same.stdout));
     let other = dir.done(&["check", "student.toml", "--set", "seeds=[9]"]);
-    assert!(text(&other.stderr).contains(warning), "{}", text(&other.stderr));
+    assert!(text(&other.stdout).contains(warning), "{}", text(&other.stdout));
 
     // Another teacher makes another run.
     dir.run("teacher.toml", &["--set", "models.logistic.penalize_bias=true"]);

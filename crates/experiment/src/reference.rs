@@ -254,7 +254,7 @@ fn kinds_page(section: &str, title: &str, intro: &str) -> String {
 fn run_of_keys(keys: &[Option<&str>]) -> String {
     let named = |key: &Option<&str>| format!("`{}`", key.unwrap_or_default());
     match keys {
-        [first, _, _, .., last] => format!("{} to {}", named(first), named(last)),
+        [first, _, _, _, _, .., last] => format!("{} to {}", named(first), named(last)),
         few => few.iter().map(named).collect::<Vec<_>>().join(", "),
     }
 }

@@ -145,7 +145,8 @@ impl PreparedDataset {
             let all = count(test.len(), "test recording");
             (known > 0).then(|| {
                 format!(
-                    "models.{model}.teacher: {name} was trained on {known} of {all}: scores on them are too good; give both                      experiments the same split and seeds"
+                    "models.{model}.teacher: {name} was trained on {known} of {all}: scores on them are too good; give both experiments \
+                     the same split and seeds"
                 )
             })
         };

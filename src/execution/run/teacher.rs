@@ -95,7 +95,7 @@ impl Teachers {
 
 impl Teacher {
     fn open(name: &str, settings: &Settings) -> Result<Teacher> {
-        let predictor = Predictor::open_on(&settings.runs, name, &settings.device)?.with_micro_batching()?;
+        let predictor = Predictor::open_on(&settings.runs, name, &settings.device)?;
         let (run, _) = run_dir::find_with_model(&settings.runs, name)?;
         // A run of an earlier version has no such table.
         let columns = tables::read_csv(&run.join(Table::Recordings.file())).unwrap_or_default();
