@@ -124,8 +124,10 @@ fn a_network_trains_on_waveforms_is_killed_resumes_and_answers_as_on_the_cpu() {
 fn scores(answer: &Value) -> Vec<f64> {
     let classes =
         answer["classes"].as_array().or(answer["instruments"].as_array()).unwrap_or_else(|| panic!("{answer}"));
+    // As `predict` and `serve` call it.
+    let score = |class: &Value| class["probability"].as_f64().or(class["confidence"].as_f64()).unwrap();
     let mut scores: Vec<(&str, f64)> =
-        classes.iter().map(|class| (class["code"].as_str().unwrap(), class["score"].as_f64().unwrap())).collect();
+        classes.iter().map(|class| (class["code"].as_str().unwrap(), score(class))).collect();
     scores.sort_by(|a, b| a.0.cmp(b.0));
     assert_eq!(scores.len(), 11);
     scores.into_iter().map(|(_, score)| score).collect()

@@ -24,10 +24,10 @@ fn step(kind: &dyn NetworkKind, input: InputShape, images: &[f32], device: &Burn
     let images = TensorData::new(images.to_vec(), [CLIPS, input.channels, input.height, input.width]);
     let logits = network.forward(Tensor::from_data(images, device), None);
     let mut found = vec![("logits".to_owned(), read(logits.clone()))];
-    // A loss whose gradient differs from output to output.
+    // A loss whose gradient differs from output to output and does not vanish, however large the logits are.
     let factors: Vec<f32> = (0..CLIPS * CLASSES).map(|i| 0.3 + (i as f32 * 1.7).sin()).collect();
     let factors = Tensor::<2>::from_data(TensorData::new(factors, [CLIPS, CLASSES]), device);
-    let mut gradients = (logits.tanh() * factors).sum().backward();
+    let mut gradients = (logits * factors).sum().backward();
     found.extend(parameters::gradients(&network, &mut gradients).into_iter().map(|(path, g)| (path, read(g))));
     let tensors = state_dict::tensors(&network).into_iter();
     let statistics = tensors.filter(|tensor| state_dict::is_statistic(&tensor.name));
@@ -67,30 +67,32 @@ fn a_training_step_of_every_network_agrees_with_the_cpu() {
             }
             Err(error) => panic!("{name}: {error}"),
         };
-        let (mut worst, mut difference, mut whole) = ((0.0, ""), 0.0, 0.0);
+        let mut apart = Vec::new();
         for ((path, expected), (found_path, found)) in expected.iter().zip(&found) {
             assert_eq!((path, expected.len()), (found_path, found.len()), "{name}");
-            let apart = norm(expected.iter().zip(found).map(|(a, b)| a - b));
-            let size = norm(expected.iter().copied());
-            if path != "logits" {
-                (difference, whole) = (difference + apart * apart, whole + size * size);
-            } else if !(apart < 1e-3 * size) {
-                failures.push(format!("{name}: the logits differ by {}", apart / size));
-            }
-            if apart > worst.0 * size && size > 0.0 {
-                worst = (apart / size, path);
-            }
+            let difference = norm(expected.iter().zip(found).map(|(a, b)| a - b));
+            apart.push((difference, norm(expected.iter().copied()), path));
         }
-        let apart = (difference / whole).sqrt();
+        let (logits, rest) = apart.split_first().expect("the logits come first");
+        let whole = |of: fn(&(f64, f64, &String)) -> f64| rest.iter().map(|one| of(one).powi(2)).sum::<f64>().sqrt();
+        let (difference, size) = (whole(|one| one.0), whole(|one| one.1));
+        // Some gradients are zero but for rounding, such as that of a bias before a batch norm.
+        let is_large = |one: &&(f64, f64, &String)| one.1 > 1e-3 * size;
+        let worst = rest.iter().filter(is_large).max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+        let worst = worst.expect("a network has gradients");
+        let ratios = [logits.0 / logits.1, difference / size, worst.0 / worst.1];
         eprintln!(
-            "{name}: {apart:.1e}, at most {:.1e} in `{}`, {:.1} s",
-            worst.0,
-            worst.1,
+            "{name}: logits {:.1e}, gradients {:.1e}, at most {:.1e} in `{}`, {:.1} s",
+            ratios[0],
+            ratios[1],
+            ratios[2],
+            worst.2,
             clock.elapsed().as_secs_f64()
         );
-        // Rounding moves a few values to the other side of a ReLU, which changes the gradient of a whole channel.
-        if !(apart < 1e-2 && worst.0 < 0.1) {
-            failures.push(format!("{name}: gradients differ by {apart}, those of `{}` by {}", worst.1, worst.0));
+        // Rounding moves a few values to the other side of a ReLU, which changes the gradients of the layers below: the more layers, the
+        // more. NaN is a failure.
+        if !(ratios[0] < 1e-3 && ratios[1] < 0.05 && ratios[2] < 0.2) {
+            failures.push(format!("{name}: {ratios:?}, `{}`", worst.2));
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
