@@ -2,7 +2,7 @@
 //!
 //! A network describes its graph by a second forward pass, `graph`, in which each operation adds a node instead of computing. Shapes
 //! are known; only the number of clips is free, which stands as 1 in the shape of a [`Value`]. The file is protobuf, of which a
-//! few field types are enough ([`Message`]).
+//! few field types are enough (`Message`).
 
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
