@@ -100,7 +100,8 @@ fn a_network_trains_on_waveforms_is_killed_resumes_and_answers_as_on_the_cpu() {
 
     let clip = dir.a_recording().display().to_string();
     let predict = |device: &str| -> Value {
-        let arguments = ["predict", "net/latest", &clip, "--runs", "gpu", "--device", device, "--json", "-q"];
+        // The server predicts the central clip, too.
+        let arguments = ["predict", "net/latest", &clip, "--clip", "--runs", "gpu", "--device", device, "--json", "-q"];
         serde_json::from_slice(&dir.done(&arguments).stdout).unwrap()
     };
     let (on_cpu, on_gpu) = (scores(&predict("cpu")["files"][0]), scores(&predict(&device())["files"][0]));
