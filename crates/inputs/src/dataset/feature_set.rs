@@ -376,11 +376,14 @@ impl FeatureSet {
     pub fn read_example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
         self.write_targets(row, targets);
         let Some(generator) = &self.generator else { return self.read_row(row, out) };
+        if !self.has_teacher() {
+            return generator.example(row, epoch, out, targets);
+        }
         let labels = targets[..self.n_classes].to_vec();
         generator.example(row, epoch, out, targets)?;
         // The teacher knows the recording, and not what was mixed into it.
         let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
-        if self.has_teacher() && !labels.iter().zip(&*targets).all(is_same) {
+        if !labels.iter().zip(&*targets).all(is_same) {
             targets[self.n_outputs()..].fill(f32::NAN);
         }
         Ok(())

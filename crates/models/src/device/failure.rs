@@ -22,7 +22,7 @@ const DEVICE_CRATES: [&str; 6] = ["burn-", "cubecl-", "cudarc-", "wgpu-", "naga-
 const OUT_OF_MEMORY: [&str; 5] =
     ["out of device memory", "out of memory", "out_of_memory", "allocate buffer of size", "can't allocate"];
 
-/// The messages of panics of the device crates that nobody has reported yet.
+/// The messages of panics of the device crates that are not reported yet.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -102,8 +102,8 @@ pub(super) fn cause(reason: &str) -> &str {
     text.rsplit("Caused by:").map(str::trim).find(|part| !part.is_empty()).unwrap_or(reason)
 }
 
-/// From now on, panics of the device crates are recorded, and printed only if nobody reports them: on a thread of Timbre outside
-/// [`guarded`]. `RUST_BACKTRACE` prints all.
+/// From now on, panics of the device crates are recorded. They are printed only on a thread of Timbre outside [`guarded`], where no error
+/// follows them; `RUST_BACKTRACE` prints all.
 pub(super) fn record_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
