@@ -9,27 +9,7 @@ use timbre_core::seed::Seed;
 use timbre_models::networks::{InputShape, NetworkKind, musicnn::Musicnn, pretrained, state_dict};
 use timbre_models::tensor_file::write_safetensors;
 
-use crate::test_dir::{TestDir, text};
-
-/// A dozen clips of two classes.
-const FEW: &str = r#"
-[data]
-use = "demo"
-clips_per_class = 6
-test_recordings = 2
-[data.labels]
-include = ["cel", "pia"]
-[audio]
-sample_rate = 16000
-clip_seconds = 3.0
-[split]
-kind = "holdout"
-test = 0.34
-[models.knn]
-k = 1
-[evaluate]
-bootstrap = 0
-"#;
+use crate::test_dir::{FEW, TestDir, text};
 
 fn write_weights(path: &Path, seed: u64) {
     let input = InputShape { channels: 1, height: 96, width: 187 };

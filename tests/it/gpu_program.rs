@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::test_dir::{TestDir, text};
 use crate::test_server::{Server, post};
 
-/// Crops and augmentations differ from epoch to epoch, so the device gets waveforms and computes the mel spectrograms.
-const NET: &str = r#"
+/// A network that crops at random gets waveforms, and the device computes the mel spectrograms. A test adds the network.
+pub const WAVEFORMS: &str = r#"
 seeds = [1]
 [data]
 use = "demo"
@@ -28,6 +28,11 @@ test = 0.25
 n_fft = 512
 hop_length = 256
 n_mels = 32
+[evaluate]
+bootstrap = 0
+"#;
+
+const NET: &str = r#"
 [models.cnn_small]
 crop = "random"
 filters = [4, 8]
@@ -35,8 +40,6 @@ dropout = 0.0
 epochs = 4
 batch_size = 16
 schedule = "constant"
-[evaluate]
-bootstrap = 0
 "#;
 
 fn device() -> String {
@@ -70,7 +73,7 @@ fn assert_close(found: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64) {
 #[test]
 #[ignore = "needs a GPU or a Vulkan driver that computes on the CPU: make test-gpu"]
 fn a_network_trains_on_waveforms_is_killed_resumes_and_answers_as_on_the_cpu() {
-    let dir = TestDir::with(&[("net.toml", NET)]);
+    let dir = TestDir::with(&[("net.toml", &format!("{WAVEFORMS}{NET}"))]);
     let on_cpu = epochs(&dir, "cpu", "cpu");
     let on_gpu = epochs(&dir, "gpu", &device());
     // Rounding differences grow with every step.
@@ -138,7 +141,7 @@ fn scores(answer: &Value) -> Vec<f64> {
 #[ignore = "needs a GPU or a Vulkan driver that computes on the CPU: make test-gpu"]
 fn too_little_memory_is_a_sentence_with_a_batch_size_to_try() {
     // The output of the first layer has 512 filters × 1024 × 1024 pixels × 4 bytes × 128 clips: 275 GB.
-    let large = NET
+    let large = format!("{WAVEFORMS}{NET}")
         .replace("filters = [4, 8]", "filters = [512]")
         .replace("batch_size = 16", "batch_size = 128")
         .replace("n_mels = 32", "n_mels = 32\nresize = [1024, 1024]");

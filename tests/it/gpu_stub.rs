@@ -7,32 +7,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use crate::gpu_program::WAVEFORMS;
 use crate::test_dir::{TestDir, text};
 
 const NET: &str = r#"
-seeds = [1]
-save_models = false
-[data]
-use = "demo"
-clips_per_class = 12
-test_recordings = 2
-[audio]
-sample_rate = 8000
-clip_seconds = 1.0
-[split]
-kind = "holdout"
-validation = 0.25
-test = 0.25
-[features.mel]
-n_fft = 512
-hop_length = 256
-n_mels = 32
 [models.resnet18]
 crop = "random"
 epochs = 1
 batch_size = 16
-[evaluate]
-bootstrap = 0
 "#;
 
 /// A folder with the experiment `net.toml` and the library.
@@ -45,7 +27,7 @@ impl Stub {
     fn new() -> Stub {
         let toolkit =
             std::env::var_os("TIMBRE_CUDA_TOOLKIT").expect("TIMBRE_CUDA_TOOLKIT has `include` and `lib` of CUDA");
-        let dir = TestDir::with(&[("net.toml", NET)]);
+        let dir = TestDir::with(&[("net.toml", &format!("save_models = false{WAVEFORMS}{NET}"))]);
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu/stub_cuda.c");
         let arguments = ["-shared", "-fPIC", "-O1", "-o", "libcuda.so", source];
         let status = Command::new("cc").current_dir(dir.path(".")).args(arguments).status().unwrap();

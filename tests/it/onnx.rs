@@ -3,32 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use crate::test_dir::{TestDir, text};
+use crate::test_dir::{FEW, TestDir, text};
 
-/// A dozen clips of two classes.
-const FEW: &str = r#"
-[data]
-use = "demo"
-clips_per_class = 6
-test_recordings = 2
-[data.labels]
-include = ["cel", "pia"]
-[audio]
-sample_rate = 22050
-clip_seconds = 3.0
-[split]
-kind = "holdout"
-test = 0.34
-[models.knn]
-k = 1
-[evaluate]
-bootstrap = 0
-"#;
+/// [`FEW`] at the sample rate of basic-pitch.
+fn few() -> String {
+    FEW.replace("sample_rate = 16000", "sample_rate = 22050")
+}
 
 /// The golden network of samples, and an experiment with one of its outputs.
 fn with_network(keys: &str) -> TestDir {
+    let few = few();
     let dir =
-        TestDir::with(&[("net.toml", &format!("{FEW}[features.net]\nkind = \"onnx\"\nfile = \"net.onnx\"\n{keys}"))]);
+        TestDir::with(&[("net.toml", &format!("{few}[features.net]\nkind = \"onnx\"\nfile = \"net.onnx\"\n{keys}"))]);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx/wave.onnx");
     fs::copy(golden, dir.path("net.onnx")).unwrap();
     dir
@@ -122,7 +108,7 @@ mod built_in {
         let wheel =
             std::env::var_os("TIMBRE_BASIC_PITCH").expect("TIMBRE_BASIC_PITCH names the unpacked wheel of basic-pitch");
         let network = Path::new(&wheel).join("basic_pitch/saved_models/icassp_2022/nmp.onnx");
-        let mut experiment = format!("{FEW}[features.raw]\n");
+        let mut experiment = format!("{}[features.raw]\n", few());
         for number in 0..3 {
             experiment += &format!(
                 "[features.out{number}]\nkind = \"onnx\"\nfile = \"nmp.onnx\"\noutput = \"StatefulPartitionedCall:{number}\"\npool = \"none\"\n"

@@ -66,6 +66,26 @@ hop_length = 1024
 n_mels = 32
 "#;
 
+/// A dozen clips of two classes, without a feature.
+pub const FEW: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 6
+test_recordings = 2
+[data.labels]
+include = ["cel", "pia"]
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "holdout"
+test = 0.34
+[models.knn]
+k = 1
+[evaluate]
+bootstrap = 0
+"#;
+
 pub struct TestDir {
     folder: tempfile::TempDir,
 }
