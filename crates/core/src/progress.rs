@@ -57,6 +57,15 @@ impl Printer {
 
     /// Starts a job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
+        self.start_with(what, total, pace)
+    }
+
+    /// Starts a job whose steps may take very different times: those that are done say nothing about the time left.
+    pub fn start_uneven(self, what: &str, total: usize) -> Progress {
+        self.start_with(what, total, |_, _, elapsed| so_far(elapsed))
+    }
+
+    fn start_with(self, what: &str, total: usize, pace: Pace) -> Progress {
         let bar = match self {
             Printer::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
             _ => ProgressBar::hidden(),
@@ -72,8 +81,14 @@ impl Printer {
         if self == Printer::Bars {
             BARS.lock().unwrap_or_else(PoisonError::into_inner).push(bar.downgrade());
         }
-        let job =
-            Arc::new(Job { what: what.to_owned(), total, done: AtomicUsize::new(0), bar, started: Instant::now() });
+        let job = Arc::new(Job {
+            what: what.to_owned(),
+            total,
+            pace,
+            done: AtomicUsize::new(0),
+            bar,
+            started: Instant::now(),
+        });
         let ticker = (self != Printer::Quiet).then(|| Ticker::start(self, &job));
         Progress { printer: self, job, ticker }
     }
@@ -132,6 +147,7 @@ pub struct Progress {
 struct Job {
     what: String,
     total: usize,
+    pace: Pace,
     done: AtomicUsize,
     bar: ProgressBar,
     started: Instant,
@@ -192,14 +208,21 @@ impl Drop for Ticker {
 impl Job {
     fn line(&self) -> String {
         let done = self.done.load(Ordering::Relaxed);
-        format!("{}: {done}/{}, {}", self.what, self.total, pace(done, self.total, self.started.elapsed()))
+        format!("{}: {done}/{}, {}", self.what, self.total, (self.pace)(done, self.total, self.started.elapsed()))
     }
+}
+
+/// What a running job says of its time: from the steps that are done, all steps, and the time so far.
+type Pace = fn(usize, usize, Duration) -> String;
+
+fn so_far(elapsed: Duration) -> String {
+    format!("{} so far", seconds(elapsed))
 }
 
 /// The rate and the time left; before the first step, the time so far.
 fn pace(done: usize, total: usize, elapsed: Duration) -> String {
     if done == 0 {
-        return format!("{} so far", seconds(elapsed));
+        return so_far(elapsed);
     }
     let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
     let per_second = done as f64 / elapsed.as_secs_f64().max(1e-9);
@@ -208,21 +231,33 @@ fn pace(done: usize, total: usize, elapsed: Duration) -> String {
         rate if rate >= 1.0 => format!("{rate:.1}/s, "),
         _ => String::new(),
     };
-    format!("{rate}about {} left", seconds(left))
+    format!("{rate}{}", time_left(left))
 }
 
-/// `36 ms`, `0.42 s`, `31 s`, `4 min 05 s`.
+/// `about 31 s left`: a guess, so not shorter than a second.
+pub fn time_left(left: Duration) -> String {
+    match left.as_secs_f64().ceil().max(1.0) {
+        seconds if seconds < 10.0 => format!("about {seconds} s left"),
+        seconds => format!("about {} left", duration(seconds)),
+    }
+}
+
+/// [`duration`] of a measured time.
 pub fn seconds(time: Duration) -> String {
     duration(time.as_secs_f64())
 }
 
-/// [`seconds`] of a number of seconds.
+/// A time for people, with two significant digits up to ten seconds: `0.4 ms`, `36 ms`, `0.42 s`, `4.2 s`, `31 s`, `4 min 05 s`,
+/// `2 h 05 min`.
 pub fn duration(seconds: f64) -> String {
+    let (whole, minutes) = (seconds.round() as u64, (seconds / 60.0).round() as u64);
     match seconds {
         s if s < 0.0995 => format!("{:.*} ms", usize::from(s < 0.00995), 1000.0 * s),
-        s if s < 10.0 => format!("{s:.2} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+        s if s < 0.995 => format!("{s:.2} s"),
+        s if s < 9.95 => format!("{s:.1} s"),
+        _ if whole < 120 => format!("{whole} s"),
+        _ if whole < 3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
 }
 
@@ -234,8 +269,16 @@ mod tests {
     fn a_job_shows_its_rate_and_the_time_left_and_before_the_first_step_the_time_so_far() {
         assert_eq!(pace(25, 100, Duration::from_secs(10)), "2.5/s, about 30 s left");
         assert_eq!(pace(3, 4, Duration::from_secs(90)), "about 30 s left");
-        assert_eq!(pace(900, 1000, Duration::from_secs(3)), "300/s, about 0.33 s left");
+        assert_eq!(pace(900, 1000, Duration::from_secs(3)), "300/s, about 1 s left");
         assert_eq!(pace(0, 4, Duration::from_secs(12)), "12 s so far");
+    }
+
+    #[test]
+    fn models_that_are_fitted_promise_no_time_for_the_others() {
+        let job = Printer::Quiet.start_uneven("models", 3);
+        job.step();
+        let line = job.job.line();
+        assert!(line.starts_with("models: 1/3, ") && line.ends_with(" so far"), "{line}");
     }
 
     #[test]
@@ -258,13 +301,17 @@ mod tests {
     }
 
     #[test]
-    fn long_durations_are_in_minutes() {
-        assert_eq!(seconds(Duration::from_millis(420)), "0.42 s");
-        assert_eq!(seconds(Duration::from_secs(245)), "4 min 05 s");
+    fn durations_have_two_significant_digits_and_long_ones_whole_seconds_or_minutes() {
+        assert_eq!([0.000_4, 0.0123, 0.4234, 4.234].map(duration), ["0.4 ms", "12 ms", "0.42 s", "4.2 s"]);
+        assert_eq!([9.96, 12.34, 119.7, 245.4].map(duration), ["10 s", "12 s", "2 min 00 s", "4 min 05 s"]);
+        assert_eq!([3599.6, 7499.0, 90_061.0].map(duration), ["1 h 00 min", "2 h 05 min", "25 h 01 min"]);
     }
 
     #[test]
-    fn short_durations_are_not_zero() {
-        assert_eq!([12.34, 0.0123, 0.000_4].map(duration), ["12 s", "12 ms", "0.4 ms"]);
+    fn the_time_left_is_in_whole_seconds() {
+        assert_eq!(
+            [0.02, 8.3, 300.0].map(|s| time_left(Duration::from_secs_f64(s))),
+            ["about 1 s left", "about 9 s left", "about 5 min 00 s left"]
+        );
     }
 }

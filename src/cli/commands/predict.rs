@@ -18,7 +18,7 @@ use crate::inference::{BatchStats, PendingPrediction, PredictionCallback, Predic
 use timbre_core::{
     error::UserError,
     files,
-    progress::{Printer, eprint_line},
+    progress::{Printer, duration, eprint_line},
     text::{count, one_line},
 };
 use timbre_evaluation::timeline::{self, Hysteresis};
@@ -356,7 +356,8 @@ impl<'a> Job<'a> {
         };
         let path = input.path.display().to_string();
         let Timings { decode, features, model } = result.timings;
-        tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
+        let [decode, features, model] = [decode, features, model].map(duration);
+        tracing::info!("{path}: decoding {decode}, features {features}, model {model}");
         let prediction = PredictedRecording::new(path, result, self.predictor, &self.rule);
         if let Some((PictureBuilder(mut picture), file)) = picture.zip(self.plots.get(n)) {
             files::write_bytes(file, &plot::bytes(&self.drawing(&prediction, &mut picture), self.drawn)?)?;

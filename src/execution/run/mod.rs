@@ -373,7 +373,7 @@ impl Run<'_> {
         record: &mut RunRecord,
     ) -> Result<FinishedTrials> {
         let trials = trials_of(self.experiment);
-        let progress = self.settings.printer.start("models", trials.len());
+        let progress = self.settings.printer.start_uneven("models", trials.len());
         let mut done = FinishedTrials::new(self.decision_rule());
         for trial in &trials {
             if self.settings.is_cancelled() {

@@ -16,6 +16,7 @@ use super::{Run, tables};
 use timbre_core::{
     files,
     labels::{Labels, Task},
+    progress::duration,
     seed::Seed,
 };
 use timbre_evaluation::{
@@ -78,7 +79,7 @@ impl Run<'_> {
         };
         self.dir.write_trial(&finished)?;
         self.dir.remove_checkpoints(trial);
-        tracing::info!("{trial}: fit {fit_seconds:.2} s, predict {predict_seconds:.2} s");
+        tracing::info!("{trial}: fit {}, predict {}", duration(fit_seconds), duration(predict_seconds));
         let seconds = json!({ "fit": fit_seconds, "predict": predict_seconds });
         let epochs = finished.epochs.len();
         self.dir.log(

@@ -18,7 +18,7 @@ use crate::execution::run::{self, Settings};
 use timbre_core::{
     cancel::Cancelled,
     error::{ExitStatus, UserError},
-    progress::{Printer, seconds},
+    progress::{Printer, seconds, time_left},
     text::count,
 };
 use timbre_experiment::{AxisValues, ExpandedGrid, HalvingSpec};
@@ -572,7 +572,7 @@ impl Sweep<'_> {
         let rest = match (left, queue.mean_duration()) {
             (0, _) | (_, None) => String::new(),
             (left, Some(mean)) => {
-                format!(", about {} left", seconds(mean.mul_f64(left as f64 / self.options.devices.len() as f64)))
+                format!(", {}", time_left(mean.mul_f64(left as f64 / self.options.devices.len() as f64)))
             }
         };
         let done = queue.total - left;

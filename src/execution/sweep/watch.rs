@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use timbre_core::{
     error::UserError,
     files,
-    progress::{Printer, duration, seconds},
+    progress::{Printer, duration, seconds, time_left},
     text::{count, for_terminal},
 };
 use timbre_runs::run_dir::{self, RunRecord, Status};
@@ -176,7 +176,7 @@ fn line(record: &SweepRecord, alive: bool) -> String {
         line += &format!(", running {}", running.join(" and "));
     }
     if let Some(left) = left(record).filter(|_| alive) {
-        line += &format!(", about {} left", seconds(left));
+        line += &format!(", {}", time_left(left));
     }
     let missing = record.waiting();
     if !alive && missing > 0 {

@@ -35,6 +35,7 @@ pub(crate) use run::recordings;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
 pub use schema::*;
 pub use terminal::text;
+pub(crate) use text_tables::seconds_cell;
 
 use compared_models::ModelComparer;
 use run::{ModelKey, Run};

@@ -146,10 +146,12 @@ fn p(p: f64) -> String {
     if p < 0.0005 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-fn seconds_cell(seconds: f64) -> String {
+/// Seconds with two significant digits, as [`duration`](timbre_core::progress::duration) has them, but in one unit.
+pub fn seconds_cell(seconds: f64) -> String {
     match seconds {
-        s if s < 1.0 => format!("{s:.3}"),
-        s if s < 1000.0 => format!("{s:.1}"),
+        s if s < 0.0995 => format!("{s:.3}"),
+        s if s < 0.995 => format!("{s:.2}"),
+        s if s < 9.95 => format!("{s:.1}"),
         s => thousands(s.round() as u64),
     }
 }

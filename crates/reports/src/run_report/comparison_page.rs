@@ -3,7 +3,9 @@
 use super::comparison_figures::{against, drawn, paired, title};
 use super::conclusion::baseline_label;
 use super::figures::Figure;
-use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view};
+use crate::comparison::{
+    ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view, seconds_cell,
+};
 use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::plot::PAGE_WIDTH;
 use timbre_core::text::{count, escape_xml};
@@ -188,7 +190,7 @@ fn keys(comparison: &Comparison) -> String {
 
 fn cost(comparison: &Comparison) -> String {
     let seconds = |value: Option<f64>| Cell {
-        html: value.map_or("–".to_owned(), |s| format!("{s:.2}")),
+        html: value.map_or("–".to_owned(), seconds_cell),
         ..Cell::number(value)
     };
     let row = |line: &ComparedModel| {

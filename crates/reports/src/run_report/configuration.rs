@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use timbre_core::progress::duration;
 use timbre_core::text::{count, escape_xml};
 
 use super::report_data::ReportData;
@@ -145,11 +146,8 @@ pub fn environment(run: &ReportData) -> String {
 
 /// A stage with its duration. The data is scanned before the run starts, because the scan determines the signature.
 fn stage_time(stage: &str, seconds: f64) -> String {
-    match stage {
-        "data" => format!("data {seconds:.1} s (before the start)"),
-        "total" => format!("total {seconds:.1} s"),
-        stage => format!("{stage} {seconds:.1} s"),
-    }
+    let note = if stage == "data" { " (before the start)" } else { "" };
+    format!("{stage} {}{note}", duration(seconds))
 }
 
 /// A JSON value as text: nested values with their names.
