@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json as object;
 
 use super::access;
-use super::assets::{ASSETS, Asset};
+use super::assets::{ASSETS, Asset, HTML, NOT_FOUND};
 use super::metrics;
 use super::openapi;
 use super::problem::Problem;
@@ -104,12 +104,21 @@ pub fn router(state: Arc<AppState>) -> Router {
     }
     router = router.route("/examples/{name}", get(example));
     router
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "no such route: the page is at /"))
+        .fallback(not_found)
         // `upload.rs` limits the size of bodies.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(method_problem))
         .layer(from_fn_with_state(state.clone(), access::guard))
         .with_state(state)
+}
+
+/// For a browser that opens an address a page, for programs a problem.
+async fn not_found(headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return (StatusCode::NOT_FOUND, content(HTML, NOT_FOUND)).into_response();
+    }
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "no such route: the page is at /").into_response()
 }
 
 /// A file of the page. A browser asks each time whether the file that it keeps is still that of the program.

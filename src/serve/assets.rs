@@ -7,10 +7,12 @@ pub struct Asset {
     pub text: &'static str,
 }
 
-const HTML: &str = "text/html; charset=utf-8";
+pub const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+/// What a browser shows for an address that does not exist.
+pub const NOT_FOUND: &str = include_str!("not_found.html");
 
 macro_rules! assets {
     ($($path:literal $kind:ident $file:literal)*) => {

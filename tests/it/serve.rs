@@ -189,6 +189,10 @@ fn responses_have_security_headers_and_no_file_of_the_machine_is_served() {
         assert_eq!(get(server.address, path).status, 404, "{path}");
     }
     assert!(get(server.address, "/nowhere").problem().contains("the page is at /"));
+    let browser = send(server.address, "GET", "/nowhere", "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n");
+    let page = text(&browser.body);
+    assert!(browser.status == 404 && browser.head.contains("content-type: text/html"), "{}", browser.head);
+    assert!(page.contains("<h1>There is no page at this address</h1>") && page.contains("href=\"/\""), "{page}");
     let wrong = get(server.address, PREDICT);
     assert_eq!((wrong.status, wrong.head.contains("allow: post")), (405, true), "{}", wrong.head);
     assert!(wrong.problem().contains("POST"));
