@@ -28,7 +28,7 @@ use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, RunRecord};
 use timbre_signal::{
-    audio::{AudioSpec, DecodeLimits, Stream},
+    audio::{AudioSpec, CutOff, DecodeLimits, RecordingSource, Stream},
     windows::WindowSpec,
 };
 
@@ -46,7 +46,7 @@ use micro_batcher::{MicroBatcher, Rows};
 use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
 pub use run_scores::{Confusion, RunScores};
 pub use weighted_ensemble::WeightedEnsemble;
-pub use windowed::{PredictionCallback, RecordingSource};
+pub use windowed::PredictionCallback;
 
 /// A saved model with its feature extractor, or an ensemble of models with theirs.
 pub struct Predictor {
@@ -113,8 +113,10 @@ pub struct Prediction {
     pub probabilities: Vec<f32>,
     /// The probabilities of each window; none for a model that predicts one clip.
     pub windows: Option<WindowPredictions>,
-    /// Length of the whole recording.
+    /// Length of the recording, as far as its file goes.
     pub seconds: f64,
+    /// The file is cut off at its end.
+    pub cut_off: Option<CutOff>,
     pub used: UsedPart,
     /// How far the recording is from the training recordings, as a multiple of the distance that 99 % of the validation recordings
     /// keep; the middle one of its windows. None for a model that was saved without it.
@@ -159,6 +161,7 @@ pub struct PendingPrediction<'a> {
     /// The starts of the windows; none for one clip.
     starts: Option<Vec<f64>>,
     seconds: f64,
+    cut_off: Option<CutOff>,
     used: UsedPart,
     training_distance: Option<f64>,
     timings: Timings,
@@ -173,6 +176,7 @@ impl PendingPrediction<'_> {
             pending,
             starts,
             seconds,
+            cut_off,
             used,
             training_distance,
             mut timings,
@@ -183,13 +187,13 @@ impl PendingPrediction<'_> {
         }
         timings.model += clock.elapsed().as_secs_f64();
         let Some(starts) = starts else {
-            return Ok(Prediction { probabilities, windows: None, seconds, used, training_distance, timings });
+            return Ok(Prediction { probabilities, windows: None, seconds, cut_off, used, training_distance, timings });
         };
         let rows = Predictions { n_classes: predictor.classes.len(), probabilities };
         let windows = WindowPredictions::new(rows, &[starts]);
         let decision_rule = predictor.decision_rule_for(Some(&windows));
         let probabilities = decision_rule.decide_windows(&windows).scores.probabilities;
-        Ok(Prediction { probabilities, windows: Some(windows), seconds, used, training_distance, timings })
+        Ok(Prediction { probabilities, windows: Some(windows), seconds, cut_off, used, training_distance, timings })
     }
 }
 
@@ -403,7 +407,7 @@ impl Predictor {
 
     fn start_clip(
         &self,
-        stream: Stream,
+        mut stream: Stream,
         is_cancelled: impl Fn() -> bool,
     ) -> Result<PendingPrediction<'_>, RecordingError> {
         let mut clock = Instant::now();
@@ -428,6 +432,7 @@ impl Predictor {
             pending,
             starts: None,
             seconds,
+            cut_off: stream.cut_off(),
             used,
             training_distance,
             timings,
@@ -477,6 +482,7 @@ mod tests {
             probabilities: vec![0.2, 0.4, 0.4],
             windows: None,
             seconds: 1.0,
+            cut_off: None,
             used: UsedPart::new(0.0, 1.0, 1.0),
             training_distance: None,
             timings: Timings::default(),

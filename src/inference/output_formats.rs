@@ -14,7 +14,7 @@ use timbre_core::text::{csv_field, csv_text, one_line};
 use timbre_evaluation::timeline::{self, Hysteresis, Segment};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_runs::tables::class_column;
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{audio::CutOff, windows::WindowSpec};
 
 /// Version of the object of [`json()`].
 const SCHEMA: u32 = 1;
@@ -70,6 +70,7 @@ struct Report<'a> {
 struct File<'a> {
     path: &'a str,
     seconds: f64,
+    cut_off: Option<CutOff>,
     used: UsedPart,
     decided: &'a [&'a str],
     even_guess: bool,
@@ -118,6 +119,7 @@ pub fn json(
             .map(|recording| File {
                 path: &recording.path,
                 seconds: recording.prediction.seconds,
+                cut_off: recording.prediction.cut_off,
                 used: recording.prediction.used,
                 decided: &recording.decided,
                 even_guess: recording.is_even_guess,
@@ -141,8 +143,8 @@ pub fn json(
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }
 
-/// A line per recording, decided classes marked with `*`; at its end the used part if that is not all of it, and what speaks against the
-/// prediction. A line per segment follows. A recording of one window has no lines of segments: they would say nothing more.
+/// A line per recording, decided classes marked with `*`; at its end where its file is cut off, the used part if that is not all of it, and
+/// what speaks against the prediction. A line per segment follows. A recording of one window has no lines of segments: they would say nothing more.
 pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     let ranked = recording.prediction.ranked(predictor.classes());
     // Decided classes need not be the most likely ones: votes and thresholds per class give another order.
@@ -158,7 +160,7 @@ pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     };
     let has_times = recording.prediction.windows.as_ref().is_some_and(|windows| windows.starts.len() > 1);
     let segments = recording.segments.iter().filter(|_| has_times).map(segment).collect::<String>();
-    let notes = [used_text(&recording.prediction), doubt(predictor, recording)];
+    let notes = [part_text(&recording.prediction), doubt(predictor, recording)];
     let notes: String = notes.into_iter().flatten().map(|note| format!("  ({note})")).collect();
     format!("{}  {}{notes}\n{segments}", one_line(&recording.path), shown.join("  "))
 }
@@ -176,9 +178,22 @@ pub fn doubt(predictor: &Predictor, recording: &PredictedRecording) -> Option<St
     (!doubts.is_empty()).then(|| doubts.join("; "))
 }
 
+/// Where the file is cut off, and the used part of it; none if all of a whole recording was used.
+pub fn part_text(prediction: &Prediction) -> Option<String> {
+    let parts: Vec<String> = [cut_off_text(prediction), used_text(prediction)].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// `the file is cut off after 0:01.1 of 0:49.1`
+fn cut_off_text(prediction: &Prediction) -> Option<String> {
+    let whole = prediction.cut_off?.declared_seconds;
+    let of = whole.map_or(String::new(), |whole| format!(" of {}", clock(whole)));
+    Some(format!("the file is cut off after {}{of}", clock(prediction.seconds)))
+}
+
 /// `used 3.0 s of 47:33.8 from 23:45.4 on: 0.1 %`, or `in windows` if there are gaps between them; none if all of the recording
 /// was used.
-pub fn used_text(prediction: &Prediction) -> Option<String> {
+fn used_text(prediction: &Prediction) -> Option<String> {
     let UsedPart { start, seconds, share } = prediction.used;
     let place = match prediction.windows {
         Some(_) => "in windows".to_owned(),
@@ -199,11 +214,20 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The columns after those of the classes: the used part, and what speaks against the prediction.
-const AFTER: [&str; 6] =
-    ["used_start", "used_seconds", "used_share", "even_guess", "training_distance", "unlike_training"];
+/// The columns after those of the classes: the used part, what speaks against the prediction, and whether the file is cut off, with the
+/// length that its header declares.
+const AFTER: [&str; 8] = [
+    "used_start",
+    "used_seconds",
+    "used_share",
+    "even_guess",
+    "training_distance",
+    "unlike_training",
+    "cut_off",
+    "declared_seconds",
+];
 
-/// The header: the path, one column per class, the part of the recording that was used, and what speaks against the prediction.
+/// The header: the path, one column per class, the used part, what speaks against the prediction, and whether the file is cut off.
 pub fn csv_head(predictor: &Predictor) -> String {
     format!("path{},{}\n", class_columns(predictor), AFTER.join(","))
 }
@@ -214,7 +238,13 @@ pub fn csv(recording: &PredictedRecording) -> String {
     let even = recording.is_even_guess;
     let distance = recording.prediction.training_distance.map_or(String::new(), |distance| distance.to_string());
     let unlike = recording.prediction.is_unlike_training().map_or(String::new(), |unlike| unlike.to_string());
-    format!("{}{classes},{start},{seconds},{share},{even},{distance},{unlike}\n", quoted(&recording.path))
+    let cut_off = recording.prediction.cut_off;
+    let declared = cut_off.and_then(|cut_off| cut_off.declared_seconds).map_or(String::new(), |s| s.to_string());
+    format!(
+        "{}{classes},{start},{seconds},{share},{even},{distance},{unlike},{},{declared}\n",
+        quoted(&recording.path),
+        cut_off.is_some()
+    )
 }
 
 /// The header of one line per window: the path, the start and one column per class.
@@ -295,7 +325,9 @@ pub fn jams(predictor: &Predictor, recording: &PredictedRecording) -> String {
             "identifiers": {},
             "jams_version": "0.3.4",
         },
-        "sandbox": { "path": recording.path, "used": recording.prediction.used },
+        "sandbox": {
+            "path": recording.path, "used": recording.prediction.used, "cut_off": recording.prediction.cut_off,
+        },
     });
     serde_json::to_string_pretty(&file).expect("numbers and names are JSON") + "\n"
 }

@@ -12,6 +12,7 @@ use super::{Prediction, PredictionCallback, Predictor, Timings, UsedPart};
 use timbre_core::error::UserError;
 use timbre_evaluation::predictions::WindowPredictions;
 use timbre_inputs::features::extraction::RecordingError;
+use timbre_signal::audio::RecordingSource;
 
 /// Two or more models with weights.
 pub struct WeightedEnsemble {
@@ -58,7 +59,7 @@ impl WeightedEnsemble {
     ) -> Result<Prediction, RecordingError> {
         let mut all = Vec::with_capacity(self.members.len());
         for (member, weight) in &self.members {
-            let recording = super::RecordingSource::Bytes { bytes, extension };
+            let recording = RecordingSource::Bytes { bytes, extension };
             all.push((member.predict_recording(recording, Some(&mut callback))?, *weight));
         }
         Ok(self.average(&all))
@@ -84,7 +85,15 @@ impl WeightedEnsemble {
         let used = all.iter().map(|(prediction, _)| prediction.used).reduce(longest).expect("there are members");
         // As in an ensemble of one run: the recording is like what one of the members knows.
         let training_distance = all.iter().filter_map(|(prediction, _)| prediction.training_distance).reduce(f64::min);
-        Prediction { probabilities, windows, seconds: first.seconds, used, training_distance, timings }
+        Prediction {
+            probabilities,
+            windows,
+            seconds: first.seconds,
+            cut_off: first.cut_off,
+            used,
+            training_distance,
+            timings,
+        }
     }
 }
 

@@ -6,8 +6,6 @@
 //! With one thread in the pool (`--jobs 1`) the stages take turns on the caller's thread.
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, Scope};
 use std::time::Instant;
@@ -20,24 +18,10 @@ use super::window_cutter::{Cut, WindowCutter};
 use super::{PendingPrediction, Prediction, Predictor, Timings, UsedPart, recording_error};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::training_distance;
-use timbre_signal::audio::{Clip, Stream, Unusable};
+use timbre_signal::audio::{Clip, RecordingSource, Stream, Unusable};
 
 /// Batches in the channel between two stages; one more may wait to be sent.
 const AHEAD: usize = 1;
-
-/// The source of a recording.
-pub enum RecordingSource<'a> {
-    Bytes {
-        bytes: &'a [u8],
-        extension: Option<&'a str>,
-    },
-    /// A file, or a named pipe.
-    File(&'a Path),
-    /// Anything but a regular file is an error.
-    RegularFile(&'a Path),
-    /// Read to its end.
-    Pipe(&'a mut (dyn io::Read + Send)),
-}
 
 /// Receives the samples of a recording during its prediction, and can cancel it.
 pub trait PredictionCallback: Send {
@@ -83,12 +67,7 @@ impl Predictor {
         recording: RecordingSource,
         callback: Option<&mut dyn PredictionCallback>,
     ) -> Result<PendingPrediction<'_>, RecordingError> {
-        let stream = match recording {
-            RecordingSource::Bytes { bytes, extension } => Stream::from_bytes(bytes, extension, &self.audio),
-            RecordingSource::File(path) => Stream::open(path, &self.audio),
-            RecordingSource::RegularFile(path) => Stream::open_regular(path, &self.audio),
-            RecordingSource::Pipe(pipe) => Stream::from_pipe(pipe, &self.audio),
-        };
+        let stream = Stream::up_to_cut(recording, &self.audio);
         // Windows and clips of a long recording take little memory, a whole recording takes all that it needs.
         let is_whole = self.window.is_none() && self.audio.clip_seconds.is_none();
         let limits = if is_whole { self.limits.and(self.audio.limits()) } else { self.limits };
@@ -153,6 +132,7 @@ impl Predictor {
             training_distance: training_distance::median(output.distances),
             starts: Some(starts),
             seconds,
+            cut_off: stream.cut_off(),
             timings,
         })
     }

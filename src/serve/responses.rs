@@ -16,6 +16,7 @@ use timbre_evaluation::predictions::Predictions;
 use timbre_evaluation::timeline::{self, Hysteresis};
 use timbre_inputs::data::irmas;
 use timbre_runs::run_dir::ResultRow;
+use timbre_signal::audio::CutOff;
 
 /// Version of the responses. Adding a key keeps it.
 pub const SCHEMA: u32 = 2;
@@ -26,8 +27,10 @@ pub const SCHEMA: u32 = 2;
 pub struct PredictResponse {
     pub schema: u32,
     pub model: ModelId,
-    /// Length of the whole recording.
+    /// Length of the recording, as far as its file goes.
     pub seconds: f64,
+    /// Null unless a part of the recording is missing at the end of its file.
+    pub cut_off: Option<CutOff>,
     #[serde(rename = "hears")]
     pub coverage: Coverage,
     pub used: UsedPart,
@@ -314,6 +317,7 @@ impl PredictResponse {
             schema: SCHEMA,
             model: model_id(served),
             seconds: prediction.seconds,
+            cut_off: prediction.cut_off,
             coverage: coverage(primary),
             used: prediction.used,
             training_distance: prediction.training_distance,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use crate::inference::{Prediction, PredictionCallback, Predictor, RecordingSource, WeightedEnsemble};
+use crate::inference::{Prediction, PredictionCallback, Predictor, WeightedEnsemble};
 use timbre_core::error::UserError;
 use timbre_inputs::features::extraction::RecordingError;
-use timbre_signal::audio::DecodeLimits;
+use timbre_signal::audio::{DecodeLimits, RecordingSource};
 
 /// The id of the ensemble of the models with weights.
 pub const ENSEMBLE: &str = "ensemble";

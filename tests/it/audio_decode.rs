@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre_signal::audio::{AudioSpec, Clip, Crop, Unusable, decode, load, load_file, probe, probe_file};
+use timbre_signal::audio::{
+    AudioSpec, Clip, Crop, Recording, RecordingSource, Stream, Unusable, decode, load, load_file, probe, probe_file,
+};
 
 use crate::test_dir::test_data;
 
@@ -112,6 +114,43 @@ fn a_truncated_file_is_never_accepted_as_a_shorter_one() {
                 Ok(recording) => assert_eq!(recording.samples, golden(&name), "{name} at {percent} %"),
             }
         }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_can_be_read_up_to_the_cut() {
+    let longer = folder().join("../seek");
+    // One has no end, and of one a single block is cut.
+    let cannot = ["stream.wav", "ms.wav"];
+    let waves = recordings().into_iter().filter(|name| name.ends_with(".wav") && !cannot.contains(&name.as_str()));
+    let waves = waves.map(|name| (folder().join(&name), name));
+    // Recordings of many packets: of a shorter one nothing may be whole.
+    let others = ["pcm.caf", "vorbis.ogg", "opus.opus", "xing.mp3"];
+    let others = others.iter().map(|name| (longer.join(name), (*name).to_owned()));
+    for (path, name) in waves.chain(others) {
+        let whole = std::fs::read(path).unwrap();
+        let Recording { samples: expected, sample_rate: rate, .. } = decode(&whole, extension(&name)).unwrap();
+        let cut = &whole[..whole.len() * 7 / 10];
+        assert!(decode(cut, extension(&name)).is_err(), "{name}: a run does not use it");
+        let recording = RecordingSource::Bytes { bytes: cut, extension: extension(&name) };
+        let mut stream =
+            Stream::up_to_cut(recording, &AudioSpec::at(rate)).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let mut samples = Vec::new();
+        while stream.next_block(&mut samples).unwrap_or_else(|why| panic!("{name}: {why}")) {}
+        let cut_off = stream.cut_off().unwrap_or_else(|| panic!("{name} is not known to be cut off"));
+        // A decoder may return what it has of the packet in which the file ends.
+        let same = samples.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+        assert!(same > 0 && same + 8192 >= samples.len(), "{name}: {same} of {} samples", samples.len());
+        assert!(samples.len() < expected.len(), "{name}");
+        if let Some(declared) = cut_off.declared_seconds {
+            let seconds = expected.len() as f64 / f64::from(rate);
+            assert!((declared - seconds).abs() < 0.1, "{name}: {declared} of {seconds} s");
+        }
+        // A whole file is not cut off.
+        let recording = RecordingSource::Bytes { bytes: &whole, extension: extension(&name) };
+        let mut stream = Stream::up_to_cut(recording, &AudioSpec::at(rate)).unwrap();
+        while stream.next_block(&mut samples).unwrap() {}
+        assert_eq!(stream.cut_off(), None, "{name}");
     }
 }
 

@@ -135,13 +135,13 @@ fn predictions_keep_the_order_of_the_arguments_and_unusable_recordings_go_to_std
 
     let output = run(&["--csv"]);
     let table = text(&output.stdout);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(18, ',').collect()).collect();
-    let head = "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi,used_start,used_seconds,used_share,even_guess,training_distance,unlike_training";
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(20, ',').collect()).collect();
+    let head = "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi,used_start,used_seconds,used_share,even_guess,training_distance,unlike_training,cut_off,declared_seconds";
     assert_eq!(table.lines().next().unwrap(), head);
     assert_eq!(rows.len(), expected.len() + 1);
     let last = files.last().unwrap();
     let cel = last["classes"].as_array().unwrap().iter().find(|c| c["code"] == "cel").unwrap();
-    assert_eq!(rows.last().unwrap()[16].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
+    assert_eq!(rows.last().unwrap()[18].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
 
     // One thread gives the same output.
     assert_eq!(run(&["--csv", "--jobs", "1"]).stdout, output.stdout);
@@ -150,6 +150,37 @@ fn predictions_keep_the_order_of_the_arguments_and_unusable_recordings_go_to_std
     for nothing in ["letter.wav", "empty", "gone.flac"] {
         assert_eq!(trained.timbre(&["predict", "tiny", nothing]).status.code(), Some(4), "{nothing}");
     }
+}
+
+#[test]
+fn of_a_file_that_is_cut_off_the_beginning_is_predicted_and_the_output_says_how_much() {
+    let trained = Trained::tiny();
+    let whole = fs::read(&trained.recordings_of("flu")[0]).unwrap();
+    fs::write(trained.path("cut.wav"), &whole[..44 + (whole.len() - 44) / 2]).unwrap();
+    let output = trained.timbre(&["predict", "tiny", "cut.wav"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("(the file is cut off after 0:01.5 of 0:03.0)"), "{said}");
+    let report: Value =
+        serde_json::from_slice(&trained.timbre(&["predict", "tiny", "cut.wav", "--json"]).stdout).unwrap();
+    let file = &report["files"][0];
+    let declared = &file["cut_off"]["declared_seconds"];
+    assert!((declared.as_f64().unwrap() - 3.0).abs() < 1e-3, "{file}");
+    assert!((file["seconds"].as_f64().unwrap() - 1.5).abs() < 1e-3, "{file}");
+    let csv = trained.timbre(&["predict", "tiny", "cut.wav", "--csv"]).stdout;
+    assert!(text(&csv).trim_end().ends_with(&format!(",true,{declared}")), "{}", text(&csv));
+    // Label tracks have no place for it.
+    let labels = trained.timbre(&["predict", "tiny", "cut.wav", "--windows", "--format", "audacity"]);
+    assert!(
+        text(&labels.stderr).contains("cut.wav: the file is cut off after 0:01.5 of 0:03.0"),
+        "{}",
+        text(&labels.stderr)
+    );
+    // A header alone is no recording.
+    fs::write(trained.path("head.wav"), &whole[..44]).unwrap();
+    let nothing = trained.timbre(&["predict", "tiny", "head.wav"]);
+    assert_eq!(nothing.status.code(), Some(4));
+    assert!(text(&nothing.stderr).contains("truncated"), "{}", text(&nothing.stderr));
 }
 
 #[test]
@@ -326,7 +357,7 @@ fn a_recording_unlike_those_of_training_is_marked_in_every_output_and_an_older_m
         let printed = text(&of(model, &[], &path).stdout);
         assert!(printed.contains("  (unlike the training recordings: "), "{printed}");
         let csv = text(&of(model, &["--csv"], &path).stdout);
-        assert!(csv.lines().nth(1).unwrap().ends_with(",true"), "{csv}");
+        assert!(csv.lines().nth(1).unwrap().ends_with(",true,false,"), "{csv}");
         let segments = of(model, &["--format", "segments"], &path);
         assert!(text(&segments.stderr).contains("unlike the training recordings"), "{}", text(&segments.stderr));
     }

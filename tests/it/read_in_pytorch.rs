@@ -84,7 +84,7 @@ fn these_logits_give_the_probabilities_of_predict() {
     let lines: Vec<String> = text(&output.stdout).lines().skip(1).map(str::to_owned).collect();
     assert_eq!(lines.len(), model.logits.len());
     for (line, logits) in lines.iter().zip(&model.logits) {
-        let predicted: Vec<f64> = line.split(',').rev().skip(6).take(11).map(|p| p.parse().unwrap()).collect();
+        let predicted: Vec<f64> = line.split(',').rev().skip(8).take(11).map(|p| p.parse().unwrap()).collect();
         let largest = logits.iter().copied().fold(f32::MIN, f32::max);
         let powers: Vec<f64> = logits.iter().map(|&z| f64::from(z - largest).exp()).collect();
         let sum: f64 = powers.iter().sum();

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::{ExitStatus, print_data};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
 use crate::inference::output_formats::{self, PredictedRecording};
-use crate::inference::{BatchStats, PendingPrediction, PredictionCallback, Predictor, RecordingSource, Timings};
+use crate::inference::{BatchStats, PendingPrediction, PredictionCallback, Predictor, Timings};
 use timbre_core::{
     error::UserError,
     files,
@@ -27,7 +27,7 @@ use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
 use timbre_reports::plot::{self, ImageFormat};
 use timbre_signal::{
-    audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS},
+    audio::{AUDIO_EXTENSIONS, RecordingSource, UNREAD_EXTENSIONS},
     windows::WindowSpec,
 };
 
@@ -249,13 +249,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Lines about the part of a recording that was used, if it is not all of it, and about what speaks against the prediction, if the
+    /// Lines about the part of a recording that is there and was used, if it is not all of it, and about what speaks against the prediction, if the
     /// format has no place for them.
     fn unstated(&self, prediction: &PredictedRecording) -> Vec<String> {
         let is_of_times =
             matches!(self.output, OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity);
         let has_no_doubt = is_of_times || self.output == OutputFormat::Jams;
-        let used = output_formats::used_text(&prediction.prediction).filter(|_| is_of_times);
+        let used = output_formats::part_text(&prediction.prediction).filter(|_| is_of_times);
         let doubt = output_formats::doubt(self.predictor, prediction).filter(|_| has_no_doubt);
         used.into_iter().chain(doubt).map(|text| format!("{}: {text}", one_line(&prediction.path))).collect()
     }

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 import { icon } from "./icons.js";
-import { heading, scoreText, trust, warning, whyNothing } from "./meaning.js";
+import { cutOff, heading, scoreText, trust, warning, whyNothing } from "./meaning.js";
 import { Player } from "./player.js";
 import { Rows } from "./rows.js";
 import { decide, inPart, namedOf, overridesOf } from "./rule.js";
@@ -29,11 +29,12 @@ export class Card {
     this.heading = make("h3", { class: "heading" });
     this.named = make("ul", { class: "named" });
     this.warning = make("p", { class: "hint warning" });
+    this.cutOff = make("p", { class: "hint cut-off" });
     this.partsHeading = make("h3", { class: "heading" });
     this.parts = make("ul", { class: "parts" });
     this.trust = make("p", { class: "hint trust" });
     this.sideBySide = new SideBySide(recording, page);
-    this.result = make("div", { class: "result", hidden: true }, this.heading, this.named, this.warning, this.partsHeading, this.parts, this.trust, this.sideBySide.element);
+    this.result = make("div", { class: "result", hidden: true }, this.heading, this.named, this.warning, this.cutOff, this.partsHeading, this.parts, this.trust, this.sideBySide.element);
     this.summary = make("summary");
     this.player = new Player(recording.blob, page);
     this.rows = new Rows(page, this.player);
@@ -162,6 +163,8 @@ export class Card {
     this.warning.textContent = warning(translator, decision, answer);
     this.warning.hidden = !this.warning.textContent;
     this.named.classList.toggle("is-unsure", !this.warning.hidden);
+    this.cutOff.textContent = cutOff(translator, answer);
+    this.cutOff.hidden = !answer.cut_off;
     if (named.length) this.named.replaceChildren(...named.map((one) => chip(one, this.nameOf(one), scoreText(translator, decision, one))));
     else {
       const { sentence, control, setting } = whyNothing(translator, decision, answer);
@@ -196,6 +199,7 @@ export class Card {
       translator.text(classes ? "result" : "result_none", { name: this.recording.name, classes: classes || this.named.querySelector("small").textContent }),
       parts && translator.text("result_part", { classes: parts }),
       this.warning.textContent,
+      this.cutOff.textContent,
     ];
     return sentences.filter(Boolean).join(" ");
   }

@@ -33,6 +33,14 @@ export const warning = (translator, decision, answer) => {
   return translator.text("even_guess", { n: translator.number(n), score, even });
 };
 
+/// How much of a recording there is, if its file is cut off; else empty.
+export const cutOff = (translator, { seconds, cut_off }) => {
+  if (!cut_off) return "";
+  const whole = cut_off.declared_seconds;
+  const values = { seconds: translator.seconds(seconds), whole: whole === null ? "" : translator.duration(Math.round(whole)) };
+  return translator.text(whole === null ? "cut_off" : "cut_off_of", values);
+};
+
 /// Why nothing is named, and the setting that would name a class: `sentence`, `control`, `setting`.
 export const whyNothing = (translator, decision, answer) => {
   const { control, one, score, needed, at, setting } = shortfall(decision, answer);

@@ -40,9 +40,10 @@ pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     }
     let there = source.len() - start;
     if declared != UNKNOWN_SIZE && declared > there {
-        return Err(Unusable::Truncated { declared, found: there, unit: "bytes of samples" });
+        source.cut_off(Unusable::Truncated { declared, found: there, unit: "bytes of samples" })?;
     }
-    let size = if declared == UNKNOWN_SIZE { there } else { declared };
+    // The unknown size is the largest number.
+    let size = declared.min(there);
     let frame = match codec {
         WavCodec::Blocks { bytes, .. } => bytes as u64,
         _ => codec.bytes_per_sample() * u64::from(channels),

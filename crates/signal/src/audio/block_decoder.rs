@@ -13,6 +13,7 @@ use super::formats::{self, corrupt};
 use super::limits::DecodeLimits;
 use super::packets::{Packets, mix_into};
 use super::source::ByteSource;
+use super::stream::CutOff;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
 
@@ -52,7 +53,8 @@ enum Demuxer<'a> {
 
 impl<'a> BlockDecoder<'a> {
     pub fn open(source: ByteSource<'a>, extension: Option<&str>) -> Result<BlockDecoder<'a>, Unusable> {
-        catch_decoder_panic(|| {
+        let noted = source.clone();
+        let opened = catch_decoder_panic(|| {
             if let Some(wav) = wav::read_plain(&source)? {
                 let (sample_rate, channels) = (check_rate(Some(wav.sample_rate))?, wav.channels);
                 let demuxer = match wav.codec {
@@ -65,7 +67,9 @@ impl<'a> BlockDecoder<'a> {
             let mut decoder = BlockDecoder::on(source, Demuxer::Packets(Box::new(packets)), 0, 0);
             decoder.read_format()?;
             Ok(decoder)
-        })
+        });
+        // What else is wrong with a file that is cut off follows from that.
+        opened.map_err(|why| noted.why_cut_off().filter(|_| !why.is_passing()).cloned().unwrap_or(why))
     }
 
     fn on(source: ByteSource<'a>, demuxer: Demuxer<'a>, sample_rate: u32, channels: u16) -> BlockDecoder<'a> {
@@ -98,6 +102,23 @@ impl<'a> BlockDecoder<'a> {
     /// Number of samples decoded so far; at the end, the length of the recording.
     pub fn frames(&self) -> usize {
         self.frames
+    }
+
+    /// Whether and where the recording is cut off, as far as that is known: at its end it is.
+    pub fn cut_off(&self) -> Option<CutOff> {
+        let why = self.source.why_cut_off()?;
+        let rate = f64::from(self.sample_rate);
+        let seconds = self.frames as f64 / rate;
+        let declared_seconds = match (&self.demuxer, why) {
+            (_, Unusable::Truncated { declared, found, unit: "bytes of samples" }) if *found > 0 => {
+                Some(seconds * *declared as f64 / *found as f64)
+            }
+            (Demuxer::Packets(packets), _) => packets.declared.map(|frames| frames as f64 / rate),
+            _ => None,
+        };
+        // Of a chain, the first link alone is declared.
+        let declared_seconds = declared_seconds.filter(|declared| *declared > seconds);
+        Some(CutOff { declared_seconds })
     }
 
     /// The exact number of samples, if it is known from the file size; otherwise 0.
@@ -156,7 +177,7 @@ impl<'a> BlockDecoder<'a> {
         let mut first = Vec::new();
         while self.sample_rate == 0 {
             if self.ended {
-                return Err(Unusable::NoSamples);
+                return self.check_whole().map(drop);
             }
             self.step(&mut first)?;
         }
@@ -182,7 +203,10 @@ impl<'a> BlockDecoder<'a> {
         };
         let more = match (self.source.failure(), more) {
             (Some(failure), _) => return Err(failure),
-            (None, more) => more?,
+            (None, Ok(more)) => more,
+            // What fails after the first sign of a cut fails at the cut.
+            (None, Err(_)) if self.source.why_cut_off().is_some() => false,
+            (None, Err(why)) => self.source.cut_off(why).map(|()| false)?,
         };
         self.ended = !more;
         if let Demuxer::Packets(packets) = &self.demuxer
@@ -215,7 +239,7 @@ impl<'a> BlockDecoder<'a> {
     fn check_whole(&mut self) -> Result<bool, Unusable> {
         match self.fault.take() {
             Some(fault) => Err(fault),
-            None if self.frames == 0 => Err(Unusable::NoSamples),
+            None if self.frames == 0 => Err(self.source.why_cut_off().cloned().unwrap_or(Unusable::NoSamples)),
             None if self.largest == 0 => Err(Unusable::Silent { frames: self.frames }),
             None => Ok(false),
         }

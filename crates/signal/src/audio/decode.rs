@@ -70,7 +70,7 @@ const LARGEST_PACKET: usize = 1 << 16;
 /// assert_eq!(decode(b"not a recording", None).unwrap_err().code(), "not_audio");
 /// ```
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
-    decode_source(ByteSource::Memory(bytes), extension, DecodeLimits::NONE)
+    decode_source(ByteSource::memory(bytes), extension, DecodeLimits::NONE)
 }
 
 /// Decodes a regular file, or an excerpt of one, within `limits`. The file itself is read block by block.
@@ -124,7 +124,7 @@ pub(super) fn reserve(samples: &mut Vec<f32>, more: usize, decoder: &BlockDecode
 
 /// Reads the header, and only as many samples as it takes to count them.
 pub fn probe(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> {
-    probe_source(&ByteSource::Memory(bytes), extension)
+    probe_source(&ByteSource::memory(bytes), extension)
 }
 
 pub(super) fn probe_source(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {

@@ -203,7 +203,7 @@ pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
 }
 
 /// Checks the data chunk of AIFF and CAF files: symphonia's readers stop at a truncated chunk without reporting its length.
-/// Returns the size of a CAF chunk of unknown size, which lasts to the end of the file.
+/// Returns the size of a chunk that lasts to the end of the file: a CAF chunk of unknown size, or one that is cut off.
 fn check_data_chunk(source: &ByteSource) -> Result<Option<Patch>, Unusable> {
     let (mut at, size_bytes, wanted) = match source.read(0, 12)?[..] {
         [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C'] => (12, 4, b"SSND"),
@@ -219,7 +219,13 @@ fn check_data_chunk(source: &ByteSource) -> Result<Option<Patch>, Unusable> {
             return Ok(Some(Patch { at: at - 8, bytes: found.to_be_bytes().to_vec() }));
         }
         if id == wanted && declared > found {
-            return Err(Unusable::Truncated { declared, found, unit: "bytes of samples" });
+            let why = Unusable::Truncated { declared, found, unit: "bytes of samples" };
+            // symphonia's reader of AIFF wants the end of the file.
+            if size_bytes == 4 {
+                return Err(why);
+            }
+            source.cut_off(why)?;
+            return Ok(Some(Patch { at: at - 8, bytes: found.to_be_bytes().to_vec() }));
         }
         // AIFF chunks begin at even offsets.
         let padding = if size_bytes == 4 { declared & 1 } else { 0 };
@@ -248,7 +254,11 @@ fn check_ogg_end(source: &ByteSource) -> Result<(), Unusable> {
         } as u64;
         let there = source.len() - at;
         if length > there {
-            return Err(Unusable::Truncated { declared: length, found: there, unit: "bytes in its last page" });
+            return source.cut_off(Unusable::Truncated {
+                declared: length,
+                found: there,
+                unit: "bytes in its last page",
+            });
         }
         at += length;
     }

@@ -32,7 +32,7 @@ pub use limits::DecodeLimits;
 pub use prepare::Normalize;
 pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};
 pub use source::NOT_REGULAR;
-pub use stream::Stream;
+pub use stream::{CutOff, RecordingSource, Stream};
 pub use unusable::Unusable;
 
 /// Increase when decoding, mixing or resampling gives other numbers: part of every cache key.

@@ -30,7 +30,11 @@ pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
     while let Some(atom) = atom(&mut headers, at, source.len())? {
         let there = source.len() - at;
         if atom.size > there && atom.id.iter().all(|letter| letter.is_ascii_alphanumeric()) {
-            return Err(Unusable::Truncated { declared: atom.size, found: there, unit: "bytes in its last atom" });
+            return source.cut_off(Unusable::Truncated {
+                declared: atom.size,
+                found: there,
+                unit: "bytes in its last atom",
+            });
         }
         if atom.size < atom.head || atom.size > there {
             return Ok(());
@@ -46,7 +50,7 @@ pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
     }
     match source.len() - at {
         0 => Ok(()),
-        found => Err(Unusable::Truncated { declared: 8, found, unit: "bytes in the head of its last atom" }),
+        found => source.cut_off(Unusable::Truncated { declared: 8, found, unit: "bytes in the head of its last atom" }),
     }
 }
 
@@ -173,7 +177,7 @@ mod tests {
     fn the_first_non_empty_edit_of_the_audio_track_counts() {
         let entry = |start: i32| [&[0, 0, 1, 0], &start.to_be_bytes()[..], &[0, 1, 0, 0]].concat();
         let list = |starts: &[i32]| [vec![0; 8], starts.iter().flat_map(|start| entry(*start)).collect()].concat();
-        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::memory(file), rate).unwrap();
         assert_eq!(samples_before_start(&file(&list(&[1024])), 44100), 1024);
         assert_eq!(samples_before_start(&file(&list(&[-1, 2112, 7])), 44100), 2112);
         assert_eq!(samples_before_start(&file(&list(&[1024])), 22050), 512);
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn atoms_with_invalid_sizes_are_ignored() {
-        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::memory(file), rate).unwrap();
         let whole = file(&[[0; 8].as_slice(), &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0]].concat());
         assert_eq!(samples_before_start(&whole, 44100), 1024);
         for end in 0..whole.len() {

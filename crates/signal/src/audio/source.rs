@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use symphonia::core::io::MediaSource;
 
@@ -19,13 +19,20 @@ pub const NOT_REGULAR: &str = "it is not a regular file";
 
 /// The bytes of a recording. A clone is cheap and reads the same bytes.
 #[derive(Clone)]
-pub(super) enum ByteSource<'a> {
+pub(super) struct ByteSource<'a> {
+    bytes: Bytes<'a>,
+    /// Why the recording is cut off, once that is known. None if a recording that is cut off is an error.
+    cut_off: Option<Arc<OnceLock<Unusable>>>,
+}
+
+#[derive(Clone)]
+enum Bytes<'a> {
     Memory(&'a [u8]),
     File(Arc<Opened>),
 }
 
 /// An open file and the first error of reading it.
-pub(super) struct Opened {
+struct Opened {
     file: File,
     length: u64,
     failure: Mutex<Option<String>>,
@@ -64,27 +71,53 @@ impl ByteSource<'static> {
 
     fn of(file: File) -> Result<ByteSource<'static>, Unusable> {
         let length = file.metadata().map_err(unreadable)?.len();
-        Ok(ByteSource::File(Arc::new(Opened { file, length, failure: Mutex::new(None) })))
+        let bytes = Bytes::File(Arc::new(Opened { file, length, failure: Mutex::new(None) }));
+        Ok(ByteSource { bytes, cut_off: None })
     }
 }
 
 impl<'a> ByteSource<'a> {
+    pub fn memory(bytes: &'a [u8]) -> ByteSource<'a> {
+        ByteSource { bytes: Bytes::Memory(bytes), cut_off: None }
+    }
+
+    /// The same bytes; a recording that is cut off is decoded as far as it goes.
+    pub fn accepting_cut_off(self) -> ByteSource<'a> {
+        ByteSource { cut_off: Some(Arc::default()), ..self }
+    }
+
+    /// Notes that the recording is cut off, or returns it as an error.
+    pub fn cut_off(&self, why: Unusable) -> Result<(), Unusable> {
+        match (&self.cut_off, &why) {
+            (Some(noted), Unusable::Truncated { .. }) => {
+                noted.get_or_init(|| why);
+                Ok(())
+            }
+            _ => Err(why),
+        }
+    }
+
+    /// Why the recording is cut off, as far as that is known.
+    pub fn why_cut_off(&self) -> Option<&Unusable> {
+        self.cut_off.as_ref().and_then(|noted| noted.get())
+    }
+
     pub fn len(&self) -> u64 {
-        match self {
-            ByteSource::Memory(bytes) => bytes.len() as u64,
-            ByteSource::File(opened) => opened.length,
+        match &self.bytes {
+            Bytes::Memory(bytes) => bytes.len() as u64,
+            Bytes::File(opened) => opened.length,
         }
     }
 
     /// Reads up to `n` bytes at `at`; fewer at the end.
     pub fn read(&self, at: u64, n: usize) -> Result<Cow<'a, [u8]>, Unusable> {
         let n = self.len().saturating_sub(at).min(n as u64) as usize;
-        match self {
-            ByteSource::Memory(bytes) => {
+        match &self.bytes {
+            Bytes::Memory(bytes) => {
                 let at = at.min(bytes.len() as u64) as usize;
                 Ok(Cow::Borrowed(&bytes[at..at + n]))
             }
-            ByteSource::File(opened) => {
+            Bytes::File(opened) => {
                 let mut bytes = vec![0; n];
                 opened.file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
                 Ok(Cow::Owned(bytes))
@@ -99,9 +132,9 @@ impl<'a> ByteSource<'a> {
 
     /// A reader for symphonia, from the beginning.
     pub fn media(&self, patch: Option<Patch>) -> Box<dyn MediaSource + 'a> {
-        let media: Box<dyn MediaSource + 'a> = match self {
-            ByteSource::Memory(bytes) => Box::new(Cursor::new(*bytes)),
-            ByteSource::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
+        let media: Box<dyn MediaSource + 'a> = match &self.bytes {
+            Bytes::Memory(bytes) => Box::new(Cursor::new(*bytes)),
+            Bytes::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
         };
         match patch {
             Some(patch) => Box::new(Patched { media, at: 0, patch }),
@@ -111,7 +144,7 @@ impl<'a> ByteSource<'a> {
 
     /// The error of the last failed read. Decoders treat a read error as the end of the file: this tells them apart.
     pub fn failure(&self) -> Option<Unusable> {
-        let ByteSource::File(opened) = self else { return None };
+        let Bytes::File(opened) = &self.bytes else { return None };
         let found = opened.failure.lock().expect("no reader panics while it notes a failure").clone()?;
         Some(Unusable::Unreadable { found })
     }

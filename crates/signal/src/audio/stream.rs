@@ -8,6 +8,9 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::block_decoder::BlockDecoder;
 use super::decode::reserve;
 use super::limits::DecodeLimits;
@@ -21,6 +24,27 @@ use super::{AudioSpec, Clip, Recording};
 const BLOCK: usize = 1 << 15;
 /// A recording of more samples, six minutes at 44.1 kHz, is not held in memory for a clip of it.
 const LONG: usize = 1 << 24;
+
+/// Where a recording comes from.
+pub enum RecordingSource<'a> {
+    Bytes {
+        bytes: &'a [u8],
+        extension: Option<&'a str>,
+    },
+    /// A file, or a named pipe.
+    File(&'a Path),
+    /// Anything but a regular file is an error.
+    RegularFile(&'a Path),
+    /// Read to its end.
+    Pipe(&'a mut (dyn Read + Send)),
+}
+
+/// The file of a recording is cut off: a part of it is missing at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct CutOff {
+    /// The length of the whole recording, if its header declares it.
+    pub declared_seconds: Option<f64>,
+}
 
 /// A recording that is decoded block by block.
 ///
@@ -69,9 +93,25 @@ impl Stream<'static> {
 }
 
 impl<'a> Stream<'a> {
+    /// Reads a recording up to the end of its file, also if a part is missing there ([`cut_off`](Self::cut_off)).
+    pub fn up_to_cut(recording: RecordingSource<'a>, spec: &AudioSpec) -> Result<Stream<'a>, Unusable> {
+        let (source, extension) = match recording {
+            RecordingSource::Bytes { bytes, extension } => (ByteSource::memory(bytes), extension),
+            RecordingSource::File(path) => (ByteSource::open(path)?, super::extension(path)),
+            RecordingSource::RegularFile(path) => (ByteSource::open_regular(path)?, super::extension(path)),
+            RecordingSource::Pipe(mut pipe) => (ByteSource::from_pipe(&mut pipe)?, None),
+        };
+        Stream::of(source.accepting_cut_off(), extension, spec)
+    }
+
+    /// Whether and where the recording is cut off. Known at its end.
+    pub fn cut_off(&self) -> Option<CutOff> {
+        self.decoder.cut_off()
+    }
+
     /// Reads the bytes of a file; `extension` is the file extension without the dot.
     pub fn from_bytes(bytes: &'a [u8], extension: Option<&str>, spec: &AudioSpec) -> Result<Stream<'a>, Unusable> {
-        Stream::of(ByteSource::Memory(bytes), extension, spec)
+        Stream::of(ByteSource::memory(bytes), extension, spec)
     }
 
     /// The same recording; returns an error if it exceeds `limits`.
@@ -90,7 +130,7 @@ impl<'a> Stream<'a> {
     /// once `goes_on`, called after each block, returns false. Nothing of the stream may have been read before.
     ///
     /// A long recording is decoded to be checked and counted, and again up to the end of its clip, which alone is kept.
-    pub fn clip(mut self, spec: &AudioSpec, goes_on: impl Fn() -> bool) -> Result<Option<(Clip, f64)>, Unusable> {
+    pub fn clip(&mut self, spec: &AudioSpec, goes_on: impl Fn() -> bool) -> Result<Option<(Clip, f64)>, Unusable> {
         let most = spec.clip_samples().filter(|_| !spec.prepares()).map_or(usize::MAX, |_| LONG);
         let mut samples = Vec::new();
         reserve(&mut samples, self.decoder.exact_length().min(most), &self.decoder)?;

@@ -165,9 +165,9 @@ fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     let streamed =
         UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut headers, body, source.len())?);
     if declared > there && !streamed {
-        return Err(Unusable::Truncated { declared, found: there, unit: "bytes of samples" });
+        source.cut_off(Unusable::Truncated { declared, found: there, unit: "bytes of samples" })?;
     }
-    let size = if streamed { there } else { declared };
+    let size = if streamed { there } else { declared.min(there) };
     let codec = codec_of(&format)?;
     let frames = count_frames(codec, format.channels, size, fact);
     Ok(Wav { codec, sample_rate: format.sample_rate, channels: format.channels, data: body..body + size, frames })

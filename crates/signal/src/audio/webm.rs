@@ -99,7 +99,8 @@ impl Walk<'_, '_> {
         let there = self.source.len() - segment.body;
         let end = match segment.size {
             Some(size) if size > there => {
-                return Err(Unusable::Truncated { declared: size, found: there, unit: "bytes" });
+                self.source.cut_off(Unusable::Truncated { declared: size, found: there, unit: "bytes" })?;
+                self.source.len()
             }
             size => segment.body + size.unwrap_or(there),
         };
@@ -111,17 +112,18 @@ impl Walk<'_, '_> {
                 cluster_end = end;
             }
             let next = element(&mut self.headers, at)?.filter(|next| next.body <= cluster_end);
-            let Some(next) = next else { return Err(self.damage("it ends within the head of an element")) };
+            let Some(next) = next else {
+                // The head of an element is cut off, too.
+                let is_known = self.source.why_cut_off().is_some() && cluster_end == self.source.len();
+                return if is_known { Ok(()) } else { Err(self.damage("it ends within the head of an element")) };
+            };
             let there = cluster_end - next.body;
             let size = match next.size {
                 None if next.id == CLUSTER => there,
                 None => return Err(self.damage("an element of unknown size")),
                 Some(size) if size > there && cluster_end == self.source.len() => {
-                    return Err(Unusable::Truncated {
-                        declared: size,
-                        found: there,
-                        unit: "bytes in its last element",
-                    });
+                    let unit = "bytes in its last element";
+                    return self.source.cut_off(Unusable::Truncated { declared: size, found: there, unit });
                 }
                 Some(size) if size > there => return Err(self.damage("an element is larger than what it stands in")),
                 Some(size) => size,
