@@ -57,6 +57,51 @@ test("several recordings at once, with the error of a text file in the chosen la
   assert.deepEqual(tab.complaints.filter((line) => !/status of 422/.test(line)), []);
 });
 
+test("an address that does not exist has a page that leads to the first one", async () => {
+  const tab = await openTab(browser, `${server.url}/nowhere`);
+  assert.equal(await tab.textContent("h1"), "There is no page at this address");
+  await shot(tab, "not-found");
+  await tab.getByRole("link", { name: "Classify recordings" }).click();
+  await tab.locator("#file").waitFor();
+  // The browser logs responses with an error status.
+  assert.deepEqual(tab.complaints.filter((line) => !/status of 404/.test(line)), []);
+});
+
+test("of a file that is cut off the beginning is classified, and the card says how much that is", async () => {
+  const whole = readFileSync(model.clips("pia")[0]);
+  const path = join(tmpdir(), "half.wav");
+  writeFileSync(path, whole.subarray(0, 44 + (whole.length - 44) / 2));
+  const tab = await openTab(browser, server.url);
+  await tab.setInputFiles("#file", path);
+  await hasResults(tab);
+  const said = "The file is cut off: only the first 1.5\u00a0s of 3\u00a0s were there to use.";
+  assert.equal(await tab.textContent(".card .cut-off"), said);
+  assert.ok((await live(tab)).includes(said));
+  await shot(tab, "cut-off");
+  await tab.selectOption("#language", "hr");
+  assert.match(await tab.textContent(".card .result"), /Datoteka je odrezana: korišten je samo početak, 1,5\u00a0s od 3\u00a0s\./);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("the right classes of recordings are saved as the corrections of a data set", async () => {
+  const tab = await openTab(browser, server.url);
+  const paths = [model.clips("vio")[0], model.clips("cel")[0]];
+  await tab.setInputFiles("#file", paths);
+  await hasResults(tab, 2);
+  await tab.$$eval(".card > details", (all) => all.forEach((details) => (details.open = true)));
+  const card = (path) => tab.locator(".card", { hasText: basename(path) });
+  assert.equal(await tab.locator('[data-save="corrections"]:visible').count(), 0);
+  await card(paths[0]).getByLabel("The right classes").fill("viola");
+  await card(paths[1]).getByLabel("The right classes").fill(" cel ; pia;");
+  assert.equal(await tab.getByRole("button", { name: "Save 2 corrections" }).count(), 2);
+  await shot(tab, "corrections");
+  const [download] = await Promise.all([tab.waitForEvent("download"), card(paths[1]).getByRole("button", { name: "Save 2 corrections" }).click()]);
+  assert.equal(download.suggestedFilename(), "corrections.csv");
+  const lines = readFileSync(await download.path(), "utf8").trim().split("\r\n");
+  assert.deepEqual([lines[0], ...lines.slice(1).sort()], ["recording,labels", ...[`${basename(paths[0])},viola`, `${basename(paths[1])},cel;pia`].sort()]);
+  assert.deepEqual(tab.complaints, []);
+});
+
 test("recordings can be dropped anywhere", async () => {
   const tab = await openTab(browser, server.url);
   const bytes = readFileSync(model.clips("tru")[0]).toString("base64");

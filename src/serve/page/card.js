@@ -40,7 +40,12 @@ export class Card {
     this.rows = new Rows(page, this.player);
     this.note = make("p", { class: "hint" });
     this.foot = make("footer");
-    this.details = make("details", { hidden: true }, this.summary, make("div", { class: "score" }, this.player.element, this.rows.element), this.note, this.foot);
+    this.truthWords = make("span");
+    this.truth = make("input", { type: "text", list: `${id}-classes`, autocomplete: "off", oninput: () => page.cards.forEach((card) => card.answer && card.updateCorrection()) });
+    this.classList = make("datalist", { id: `${id}-classes` });
+    this.saveCorrections = make("button", { type: "button", "data-save": "corrections", onclick: () => files.save("corrections.csv", "text/csv", files.corrections(page.cards)) });
+    const correction = make("p", { class: "saves correction" }, make("label", {}, this.truthWords, " ", this.truth), this.classList, this.saveCorrections);
+    this.details = make("details", { hidden: true }, this.summary, make("div", { class: "score" }, this.player.element, this.rows.element), this.note, this.foot, correction);
     this.element = make("article", { class: "card", "aria-labelledby": id }, make("header", {}, this.title, this.meta, this.close), this.state, this.result, this.details);
     this.details.addEventListener("toggle", () => this.details.open && this.openPlayer());
     this.player.onTime = (time) => this.rows.markNow(time);
@@ -102,6 +107,7 @@ export class Card {
     this.updateResult();
     this.updateRows();
     this.updateFoot();
+    this.updateCorrection();
     this.player.update(this.recording.name);
   }
 
@@ -226,6 +232,15 @@ export class Card {
     if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });
   }
 
+  /// The labels that the person gives, and the classes to choose from.
+  updateCorrection() {
+    const { translator, cards } = this.page;
+    this.truthWords.textContent = translator.text("correction");
+    this.classList.replaceChildren(...this.decision.instruments.map((one) => make("option", { value: one.code, label: this.nameOf(one) })));
+    this.saveCorrections.hidden = !this.truth.value.trim();
+    this.saveCorrections.textContent = translator.count("save_corrections", cards.filter(({ truth }) => truth.value.trim()).length);
+  }
+
   /// What the files of the results contain.
   get saved() {
     const { recording, answer, decision, overrides } = this;
@@ -241,7 +256,7 @@ export class Card {
       return make("button", { type: "button", "data-save": key, "aria-label": translator.text("save_help", { what, name }), onclick: act }, what);
     };
     const save = (key, ending, kind, text) => button(key, () => files.save(`${stem}${ending}`, kind, text()));
-    const ms = translator.number(1000 * this.answer.timings.total);
+    const time = translator.elapsed(this.answer.timings.total);
     const hasSegments = this.decision.segments !== null;
     const asWav = async () => {
       const bytes = await wav(blob);
@@ -249,7 +264,7 @@ export class Card {
       else this.page.announce(translator.text("no_picture"));
     };
     this.foot.replaceChildren(
-      make("span", { class: "hint" }, translator.text("took", { ms })),
+      make("span", { class: "hint" }, translator.text("took", { time })),
       make(
         "span",
         { class: "saves" },

@@ -39,6 +39,12 @@ export const csv = (results) =>
     ),
   ]);
 
+/// The classes that people gave in place of the predicted ones: the columns of `corrections` in a data file.
+export const corrections = (cards) => {
+  const labels = ({ truth }) => truth.value.split(";").map((label) => label.trim()).filter(Boolean).join(";");
+  return table([["recording", "labels"], ...cards.filter(labels).map((card) => [card.recording.name, labels(card)])]);
+};
+
 /// One line per window, one column per class.
 export const windows = (name, { window, codes, starts, probabilities }) =>
   table([["recording", "start", "end", ...codes], ...starts.map((start, w) => [name, start, start + window, ...probabilities[w]])]);

@@ -165,7 +165,9 @@ const english = {
   never_above: "never above the threshold",
   clip_note: "Used: {seconds} of {whole}, from {start} on (marked in the spectrogram). This model uses one clip of a recording, so there is no timeline; with the server option --windows it uses all of it.",
   clip_whole: "The whole recording was used at once, so there is no timeline.",
-  took: "Took {ms} ms",
+  correction: "Wrong? The right classes, separated by semicolons:",
+  save_corrections: { one: "Save {n} correction", other: "Save {n} corrections" },
+  took: "Took {time}",
   save: "Save",
   save_json: "JSON",
   save_csv: "CSV",
@@ -409,7 +411,9 @@ const croatian = {
   never_above: "nikad iznad praga",
   clip_note: "Korišteno: {seconds} od {whole}, počevši od {start} (označeno na spektrogramu). Ovaj model koristi jedan isječak snimke pa nema vremenskog prikaza; s opcijom poslužitelja --windows koristi cijelu snimku.",
   clip_whole: "Cijela je snimka korištena odjednom pa nema vremenskog prikaza.",
-  took: "Trajalo {ms} ms",
+  correction: "Pogrešno? Točne klase, odvojene točkom sa zarezom:",
+  save_corrections: { one: "Spremi {n} ispravak", few: "Spremi {n} ispravka", other: "Spremi {n} ispravaka" },
+  took: "Trajalo {time}",
   save: "Spremi",
   save_json: "JSON",
   save_csv: "CSV",
@@ -514,6 +518,8 @@ export const translator = (language) => {
     // A metric that is a share in per cent, any other as a number.
     score: (metric, value) => (isShare(metric) ? percent1.format(value) : number(value, 3)),
     seconds: (s) => `${number(s, s < 10 && s % 1 !== 0 ? 1 : 0)}\u00a0s`,
+    // Of a measurement.
+    elapsed: (s) => (s < 0.95 ? `${number(1000 * s)}\u00a0ms` : `${number(s, s < 9.95 ? 1 : 0)}\u00a0s`),
     duration: (s) => (s < 60 ? `${number(s)}\u00a0s` : `${clock(s)}\u00a0min`),
     list: (names) => new Intl.ListFormat(language).format(names),
     // The server gives a code of IRMAS its English name; any other class is called by its own name.
