@@ -117,6 +117,28 @@ test("nothing is asked of the network, and a recording plays", async () => {
   assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [url]);
 });
 
+test("the spectrograms of the page have one colour scale and a legend", async () => {
+  const tab = await openTab(browser, url);
+  const legend = tab.locator("#hardest svg:has-text('dB below the loudest point')");
+  assert.equal(await legend.count(), 1);
+  const brightest = await tab.$$eval(".clips svg image", (images) =>
+    Promise.all(
+      images.map(async (image) => {
+        const picture = new Image();
+        picture.src = image.getAttribute("href");
+        await picture.decode();
+        const canvas = new OffscreenCanvas(picture.naturalWidth, picture.naturalHeight).getContext("2d");
+        canvas.drawImage(picture, 0, 0);
+        const { data } = canvas.getImageData(0, 0, picture.naturalWidth, picture.naturalHeight);
+        return data.reduce((most, value, at) => (at % 4 === 0 ? Math.max(most, data[at] + data[at + 1] + data[at + 2]) : most), 0);
+      }),
+    ),
+  );
+  const most = Math.max(...brightest);
+  assert.equal(most, 252 + 236 + 176, "the end of the scale");
+  assert.ok(brightest.some((sum) => sum < most), `only the loudest recording reaches it: ${brightest}`);
+});
+
 for (const [name, options] of [
   ["light", { colorScheme: "light" }],
   ["dark", { colorScheme: "dark" }],

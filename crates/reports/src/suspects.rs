@@ -15,7 +15,8 @@ use timbre_evaluation::label_errors::{label_errors, presence_errors};
 use timbre_runs::run_dir;
 
 use crate::page::{Page, Section, facts, paragraph};
-use crate::run_report::{FindRecording, MAX_MEDIA, ReportData, media_of};
+use crate::plot;
+use crate::run_report::{FindRecording, MAX_MEDIA, Media, ReportData};
 
 /// Recordings on the page.
 const SHOWN: usize = 60;
@@ -165,9 +166,11 @@ impl OutOfSample {
     /// The page of the suspects, with players where `find` locates the recordings.
     pub fn page(&self, suspects: &[Suspect], find: FindRecording) -> String {
         let (mut left, mut items) = (MAX_MEDIA, String::new());
-        for suspect in suspects.iter().take(SHOWN) {
+        let shown = &suspects[..suspects.len().min(SHOWN)];
+        let all = Media::new(&self.run, shown.iter().map(|suspect| suspect.recording.as_str()), find);
+        for (n, suspect) in shown.iter().enumerate() {
             let words = format!("{}, probably {}", or_none(&suspect.labels), or_none(&suspect.likely));
-            let media = media_of(&self.run, &suspect.recording, find, &words).filter(|media| media.len() <= left);
+            let media = all.html(n, &words).filter(|media| media.len() <= left);
             let media = media.unwrap_or_default();
             left -= media.len();
             items += &format!(
@@ -190,7 +193,8 @@ impl OutOfSample {
             format!("{} tested", self.recordings.len()),
             format!("predictions of {}", self.model),
         ]);
-        let html = paragraph(explained) + &format!("<ol class=\"clips\">\n{items}</ol>\n{more}");
+        let legend = if left < MAX_MEDIA { plot::level_legend().in_page() } else { String::new() };
+        let html = paragraph(explained) + &format!("{legend}<ol class=\"clips\">\n{items}</ol>\n{more}");
         Page {
             title: format!("Suspected labels of {}", self.run.record.data.name),
             signature: String::new(),

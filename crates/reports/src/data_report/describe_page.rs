@@ -13,7 +13,7 @@ use crate::page::{Cell, Page, Section, facts, figure, figures, list, paragraph, 
 use crate::player::player;
 use crate::plot::clip_view::clip_view;
 use crate::plot::scatter::{Point, PointGroup, scatter};
-use crate::plot::{Axis, Line, Panel, PlotSize, Scale, panels};
+use crate::plot::{self, Axis, Line, Panel, PlotSize, Scale, panels};
 use crate::principal_components::principal_components;
 
 /// Lines of a plot, whose colours can be distinguished.
@@ -283,17 +283,20 @@ fn typical(of: &Described, rows: &[Vec<f64>]) -> Vec<(usize, usize)> {
 
 fn examples(of: &Described, profiles: &[Vec<f64>]) -> String {
     let typical = typical(of, profiles);
-    let (mut left, mut items, mut shown) = (BUDGET, Vec::new(), 0);
-    for &(label, record) in typical.iter().take(EXAMPLES) {
-        let Some(header) = of.headers[record].as_ref() else { continue };
+    let example = |&(label, record): &(usize, usize)| {
+        let seconds = of.headers[record].as_ref()?.seconds;
         let record = &of.set.records[record];
-        let Some(item) = example(of.set.classes.name(label), record, header.seconds).filter(|item| item.len() <= left)
-        else {
-            continue;
-        };
-        left -= item.len();
-        shown += 1;
-        items.push(item);
+        Example::new(of.set.classes.name(label), record, seconds)
+    };
+    let examples: Vec<Example> = typical.iter().take(EXAMPLES).filter_map(example).collect();
+    let loudest = plot::loudest(examples.iter().map(|example| &example.sound));
+    let (mut left, mut items, mut shown) = (BUDGET, Vec::new(), 0);
+    for item in examples.iter().filter_map(|example| example.html(loudest)) {
+        if item.len() <= left {
+            left -= item.len();
+            shown += 1;
+            items.push(item);
+        }
     }
     let intro = "Of each class the recording that is nearest to the mean of its class: wave, mel spectrogram, and the spectral \
                  centroid and bandwidth of each frame.";
@@ -301,23 +304,39 @@ fn examples(of: &Described, profiles: &[Vec<f64>]) -> String {
         0 => String::new(),
         n => paragraph(&format!("{} would make the page too large.", count(n, "more example"))),
     };
-    paragraph(intro) + &figures(&items) + &missing
+    let legend = if shown > 0 { plot::level_legend().in_page() } else { String::new() };
+    paragraph(intro) + &legend + &figures(&items) + &missing
 }
 
-fn example(class: &str, record: &ClipRecord, seconds: f64) -> Option<String> {
-    let mut sound: Clip = clip(record, seconds).ok()?;
-    let whole = sound.samples.len();
-    sound.samples.truncate((EXAMPLE_SECONDS * f64::from(sound.sample_rate)) as usize);
-    let course = spectral_course(&sound).ok()?;
-    let drawing = clip_view(&format!("{class}: {}", record.id), &sound, &course).in_page();
-    let samples = resample(&sound.samples, sound.sample_rate, EXAMPLE_RATE, ResampleFilter::default());
-    let player = player(&Clip { samples, sample_rate: EXAMPLE_RATE }, class);
-    let part = if sound.samples.len() < whole { format!("The first {EXAMPLE_SECONDS:.0} s. ") } else { String::new() };
-    Some(format!(
-        "<figure class=\"example\"><h3>{}</h3>{drawing}{player}<figcaption>{part}{}</figcaption></figure>\n",
-        escape_xml(class),
-        escape_xml(&record.id)
-    ))
+/// The first seconds of a recording of a class.
+struct Example<'a> {
+    class: &'a str,
+    id: &'a str,
+    sound: Clip,
+    is_part: bool,
+}
+
+impl<'a> Example<'a> {
+    fn new(class: &'a str, record: &'a ClipRecord, seconds: f64) -> Option<Example<'a>> {
+        let mut sound: Clip = clip(record, seconds).ok()?;
+        let whole = sound.samples.len();
+        sound.samples.truncate((EXAMPLE_SECONDS * f64::from(sound.sample_rate)) as usize);
+        Some(Example { class, id: &record.id, is_part: sound.samples.len() < whole, sound })
+    }
+
+    fn html(&self, loudest: f32) -> Option<String> {
+        let Example { class, id, sound, is_part } = self;
+        let course = spectral_course(sound).ok()?;
+        let drawing = clip_view(&format!("{class}: {id}"), sound, &course, loudest).in_page();
+        let samples = resample(&sound.samples, sound.sample_rate, EXAMPLE_RATE, ResampleFilter::default());
+        let player = player(&Clip { samples, sample_rate: EXAMPLE_RATE }, class);
+        let part = if *is_part { format!("The first {EXAMPLE_SECONDS:.0} s. ") } else { String::new() };
+        Some(format!(
+            "<figure class=\"example\"><h3>{}</h3>{drawing}{player}<figcaption>{part}{}</figcaption></figure>\n",
+            escape_xml(class),
+            escape_xml(id)
+        ))
+    }
 }
 
 #[cfg(test)]

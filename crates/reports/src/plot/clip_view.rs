@@ -21,8 +21,8 @@ const GAP: f64 = 12.0;
 const LEGEND: f64 = 24.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 8.0;
-/// Draws the clip; `description` is for screen readers.
-pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse) -> Drawing {
+/// Draws the clip; `description` is for screen readers, `loudest` is the top of the colour scale.
+pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse, loudest: f32) -> Drawing {
     let seconds = clip.samples.len() as f64 / f64::from(clip.sample_rate);
     let (image_top, curves_top) = (TOP + WAVE + GAP, TOP + WAVE + GAP + IMAGE + LEGEND);
     let (bottom, right) = (curves_top + CURVES, WIDTH - RIGHT);
@@ -69,7 +69,7 @@ pub fn clip_view(description: &str, clip: &Clip, course: &SpectralCourse) -> Dra
     let values = curves.iter().flat_map(|(_, values)| values.iter().map(|value| f64::from(*value)));
     let hertz = AxisLayout::new(Scale::Linear, values.chain([0.0]), (bottom, curves_top), 3, true);
     ruler(&hertz, "Hz", (curves_top, bottom));
-    let image = with_frequencies(clip, (LEFT, image_top), (x(seconds) - LEFT, IMAGE));
+    let image = with_frequencies(clip, loudest, (LEFT, image_top), (x(seconds) - LEFT, IMAGE));
     put(format_args!("{image}"));
     let middle = image_top + IMAGE / 2.0;
     put(format_args!(
@@ -110,7 +110,7 @@ mod tests {
     fn a_clip_has_axes_in_seconds_and_hertz_and_its_centroid_at_the_right_height() {
         let samples = (0..44100).map(|n| 0.5 * (std::f32::consts::TAU * 2000.0 * n as f32 / 22050.0).sin()).collect();
         let clip = Clip { samples, sample_rate: 22050 };
-        let drawing = clip_view("a <clip>", &clip, &spectral_course(&clip).unwrap()).in_page();
+        let drawing = clip_view("a <clip>", &clip, &spectral_course(&clip).unwrap(), 40.0).in_page();
         let words = texts(&drawing);
         for word in ["time (s)", "frequency (Hz)", "Hz", "1000", "2.0", "amplitude", "centroid"] {
             assert!(words.iter().any(|text| text == word), "{word} in {words:?}");
@@ -121,6 +121,6 @@ mod tests {
         assert!(centroid < bandwidth, "a tone has its frequency as centroid and almost no bandwidth");
         assert!(lines.iter().flatten().all(|(x, _)| (LEFT..=WIDTH - RIGHT).contains(x)));
         let empty = Clip { samples: vec![0.0; 10], sample_rate: 8000 };
-        assert!(!clip_view("t", &empty, &spectral_course(&empty).unwrap()).in_page().contains("NaN"));
+        assert!(!clip_view("t", &empty, &spectral_course(&empty).unwrap(), 40.0).in_page().contains("NaN"));
     }
 }

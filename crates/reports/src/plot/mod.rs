@@ -42,7 +42,7 @@ pub use intervals::{Interval, differences, intervals};
 pub use panels::{PAGE_WIDTH, PlotSize, panels};
 pub use raster::{FileStyle, ImageFormat, bytes, styled, without_title};
 pub use reliability::reliability;
-pub use spectrogram_plot::spectrogram_plot;
+pub use spectrogram_plot::{level_legend, loudest, spectrogram_plot};
 pub use text_width::TextStyle;
 
 /// Metrics shown in the learning curves: more lines could not be distinguished. `epochs.csv` has all.

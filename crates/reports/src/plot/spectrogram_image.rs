@@ -23,8 +23,8 @@ const HOP: usize = N_FFT / 4;
 const FIRST: usize = 2;
 /// The first sample of the frame after these.
 const NEXT: usize = FIRST * HOP - (N_FFT - HOP) / 2;
-/// Values this far below the maximum are black.
-const RANGE_DB: f32 = 80.0;
+/// Values this far below the top of the scale are black.
+pub const RANGE_DB: f32 = 80.0;
 
 /// An image under construction: samples are added block by block.
 pub struct SpectrogramImage {
@@ -167,21 +167,35 @@ impl SpectrogramImage {
         Some(((corner - 0.5) / self.spec.n_mels as f64).clamp(0.0, 1.0))
     }
 
-    /// Finishes the image and encodes it as PNG. None without samples.
+    /// Finishes the image and encodes it as PNG; its loudest point has the brightest colour. None without samples.
     pub fn png(&mut self) -> Option<Vec<u8>> {
+        let top = self.loudest()?;
+        self.png_below(top)
+    }
+
+    /// Finishes the image and returns the level of its loudest point. None without samples.
+    pub fn loudest(&mut self) -> Option<f32> {
+        self.finish();
+        self.columns.iter().copied().map(decibels).reduce(f32::max)
+    }
+
+    /// [`png`](Self::png) with another level for the brightest colour, so that several images have one scale.
+    pub fn png_below(&mut self, top: f32) -> Option<Vec<u8>> {
         self.finish();
         let bands = self.spec.n_mels;
         let width = self.columns.len() / bands;
         if width == 0 {
             return None;
         }
-        let decibels: Vec<f32> = self.columns.iter().map(|power| 10.0 * power.max(1e-10).log10()).collect();
-        let loudest = decibels.iter().copied().fold(f32::MIN, f32::max);
-        let shade = |db: f32| (255.0 * (1.0 - (loudest - db) / RANGE_DB)).clamp(0.0, 255.0) as u8;
+        let shade = |power: f32| (255.0 * (1.0 - (top - decibels(power)) / RANGE_DB)).clamp(0.0, 255.0) as u8;
         let row = |band: usize| (0..width).map(move |column| (column, band));
-        let indices = (0..bands).rev().flat_map(row).map(|(column, band)| shade(decibels[column * bands + band]));
+        let indices = (0..bands).rev().flat_map(row).map(|(column, band)| shade(self.columns[column * bands + band]));
         Some(palette_image::encode(&indices.collect::<Vec<u8>>(), width, &palette_image::shades()))
     }
+}
+
+fn decibels(power: f32) -> f32 {
+    10.0 * power.max(1e-10).log10()
 }
 
 #[cfg(test)]

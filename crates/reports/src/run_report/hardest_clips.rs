@@ -47,18 +47,19 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     }
     let (mut left, mut playable, mut missing, mut items) = (budget, 0, 0, String::new());
     let mut too_large = 0;
-    for &clip in hardest.iter().take(SEEN) {
+    let shown = &hardest[..hardest.len().min(SEEN)];
+    let paths = shown.iter().map(|&clip| scored.split.clips[clip].path.as_str());
+    let all = (budget > 0).then(|| Media::new(run, paths, find));
+    for (n, &clip) in shown.iter().enumerate() {
         let mut media = String::new();
-        let path = &scored.split.clips[clip].path;
-        match if budget == 0 { None } else { media_of(run, path, find, &summary(run, scored, clip)) } {
-            _ if budget == 0 => too_large += 1,
-            Some(parts) if parts.len() <= left => {
+        match all.as_ref().map(|all| all.html(n, &summary(run, scored, clip))) {
+            Some(Some(parts)) if parts.len() <= left => {
                 left -= parts.len();
                 playable += 1;
                 media = parts;
             }
-            Some(_) => too_large += 1,
-            None => missing += 1,
+            Some(None) => missing += 1,
+            Some(Some(_)) | None => too_large += 1,
         }
         let windows = timeline(run, scored, clip, !media.is_empty()).unwrap_or_default();
         items += &format!("<li>{media}{windows}{}</li>\n", description(run, scored, clip));
@@ -81,7 +82,9 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     } else {
         String::new()
     };
-    HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{silent}{more}"), playable, missing }
+    let legend = if playable > 0 { plot::level_legend().in_page() } else { String::new() };
+    let html = format!("{unavailable}{legend}<ol class=\"clips\">\n{items}</ol>\n{silent}{more}");
+    HardestClips { html, playable, missing }
 }
 
 /// What a page without spectrograms and players says.
@@ -90,11 +93,30 @@ pub const WITHOUT_MEDIA: &str = "`timbre report RUN` writes the page with them."
 /// The maximum number of characters of images and audio of a page.
 pub const MAX_MEDIA: usize = 2_500_000;
 
-/// The image and player of what the models were given of a recording; None if it cannot be found or read.
-pub fn media_of(run: &ReportData, recording: &str, find: FindRecording, words: &str) -> Option<String> {
-    let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
-    let (path, part) = find(recording)?;
-    Some(embedded(&excerpt(&path, part.as_ref(), &spec)?, spec.crop, words))
+/// Images and players of what the models were given of recordings. The images have one colour scale.
+pub struct Media {
+    /// None for a recording that cannot be found or read.
+    excerpts: Vec<Option<Excerpt>>,
+    crop: Crop,
+    loudest: f32,
+}
+
+impl Media {
+    pub fn new<'a>(run: &ReportData, recordings: impl Iterator<Item = &'a str>, find: FindRecording) -> Media {
+        let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
+        let of_recording = |recording: &str| {
+            let (path, part) = find(recording)?;
+            excerpt(&path, part.as_ref(), &spec)
+        };
+        let excerpts: Vec<Option<Excerpt>> = recordings.map(of_recording).collect();
+        let loudest = plot::loudest(excerpts.iter().flatten().map(|excerpt| &excerpt.sound));
+        Media { excerpts, crop: spec.crop, loudest }
+    }
+
+    /// The image and player of a recording; `words` are for screen readers.
+    pub fn html(&self, n: usize, words: &str) -> Option<String> {
+        Some(embedded(self.excerpts[n].as_ref()?, self.crop, self.loudest, words))
+    }
 }
 
 /// Classes that have a strip in the timeline of a recording.
@@ -224,13 +246,13 @@ fn lengths(spec: &AudioSpec, recording: f64) -> (f64, f64) {
     (given, given.min(SECONDS))
 }
 
-fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
+fn embedded(excerpt: &Excerpt, crop: Crop, loudest: f32, words: &str) -> String {
     let sound = &excerpt.sound;
     let note = excerpt.of.map_or(String::new(), |of| {
         let part = if crop == Crop::Centre { "the middle" } else { "the first" };
         format!("<div class=\"path\">Excerpt: {part} {SECONDS:.0} s of the {of:.1} s given to the model.</div>")
     });
-    let image = plot::spectrogram_plot(&format!("Spectrogram of {words}"), sound).in_page();
+    let image = plot::spectrogram_plot(&format!("Spectrogram of {words}"), sound, loudest).in_page();
     image + &player(sound, words) + &note
 }
 
@@ -246,8 +268,8 @@ mod tests {
         assert_eq!(lengths(&model_input(&audio, false), 16.4), (3.0, 3.0));
         assert_eq!(lengths(&model_input(&AudioSpec::default(), false), 16.4), (16.4, 5.0));
         let of_seconds = |of| Excerpt { sound: Clip { samples: vec![0.1; 8000], sample_rate: 8000 }, of };
-        let html = embedded(&of_seconds(Some(16.4)), Crop::Centre, "x");
+        let html = embedded(&of_seconds(Some(16.4)), Crop::Centre, 40.0, "x");
         assert!(html.contains("Excerpt: the middle 5 s of the 16.4 s given to the model."), "{html}");
-        assert!(!embedded(&of_seconds(None), Crop::Centre, "x").contains("Excerpt"));
+        assert!(!embedded(&of_seconds(None), Crop::Centre, 40.0, "x").contains("Excerpt"));
     }
 }

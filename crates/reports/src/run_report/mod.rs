@@ -40,7 +40,7 @@ pub use comparison_figures::comparison_figures;
 pub use comparison_page::comparison_page;
 pub use figures::{FigureFile, FigureOptions, write_figures};
 pub use hardest_clips::{FindRecording, WITHOUT_MEDIA};
-pub(crate) use hardest_clips::{MAX_MEDIA, media_of};
+pub(crate) use hardest_clips::{MAX_MEDIA, Media};
 pub use report_data::ReportData;
 
 /// The largest size of a page in bytes, so that it can be sent by mail and opened on a phone.
