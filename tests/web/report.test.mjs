@@ -117,6 +117,19 @@ test("nothing is asked of the network, and a recording plays", async () => {
   assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [url]);
 });
 
+test("a click on a ringed point of the map plays its recording", async () => {
+  const tab = await openTab(browser, url);
+  const map = tab.locator("#details .panel:not([hidden]) figure:has(.point)");
+  assert.match(await map.locator("figcaption").textContent(), /A click on a ringed point plays the recording\.$/);
+  const playing = () => tab.$$eval("audio", (all) => all.filter((audio) => !audio.paused).map((audio) => audio.closest("li").querySelector(".path:last-child").textContent));
+  assert.deepEqual(await playing(), []);
+  const point = map.locator(".playable").last();
+  await point.click();
+  await tab.waitForFunction(() => [...document.querySelectorAll("audio")].some((audio) => !audio.paused));
+  const [path, ...more] = await playing();
+  assert.ok(!more.length && (await point.locator("title").textContent()).startsWith(`${path}: `), path);
+});
+
 test("the spectrograms of the page have one colour scale and a legend", async () => {
   const tab = await openTab(browser, url);
   const legend = tab.locator("#hardest svg:has-text('dB below the loudest point')");

@@ -103,6 +103,21 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => opened.splice(0).forEach((details) => (details.open = false)));
 
+// A click on a point of a map plays its recording, where the page has it.
+for (const figure of document.querySelectorAll("figure:has(.point)")) {
+  const points = [...figure.querySelectorAll(".point:has(title)")];
+  let playable = 0;
+  for (const item of document.querySelectorAll(".clips li:has(audio)")) {
+    const start = `${item.querySelector(".path:last-child").textContent}: `;
+    for (const point of points.filter((point) => point.querySelector("title").textContent.startsWith(start))) {
+      point.classList.add("playable");
+      point.addEventListener("click", () => item.querySelector("audio").play());
+      playable += 1;
+    }
+  }
+  if (playable) figure.querySelector("figcaption").append(" A click on a ringed point plays the recording.");
+}
+
 // One player at a time.
 document.addEventListener("play", ({ target }) => {
   document.querySelectorAll("audio").forEach((audio) => audio !== target && audio.pause());
