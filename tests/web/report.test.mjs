@@ -79,11 +79,38 @@ test("without a script everything can be read, and printed all panels are there"
   for (let n = 0; n < (await folded.count()); n++) assert.ok(await folded.nth(n).isVisible(), `what is folded, ${n}`);
   const closed = () => printed.locator("details:not([open])").count();
   const before = await closed();
+  const buttons = () => printed.locator("th button").count();
+  const all = await buttons();
   await printed.evaluate(() => dispatchEvent(new Event("beforeprint")));
-  assert.equal(await closed(), 0);
+  assert.deepEqual([await closed(), await buttons()], [0, 0]);
   await printed.evaluate(() => dispatchEvent(new Event("afterprint")));
-  assert.equal(await closed(), before);
+  assert.deepEqual([await closed(), await buttons()], [before, all]);
   await shot(printed, "report-printed");
+});
+
+/// What stands out of the paper: A4 without its margins, where a table of many columns lies on its side.
+const beyondThePaper = async (file, page = {}) => {
+  const [short, long] = [182, 269].map((mm) => Math.round((mm / 25.4) * 96));
+  const tab = await openTab(browser, pathToFileURL(file).href, { viewport: { width: short, height: 1000 }, ...page });
+  await tab.emulateMedia({ media: "print" });
+  await tab.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  const beyond = await tab.evaluate(
+    ([short, long]) =>
+      [...document.querySelectorAll("main *, header *")]
+        .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > (element.closest(".many") ? long : short) + 1)
+        .map((element) => `${element.tagName} ${element.className.baseVal ?? element.className}: ${element.textContent.slice(0, 40)}`),
+    [short, long],
+  );
+  return { tab, beyond };
+};
+
+test("on paper nothing is cut at the right, and a reader with a dark theme prints on white", async () => {
+  const { tab, beyond } = await beyondThePaper(file, { colorScheme: "dark" });
+  assert.deepEqual(beyond, []);
+  assert.ok((await tab.locator(".many thead th").count()) > 14, "the table of every metric");
+  assert.equal(await tab.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+  const ink = await tab.$eval("svg.plot text.ink", (letters) => getComputedStyle(letters).fill);
+  assert.ok(ink.match(/\d+/g).slice(0, 3).every((part) => Number(part) < 60), ink);
 });
 
 test("nothing is asked of the network, and a recording plays", async () => {
@@ -266,6 +293,22 @@ test("recordings in windows have the probabilities of their classes over time, a
   assert.ok(cite.includes(record.signature) && /95 % interval/.test(cite) && /bootstrap over songs with \d+ resamples/.test(cite), cite);
   assert.deepEqual(tab.complaints, []);
   await shot(tab, "report-windows");
+});
+
+test("the report of a sweep can be read in both themes and on a phone, and fits its window", async () => {
+  const sweep = ["grid_quick", "--set", "data.clips_per_class=24", "--set", "grid.models.knn.k=[1,5]", "--set", "grid.features.mel.n_mels=[32,64]"];
+  run(["run", ...sweep, "-q", ...places]);
+  run(["report", "grid_quick", "-q", ...places]);
+  const tab = await openTab(browser, pathToFileURL(join(kept, "report-runs/grid_quick/grid.html")).href);
+  assert.ok((await tab.locator("td.heat").count()) > 3, "a heat table of two axes");
+  await shot(tab, "report-sweep");
+  await tab.setViewportSize({ width: 390, height: 844 });
+  const [wide, room] = await tab.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(wide <= room, `${wide} of ${room} pixels`);
+  assert.deepEqual(tab.complaints, []);
+  const page = join(kept, "sweep-compare.html");
+  run(["compare", "grid_quick", "quickstart/latest", "--html", page, "--resamples", "200", "-q", ...places]);
+  for (const printed of [join(kept, "report-runs/grid_quick/grid.html"), page]) assert.deepEqual((await beyondThePaper(printed)).beyond, [], printed);
 });
 
 test("colours of the score grid mean the same in every report", async () => {

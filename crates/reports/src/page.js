@@ -95,13 +95,21 @@ addEventListener("resize", makeFocusable);
 document.addEventListener("toggle", makeFocusable, true);
 document.addEventListener("click", makeFocusable);
 
-// On paper nothing is opened by a click.
-let opened = [];
+// On paper nothing is opened by a click, and headings are no buttons: Chromium would not repeat them on each page of a table.
+let [opened, headings] = [[], []];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];
   opened.forEach((details) => (details.open = true));
+  headings = [...document.querySelectorAll("th button")].map((button) => ({ button, head: button.parentElement }));
+  headings.forEach(({ button, head }) => head.replaceChildren(...button.childNodes));
 });
-addEventListener("afterprint", () => opened.splice(0).forEach((details) => (details.open = false)));
+addEventListener("afterprint", () => {
+  opened.splice(0).forEach((details) => (details.open = false));
+  headings.splice(0).forEach(({ button, head }) => {
+    button.append(...head.childNodes);
+    head.append(button);
+  });
+});
 
 // A click on a point of a map plays its recording, where the page has it.
 for (const figure of document.querySelectorAll("figure:has(.point)")) {

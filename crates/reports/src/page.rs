@@ -43,7 +43,7 @@ impl Page {
             css = include_str!("page.css"),
             plots = plot::page_style(),
             paper = format_args!(
-                "@page {{ @top-right {{ content: {} }} }}",
+                "@page {{ @top-right {{ content: {}; font: 8pt system-ui, sans-serif }} }}",
                 css_string(format!("{} {}", self.title, self.signature).trim_end())
             ),
             lead = self.lead,
@@ -123,6 +123,9 @@ pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
+/// A table with more columns is printed on its side.
+const MANY_COLUMNS: usize = 11;
+
 /// A table that can be sorted by a click on a heading.
 pub fn table(caption: &str, headings: &[Heading], rows: &[Vec<Cell>]) -> String {
     let class = |is_number: bool| if is_number { " class=\"n\"" } else { "" };
@@ -139,8 +142,9 @@ pub fn table(caption: &str, headings: &[Heading], rows: &[Vec<Cell>]) -> String 
         none if none.is_empty() => (none.clone(), none),
         words => (format!("<p class=\"caption\">{words}</p>\n"), format!(" aria-label=\"{words}\"")),
     };
+    let many = if headings.len() > MANY_COLUMNS { " many" } else { "" };
     format!(
-        "{above}<div class=\"wide\"><table class=\"sortable\"{label}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        "{above}<div class=\"wide{many}\"><table class=\"sortable\"{label}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
         rows.iter().map(line).collect::<String>()
     )
 }

@@ -4,7 +4,8 @@ use super::comparison_figures::{against, drawn, paired, title};
 use super::conclusion::baseline_label;
 use super::figures::Figure;
 use crate::comparison::{
-    ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view, seconds_cell,
+    ComparedModel, ComparedRun, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view,
+    seconds_cell,
 };
 use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::plot::PAGE_WIDTH;
@@ -177,7 +178,13 @@ fn outcome_cell(outcome: Outcome) -> Cell {
     Cell { class, ..Cell::text(words) }
 }
 
+/// Runs that are columns of the table of differing keys; more are its rows.
+const RUN_COLUMNS: usize = 8;
+
 fn keys(comparison: &Comparison) -> String {
+    if comparison.runs.len() > RUN_COLUMNS && comparison.keys.len() < comparison.runs.len() {
+        return keys_as_columns(comparison);
+    }
     let names: Vec<String> = comparison.runs.iter().map(|run| format!("run {}", run.number)).collect();
     let mut headings: Vec<Heading> = vec![("key", false)];
     headings.extend(names.iter().map(|name| (name.as_str(), false)));
@@ -188,11 +195,19 @@ fn keys(comparison: &Comparison) -> String {
     table("", &headings, &comparison.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
 }
 
-fn cost(comparison: &Comparison) -> String {
-    let seconds = |value: Option<f64>| Cell {
-        html: value.map_or("–".to_owned(), seconds_cell),
-        ..Cell::number(value)
+fn keys_as_columns(comparison: &Comparison) -> String {
+    let mut headings: Vec<Heading> = vec![("run", true)];
+    headings.extend(comparison.keys.iter().map(|key| (key.name.as_str(), false)));
+    let row = |(n, run): (usize, &ComparedRun)| {
+        let values = comparison.keys.iter().map(|key| Cell::text(key.values[n].as_deref().unwrap_or("–")));
+        std::iter::once(Cell::count(run.number as u64)).chain(values).collect()
     };
+    table("", &headings, &comparison.runs.iter().enumerate().map(row).collect::<Vec<Vec<Cell>>>())
+}
+
+fn cost(comparison: &Comparison) -> String {
+    let seconds =
+        |value: Option<f64>| Cell { html: value.map_or("–".to_owned(), seconds_cell), ..Cell::number(value) };
     let row = |line: &ComparedModel| {
         let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
         let rate = line.cost.clips_per_second;
@@ -248,11 +263,14 @@ fn runs(comparison: &Comparison) -> String {
         ]
     };
     let table = table("", &headings, &comparison.runs.iter().map(row).collect::<Vec<_>>());
-    let about: Vec<(String, String)> = comparison
-        .runs
-        .iter()
-        .map(|run| (format!("Run {}", run.number), format!("{} {}", run.description, run.path).trim().to_owned()))
-        .collect();
+    // The runs of a sweep have one description.
+    let before = std::iter::once("").chain(comparison.runs.iter().map(|run| run.description.as_str()));
+    let about = |(run, before): (&ComparedRun, &str)| {
+        let is_new = !run.description.is_empty() && run.description != before;
+        let words = if is_new { format!("{} ({})", run.description, run.path) } else { run.path.clone() };
+        (format!("Run {}", run.number), words)
+    };
+    let about: Vec<(String, String)> = comparison.runs.iter().zip(before).map(about).collect();
     let failed =
         comparison.runs.iter().flat_map(|run| run.failures.iter().map(move |(trial, why)| (run.number, trial, why)));
     let failed: String =
@@ -263,7 +281,7 @@ fn runs(comparison: &Comparison) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::comparison::{ComparedRun, Cost, Paired, Reference};
+    use crate::comparison::{Cost, Paired, Reference};
     use timbre_runs::run_dir::Status;
 
     pub fn run(number: usize) -> ComparedRun {
@@ -365,6 +383,17 @@ pub(super) mod tests {
             assert!(page.contains(words), "{words}");
         }
         assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http:"));
+    }
+
+    #[test]
+    fn the_differing_keys_of_many_runs_are_columns_and_a_description_stands_once() {
+        let mut comparison = comparison();
+        comparison.runs = (1..=9).map(run).collect();
+        comparison.keys[0].values = (1..=9).map(|k| Some(k.to_string())).collect();
+        let page = comparison_page(&comparison);
+        assert!(page.contains("<th scope=\"col\">models.knn.k</th></tr>"), "the runs are rows");
+        assert!(page.contains("data-v=\"9\">9</td><td>9</td></tr>"));
+        assert!(page.contains("<dd>a &amp; b (runs/x1)</dd>") && page.contains("<dd>runs/x2</dd>"));
     }
 
     #[test]
