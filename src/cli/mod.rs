@@ -4,3 +4,4 @@ pub mod args;
 pub mod colours;
 pub mod commands;
 pub mod project;
+mod wrapping;

@@ -257,6 +257,9 @@ fn runs_are_filtered_sorted_and_limited() {
     assert_eq!(dir.names(&["--where", "accuracy>=0.6", "--where", "accuracy<=0.7"]), ["other", "grid_a"]);
     assert_eq!(dir.names(&["--since", "2026-11-02", "--until", "2026-11-03"]), ["other", "grid_b"]);
     assert_eq!(dir.names(&["--metric", "f1_micro"]), Vec::<String>::new());
+    let next = |name: &str| text(&dir.done(&["runs", name]).stderr).lines().last().unwrap_or_default().to_owned();
+    assert!(next("grid_b").ends_with("/report.html"), "one run can be compared with nothing: {}", next("grid_b"));
+    assert!(next("grid_[ab]").starts_with("Next: timbre compare "), "{}", next("grid_[ab]"));
     let none = dir.done(&["runs", "--status", "running"]);
     assert!(text(&none.stdout).is_empty() && text(&none.stderr).contains("No runs match (4 runs in total)"));
     let unknown = dir.timbre(&["runs", "grid_a", "othr"]);

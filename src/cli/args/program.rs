@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
+use crate::cli::wrapping::{terminal_width, wrapped_to};
 
 /// The commands, as `timbre --help` lists them.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -65,6 +66,7 @@ pub fn program() -> Command {
 fn template(program: &Command) -> StyledStr {
     let styles = Styles::styled();
     let (header, literal) = (styles.get_header(), styles.get_literal());
+    let width = terminal_width().unwrap_or(usize::MAX);
     let mut text = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
     for (title, commands) in GROUPS {
         text += &format!("\n{header}{title}:{header:#}\n");
@@ -72,7 +74,8 @@ fn template(program: &Command) -> StyledStr {
             let about = program.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
             let about = about.unwrap_or_else(|| "Print the help of a command".to_owned());
             let end = [". ", ": ", "; "].iter().filter_map(|mark| about.find(mark)).min().unwrap_or(about.len());
-            text += &format!("  {literal}{name:11}{literal:#}  {}\n", &about[..end]);
+            let line = wrapped_to(&format!("  {name:11}  {}", &about[..end]), width);
+            text += &format!("{}\n", line.replacen(name, &format!("{literal}{name}{literal:#}"), 1));
         }
     }
     (text + &format!("\n{header}Options:{header:#}\n{{options}}{{after-help}}")).into()

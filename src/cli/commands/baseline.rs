@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print, print_data};
 use crate::cli::args::{Annotate, BaselineArgs, BaselineCommand, GlobalArgs};
 use crate::cli::colours::eprint_coloured;
 use timbre_core::{error::UserError, files, progress::Printer, text::count};
@@ -79,7 +79,7 @@ pub fn check(common: &GlobalArgs, inputs: CheckInputs, options: &BaselineArgs) -
         baseline_check::compare(&ReferenceScores::of_run(&run)?, &baseline, &options.tolerance, &options.allow)?;
     print(&text::text(&report))?;
     if is_for_github(options) {
-        print(&github::annotations(&report, annotated(&baseline).as_deref()))?;
+        print_data(&github::annotations(&report, annotated(&baseline).as_deref()))?;
     }
     if let Some(file) = &options.summary {
         append(file, &markdown::section(&report))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap_complete::Shell;
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print_data};
 use crate::cli::args::{CompletedValues, GlobalArgs, program};
 use timbre_experiment::{Request, data_set_names, reference, resolve};
 use timbre_reports::comparison::config_keys;
@@ -16,7 +16,7 @@ pub fn script(shell: Shell) -> Result<ExitStatus> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut program(), "timbre", &mut text);
     let text = String::from_utf8(text).context("completions are text")?;
-    print(&match shell {
+    print_data(&match shell {
         Shell::Bash => text + include_str!("completions/bash.sh"),
         Shell::Zsh => in_zsh(&text),
         Shell::Fish => text + &in_fish(),
@@ -106,7 +106,7 @@ pub fn values(common: &GlobalArgs, what: CompletedValues, of: Option<&str>) -> R
         CompletedValues::Models => [runs(&common.runs), models(&common.runs)].concat(),
         CompletedValues::Keys => of.map_or_else(Vec::new, |experiment| keys(common, experiment)),
     };
-    print(&names.into_iter().map(|name| name + "\n").collect::<String>())?;
+    print_data(&names.into_iter().map(|name| name + "\n").collect::<String>())?;
     Ok(ExitStatus::Done)
 }
 

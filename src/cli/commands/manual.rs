@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, Command};
 use clap_mangen::Man;
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print_data};
 use crate::cli::args::reference::{ENVIRONMENT, EXIT_CODES, Entry, FILES, of_command};
 use crate::cli::args::{self, examples};
 
@@ -18,7 +18,7 @@ pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
             write_pages(program(), None, folder).with_context(|| format!("cannot write in {}", folder.display()))?;
         }
         None => {
-            print(&page(&program(), None).context("cannot write the page")?)?;
+            print_data(&page(&program(), None).context("cannot write the page")?)?;
         }
     }
     Ok(ExitStatus::Done)
@@ -123,7 +123,7 @@ pub fn markdown() -> Result<ExitStatus> {
     page.extend(ENVIRONMENT.iter().map(row));
     page += "\n## Exit codes\n\n| code | |\n|---|---|\n";
     page.extend(EXIT_CODES.iter().map(|(code, meaning)| format!("| {code} | {} |\n", cell(meaning))));
-    print(&page)?;
+    print_data(&page)?;
     Ok(ExitStatus::Done)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. The exit code tells scripts how the command ended.
 
+use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use crate::cli::args::{
     Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, PartsArgs, ThreadArgs,
 };
 use crate::cli::colours::{self, eprint_coloured};
+use crate::cli::wrapping::{terminal_width, wrapped_lines};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
 use timbre_core::{
@@ -188,9 +190,13 @@ fn start_logging(common: &GlobalArgs) {
         .init();
 }
 
-/// Prints text for people to stdout, without escape sequences that names may contain. A closed pipe (`| head`) is not an error.
+/// Prints text for people to stdout, wrapped at the width of a terminal, without escape sequences that names may contain. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
-    write_out(&colours::shown(text, &std::io::stdout())).map(drop)
+    let text = match terminal_width() {
+        Some(width) => Cow::Owned(wrapped_lines(text, width)),
+        None => Cow::Borrowed(text),
+    };
+    write_out(&colours::shown(&text, &std::io::stdout())).map(drop)
 }
 
 /// Prints a list for people, each line cut to the width of the terminal.
@@ -199,27 +205,10 @@ fn print_list(text: &str) -> Result<()> {
     print(&text.lines().map(|line| format!("{}\n", console::truncate_str(line, width, "…"))).collect::<String>())
 }
 
-/// A message for stderr with line breaks between words where its terminal ends; further lines are indented.
+/// A message for stderr with line breaks between words where its terminal ends.
 fn wrapped(message: &str) -> String {
     let width = console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| columns.into());
-    message.split('\n').map(|line| wrapped_to(line, width)).collect::<Vec<_>>().join("\n")
-}
-
-fn wrapped_to(line: &str, width: usize) -> String {
-    const INDENT: &str = "  ";
-    let mut text = String::new();
-    let mut used = 0;
-    for word in line.split_inclusive(' ') {
-        let length = console::measure_text_width(word.trim_end());
-        if used > INDENT.len() && used + length > width {
-            text.truncate(text.trim_end().len());
-            text += &format!("\n{INDENT}");
-            used = INDENT.len();
-        }
-        text += word;
-        used += console::measure_text_width(word);
-    }
-    text
+    wrapped_lines(message, width)
 }
 
 /// Prints data for programs to stdout: unchanged, except on a terminal, as `ls` prints names. Returns whether the pipe is still
@@ -233,11 +222,6 @@ fn write_out(text: &str) -> Result<bool> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         other => other.context("cannot write to stdout").map(|()| true),
     }
-}
-
-/// The width of the terminal; none if stdout is not a terminal.
-fn terminal_width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
 fn request(common: &GlobalArgs, target: &ExperimentArgs) -> Request {
@@ -348,14 +332,6 @@ fn start_threads(pool: &ThreadArgs) -> Result<()> {
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    #[test]
-    fn a_message_is_broken_between_words_and_a_long_word_is_not_torn() {
-        assert_eq!(wrapped_to("warning: one two three", 14), "warning: one\n  two three");
-        assert_eq!(wrapped_to("see runs/a/very/long/path now", 12), "see\n  runs/a/very/long/path\n  now");
-        assert_eq!(wrapped_to("a  b", usize::MAX), "a  b");
-        assert_eq!(wrapped_to("", 3), "");
-    }
 
     #[test]
     fn a_clock_before_1970_is_reported_in_a_sentence() {

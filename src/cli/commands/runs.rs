@@ -108,6 +108,8 @@ fn next(common: &GlobalArgs, runs: &[ListedRun]) -> String {
             Some(run) => format!("look at {}", run_dir::log_file(&run.run).display()),
             None => format!("timbre compare {}", runs[0].run.display()),
         },
+        // It can be compared with nothing.
+        [run] => format!("open {run}/{}", run_dir::ReportFile::Html.name()),
         // The older run first: it is the reference.
         some => format!("timbre compare {}", some.iter().rev().cloned().collect::<Vec<_>>().join(" ")),
     }

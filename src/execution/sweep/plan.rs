@@ -1,6 +1,6 @@
 //! Plans a sweep: its points, the runs that exist, and the estimated cost of the rest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use indexmap::IndexMap;
@@ -250,6 +250,12 @@ fn group_features(group: &Group, cache: &FeatureCache) -> Result<Vec<FeaturePlan
 /// The bytes of a cache record beside its values.
 const RECORD_OVERHEAD: usize = 208;
 
+/// The beginning of the signature, which names the run in other commands.
+fn signature(run: &Path) -> String {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit('-').next().unwrap_or_default().to_owned()
+}
+
 impl PlannedPoint {
     fn is_missing(&self) -> bool {
         !matches!(self.state, State::Done(_) | State::Rescored | State::Unreadable(_))
@@ -257,8 +263,8 @@ impl PlannedPoint {
 
     fn state(&self) -> String {
         let state = match &self.state {
-            State::Done(run) => format!("done  {}", run.display()),
-            State::Failed(run) => format!("failed, will run again  {}", run.display()),
+            State::Done(run) => format!("done  {}", signature(run)),
+            State::Failed(run) => format!("failed, will run again  {}", signature(run)),
             State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
             State::Rescored => "from the predictions of another point".to_owned(),

@@ -130,6 +130,7 @@ impl Table {
                 "training s" => Some(2),
                 title if title == level => Some(3),
                 "p" => Some(4),
+                "p (Holm)" => Some(5),
                 _ => None,
             };
             let name = if *title == level { intervals.next() } else { None };
@@ -155,7 +156,7 @@ impl Table {
                 cells: of_lines.chain(of_baselines).collect(),
                 is_text: true,
                 // The last key is dropped first.
-                drop_order: Some(5 + shown.len() - at),
+                drop_order: Some(6 + shown.len() - at),
                 name: key.name.clone(),
             };
             columns.insert(1 + at, column);

@@ -7,7 +7,7 @@ use timbre_core::{progress::duration, text::one_line};
 const HEADER: [&str; 9] =
     ["experiment", "run", "status", "when (UTC)", "best model", "metric", "score", "95 %", "time"];
 /// Columns that a narrow terminal lacks, the first one first. The name of a run begins with its time.
-const OPTIONAL: [&str; 3] = ["when (UTC)", "time", "95 %"];
+const OPTIONAL: [&str; 5] = ["when (UTC)", "time", "95 %", "metric", "status"];
 
 /// One line per run, with `metric` instead of the headline metric of each run. `width` is that of the terminal, `colour` highlights runs
 /// that are not done.
@@ -112,5 +112,7 @@ mod tests {
         assert!(!narrower.contains("when (UTC)") && narrower.contains("0.350 to 0.895"), "{narrower}");
         let narrow = of(Some(85));
         assert!(narrow.lines().all(|line| line.chars().count() <= 85) && narrow.contains("0.630"), "{narrow}");
+        let least = of(Some(60));
+        assert!(least.lines().all(|line| line.chars().count() <= 60) && least.contains("0.630"), "{least}");
     }
 }
