@@ -16,6 +16,9 @@ use timbre_inputs::data::{
 };
 use timbre_models::ModelSpec;
 
+/// Recordings that are left out are named if they are no more than these.
+const NAMED: usize = 3;
+
 impl PreparedDataset {
     /// The recordings of other declared subsets, which a hold-out does not use.
     pub(super) fn left_out(&self, experiment: &Experiment) -> Option<String> {
@@ -26,14 +29,18 @@ impl PreparedDataset {
         };
         let counts: Vec<String> =
             [of(Subset::Validation, "validation"), of(Subset::Testing, "testing")].into_iter().flatten().collect();
+        // Of many, some names say nothing more.
+        let names = match left.len() {
+            n if n <= NAMED => format!(" ({})", some_of(n, left.iter().map(|record| record.id.as_str()))),
+            _ => String::new(),
+        };
         (!left.is_empty()).then(|| {
             format!(
-                "{} no part, because the split `{}` divides the training recordings alone: {} ({}); `kind = \"official\"` in \
+                "{} no part, because the split `{}` divides the training recordings alone: {}{names}; `kind = \"official\"` in \
                  [split] uses them",
                 if left.len() == 1 { "1 recording takes".to_owned() } else { format!("{} recordings take", left.len()) },
                 experiment.split.kind(),
                 counts.join(" and "),
-                some_of(3, left.iter().map(|record| record.id.as_str()))
             )
         })
     }
