@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use crate::tables::{self, aligned, cell};
-use timbre_core::files;
+use timbre_core::{files, text::cut};
 use timbre_evaluation::metrics::{
     gain,
     replicates::{self, metric_of_interval_bound},
@@ -183,6 +183,15 @@ pub fn cell_text(value: Option<&Json>) -> String {
     }
 }
 
+/// The values of a point with short keys, for a line of a terminal: `k=3 weights=uniform`.
+pub fn short_title(values: &IndexMap<String, Json>) -> String {
+    const VALUE: usize = 16;
+    let keys: Vec<&str> = values.keys().map(String::as_str).collect();
+    let pairs = short_names(&keys).into_iter().zip(values.values());
+    let pairs = pairs.map(|(name, value)| format!("{name}={}", cut(&cell_text(Some(value)), VALUE)));
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
 /// The shortest distinct ends of keys: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
     timbre_core::text::short_names(keys, &[])
@@ -294,5 +303,8 @@ mod tests {
         let keys = ["models.knn.k", "features.mel.db", "features.fft.db", "evaluate.metric"];
         assert_eq!(short_names(&keys), ["k", "mel.db", "fft.db", "metric"]);
         assert_eq!(short_names(&["k", "models.k"]), ["k", "models.k"]);
+        let values = [("models.knn.k", 3.into()), ("models.knn.weights", "uniform".into())];
+        let values = values.into_iter().map(|(key, value): (&str, Json)| (key.to_owned(), value)).collect();
+        assert_eq!(short_title(&values), "k=3 weights=uniform");
     }
 }

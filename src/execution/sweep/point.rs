@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, Settings};
-use timbre_core::{cancel::Cancelled, text::cut};
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment, point_name};
 use timbre_runs::{
     run_dir::{self, RunRecord, Status},
@@ -145,13 +145,7 @@ impl SweepPoint<'_> {
 
     /// [`title`](Self::title) with short keys and values, for a line of a terminal.
     pub fn short_title(&self) -> String {
-        const VALUE: usize = 16;
-        let keys: Vec<&str> = self.values.keys().map(String::as_str).collect();
-        let names = sweep_table::short_names(&keys).into_iter();
-        let pairs = names
-            .zip(self.values.values())
-            .map(|(name, value)| format!("{name}={}", cut(&sweep_table::cell_text(Some(value)), VALUE)));
-        let name = pairs.collect::<Vec<_>>().join(" ");
+        let name = sweep_table::short_title(self.values);
         self.budget.map_or(name.clone(), |budget| format!("{name} ({budget})"))
     }
 

@@ -13,8 +13,9 @@ use timbre_core::{
     progress::{Printer, duration, seconds, time_left},
     text::{count, for_terminal},
 };
-use timbre_runs::run_dir::{self, RunRecord, Status};
+use timbre_runs::run_dir::{self, RunRecord, Status, Table, Trial};
 use timbre_runs::sweep_record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
+use timbre_runs::{sweep_table, tables};
 
 /// The time between two reads, and between two lines without a terminal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -170,8 +171,9 @@ fn line(record: &SweepRecord, alive: bool) -> String {
     if failed > 0 {
         line += &format!(", {failed} failed");
     }
-    let running: Vec<String> =
-        running_points(record).map(|point| format!("{}{}", point.name, trials_done(point))).collect();
+    let running: Vec<String> = running_points(record)
+        .map(|point| format!("{}{}", sweep_table::short_title(&point.values), trials_done(point)))
+        .collect();
     if alive && !running.is_empty() {
         line += &format!(", running {}", running.join(" and "));
     }
@@ -226,7 +228,7 @@ fn screen(record: &SweepRecord, alive: bool) -> String {
             _ => trials_done(point),
         };
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
-        format!("  {:>9}  {}{budget}  {end}\n", point.status.name(), point.name)
+        format!("  {:>9}  {}{budget}  {end}\n", point.status.name(), sweep_table::short_title(&point.values))
     };
     let through: Vec<&PointRecord> = record.points.iter().filter(|point| point.status.is_final()).collect();
     text.extend(through[through.len().saturating_sub(LAST)..].iter().map(|point| shown(point)));
@@ -246,7 +248,29 @@ fn line_of_run(run: &Path, record: &RunRecord, ended: bool) -> String {
         (Status::TooManyUnusable, _) => "done, with too many unusable recordings",
         (Status::Done, _) => "done",
     };
-    format!("{}: {} done ({status})  {}", record.experiment, count(done, "model"), run.display())
+    let training = if ended { None } else { training(run) };
+    let training = training.map_or(String::new(), |training| format!(", {training}"));
+    format!("{}: {} done{training} ({status})  {}", record.experiment, count(done, "model"), run.display())
+}
+
+/// `mel.cnn_small.s1 at epoch 7 of 30, loss 1.0705, validation loss 1.2932, about 41 s left`: the network that is being trained, from the
+/// last line of its epochs.
+fn training(run: &Path) -> Option<String> {
+    let epochs = tables::read_csv(&run.join(Table::Epochs.file())).ok()?;
+    let last = |column: &str| epochs.get(column)?.last();
+    let number = |column: &str| last(column)?.parse::<f64>().ok();
+    let trial =
+        Trial { features: last("features")?.clone(), model: last("model")?.clone(), seed: last("seed")?.parse().ok()? };
+    let written: toml::Table = std::fs::read_to_string(run_dir::resolved_config(run)).ok()?.parse().ok()?;
+    let (epoch, all) =
+        (number("epoch")?, written.get("models")?.get(&trial.model)?.get("epochs")?.as_integer()? as f64);
+    if epoch >= all || run_dir::read_trial(run, &trial).is_some() {
+        return None;
+    }
+    let losses = [("loss", "train_loss"), ("validation loss", "validation_loss")];
+    let losses = losses.into_iter().filter_map(|(name, column)| Some(format!(", {name} {:.4}", number(column)?)));
+    let left = time_left(Duration::from_secs_f64(number("seconds")? * (all - epoch)));
+    Some(format!("{trial} at epoch {epoch} of {all}{}, {left}", losses.collect::<String>()))
 }
 
 #[cfg(test)]
@@ -285,6 +309,18 @@ mod tests {
             tpe: None,
             points: (1..=9).map(point).collect(),
         }
+    }
+
+    #[test]
+    fn a_network_in_training_is_shown_with_its_epoch_and_the_time_left() {
+        let run = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(run.path().join(file), text).unwrap();
+        write("config.resolved.toml", "[models.cnn]\nepochs = 30\n");
+        let head = "features,model,seed,epoch,train_loss,validation_loss,seconds\n";
+        write("epochs.csv", &format!("{head}mel,cnn,1,6,1.5,1.7,2.0\nmel,cnn,1,7,1.07051,,2.0\n"));
+        assert_eq!(training(run.path()).unwrap(), "mel.cnn.s1 at epoch 7 of 30, loss 1.0705, about 46 s left");
+        write("epochs.csv", &format!("{head}mel,cnn,1,30,1.5,1.7,2.0\n"));
+        assert_eq!(training(run.path()), None, "the next model has no epoch yet");
     }
 
     #[test]
