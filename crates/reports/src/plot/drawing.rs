@@ -106,7 +106,7 @@ impl Drawing {
 /// The style that the drawings of a page share.
 pub fn page_style() -> String {
     let mut light =
-        "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
+        "text{font:13px system-ui,sans-serif;font-variant-ligatures:none}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
         stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
         .soft{fill:#59636e}.grid{stroke:#e4e7eb}.axis{stroke:#8b949e}.guide{stroke:#59636e;stroke-dasharray:3 3}\
         .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.right{fill:#0072b2}.wrong{fill:#d55e00}.missed{fill:#0072b2;\

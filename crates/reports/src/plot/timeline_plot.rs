@@ -52,7 +52,7 @@ const BOTTOM: f64 = 54.0;
 /// Height of the legend line, and of the line that names the model.
 const LINE: f64 = 18.0;
 
-const STYLE: &str = "text{font:13px system-ui,sans-serif}.small{font-size:11px}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
+const STYLE: &str = "text{font:13px system-ui,sans-serif;font-variant-ligatures:none}.small{font-size:11px}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
     .end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.bed{fill:#f2f4f7}.p{fill:#9cc5e3}\
     .bar{fill:#0072b2}.on{stroke:#59636e;stroke-dasharray:3 3}.axis{stroke:#8b949e;fill:none}.grid{stroke:#1f2328;stroke-opacity:.14}\
     @media (prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.bed{fill:#1b212a}.p{fill:#2b5f86}\
@@ -89,19 +89,12 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
             data_uri("image/png", &png)
         ));
     }
-    for (hertz, text) in [
-        (250.0, "250 Hz"),
-        (500.0, "500"),
-        (1000.0, "1 kHz"),
-        (2000.0, "2"),
-        (4000.0, "4"),
-        (8000.0, "8"),
-        (16000.0, "16"),
-    ] {
-        let Some(share) = picture.height_of(hertz) else { continue };
+    put(format_args!("<text class=\"ink end\" x=\"{:.1}\" y=\"{:.1}\">Hz</text>\n", left - 9.0, TITLE - 6.0));
+    for hertz in [250, 500, 1000, 2000, 4000, 8000, 16000] {
+        let Some(share) = picture.height_of(f64::from(hertz)) else { continue };
         let y = TITLE + PICTURE * (1.0 - share);
         put(format_args!("<path class=\"axis\" d=\"M{:.1} {y:.1}H{left}\"/>", left - 5.0));
-        put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>\n", left - 9.0, y + 4.5));
+        put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{:.1}\">{hertz}</text>\n", left - 9.0, y + 4.5));
     }
     for (n, strip) in of.strips.iter().enumerate() {
         let from = top + n as f64 * (STRIP + AIR);
