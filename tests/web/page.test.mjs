@@ -83,6 +83,13 @@ test("of a file that is cut off the beginning is classified, and the card says h
   assert.deepEqual(tab.complaints, []);
 });
 
+test("a touch screen is not told to drop recordings", async () => {
+  for (const isTouch of [true, false]) {
+    const tab = await openTab(browser, server.url, { hasTouch: isTouch, isMobile: isTouch });
+    assert.equal(await tab.locator('[data-text="or_drop"]').isVisible(), !isTouch);
+  }
+});
+
 test("the right classes of recordings are saved as the corrections of a data set", async () => {
   const tab = await openTab(browser, server.url);
   const paths = [model.clips("vio")[0], model.clips("cel")[0]];

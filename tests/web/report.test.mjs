@@ -245,6 +245,7 @@ test("at 1280 pixels every column of the score grid and of a comparison is in vi
     const tab = await openTab(browser, pathToFileURL(file).href);
     const hidden = await tab.$$eval(tables, (all) => all.filter((box) => box.checkVisibility()).map((box) => box.scrollWidth - box.clientWidth));
     assert.ok(hidden.length > 0 && hidden.every((pixels) => pixels <= 0), `${file}: ${hidden} pixels are hidden`);
+    if (file !== page) assert.match(await tab.textContent("#details"), /Figures show the first of 3 seeds\./);
     await shot(tab, `wide-${file === page ? "comparison" : "report"}`);
   }
 });

@@ -240,7 +240,9 @@ fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[V
         }
         (false, _) => format!("On the {} split.", run.split()),
     };
-    let intro = paragraph(&intro);
+    let seeds = run.record.seeds.len();
+    let of_seeds = if seeds > 1 { format!(" Figures show the first of {seeds} seeds.") } else { String::new() };
+    let intro = paragraph(&(intro + &of_seeds));
     Section {
         id: "details",
         title: "Details".to_owned(),
