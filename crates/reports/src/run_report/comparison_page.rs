@@ -9,6 +9,9 @@ use crate::comparison::{
 };
 use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::plot::PAGE_WIDTH;
+use crate::plot::scatter::{Point, PointGroup, scatter};
+use indexmap::IndexMap;
+use timbre_core::progress::duration;
 use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 
@@ -205,6 +208,30 @@ fn keys_as_columns(comparison: &Comparison) -> String {
     table("", &headings, &comparison.runs.iter().enumerate().map(row).collect::<Vec<Vec<Cell>>>())
 }
 
+/// Runs with a colour and shape of their own.
+const RUN_GROUPS: usize = 18;
+
+/// Where each model lies between training time and score.
+fn cost_figure(comparison: &Comparison) -> String {
+    let mut groups: IndexMap<usize, PointGroup> = IndexMap::new();
+    for line in &comparison.lines {
+        let score = line.scores.first().and_then(|score| score.mean);
+        let (Some(seconds), Some(score)) = (line.cost.training_seconds, score) else { continue };
+        let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let name = format!("{}.{} of run {number}: {score:.3}, {}", line.features, line.model, duration(seconds));
+        let group =
+            groups.entry(number).or_insert_with(|| PointGroup { name: format!("run {number}"), points: vec![] });
+        group.points.push(Point { x: seconds, y: score, name });
+    }
+    let groups: Vec<PointGroup> = groups.into_values().collect();
+    if groups.iter().map(|group| group.points.len()).sum::<usize>() < 3 || groups.len() > RUN_GROUPS {
+        return String::new();
+    }
+    let axes = ["training (s)", &format!("{} ({})", comparison.metrics[0], comparison.split)];
+    let drawing = scatter("Score against training time", axes, &groups, PAGE_WIDTH);
+    figures(&[page::figure(&drawing.in_page(), "Means over the seeds. The pointer shows the model.")])
+}
+
 fn cost(comparison: &Comparison) -> String {
     let seconds =
         |value: Option<f64>| Cell { html: value.map_or("–".to_owned(), seconds_cell), ..Cell::number(value) };
@@ -228,11 +255,12 @@ fn cost(comparison: &Comparison) -> String {
         ("parameters", true),
         ("recordings per second", true),
     ];
-    table(
-        "Means over the seeds; recordings per second with features already computed.",
-        &headings,
-        &comparison.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
-    )
+    cost_figure(comparison)
+        + &table(
+            "Means over the seeds; recordings per second with features already computed.",
+            &headings,
+            &comparison.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
+        )
 }
 
 fn runs(comparison: &Comparison) -> String {
@@ -379,6 +407,7 @@ pub(super) mod tests {
             "<td>models.knn.k</td><td>3</td><td>–</td>",
             ">1: k 3 (reference)</text>",
             "read &lt;this&gt;",
+            "mel.knn of run 2: 0.750, 2.0 s</title>",
         ] {
             assert!(page.contains(words), "{words}");
         }
