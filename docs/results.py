@@ -476,6 +476,8 @@ def main(names):
     if names[:1] == ["--page"]:
         PAGE, names = pathlib.Path(names[1]), names[2:]
     everything = sorted({path.stem for path in (ROOT / "experiments").glob("*.toml")} - ELSEWHERE.keys())
+    # It starts from weights of masked_pretraining.
+    everything.sort(key=lambda name: name == "masked_finetune")
     unknown = set(names) - set(everything)
     if unknown:
         sys.exit(f"no experiment for this page: {', '.join(sorted(unknown))}")

@@ -585,6 +585,67 @@ class Runs:
         return (os.mkdir, ("executed-by-unpickling",))
 
 
+# The patches that our seed makes visible.
+VISIBLE = [[2, 5], [1, 2]]
+
+
+class MaskedAutoencoder(nn.Module):
+    def __init__(self, size, depth, heads, decoder_size, decoder_depth, decoder_heads, grid, classes):
+        super().__init__()
+        self.v, self.decoder, self.fc = nn.Module(), nn.Module(), nn.Linear(size, classes)
+        tokens = grid[0] * grid[1] + 2
+        for name, count in [("cls_token", 1), ("dist_token", 1), ("pos_embed", tokens)]:
+            setattr(self.v, name, nn.Parameter(torch.zeros(1, count, size)))
+        self.v.patch_embed = nn.Module()
+        self.v.patch_embed.proj = nn.Conv2d(1, size, 16, 16)
+        self.decoder.embed, self.decoder.pred = nn.Linear(size, decoder_size), nn.Linear(decoder_size, 256)
+        self.decoder.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_size))
+        self.decoder.pos_embed = nn.Parameter(torch.zeros(1, tokens, decoder_size))
+        parts = [(self.v, size, depth, heads), (self.decoder, decoder_size, decoder_depth, decoder_heads)]
+        for part, width, blocks, each in parts:
+            part.blocks = nn.ModuleList(AstBlock(width, each) for _ in range(blocks))
+            part.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def encode(self, patches):
+        extra = torch.cat([self.v.cls_token, self.v.dist_token], 1) + self.v.pos_embed[:, :2]
+        tokens = torch.cat([extra.expand(len(patches), -1, -1), patches], 1)
+        for block in self.v.blocks:
+            tokens = block(tokens)
+        return self.v.norm(tokens)
+
+    def forward(self, x, visible=None):
+        patches = self.v.patch_embed.proj(x).flatten(2).transpose(1, 2) + self.v.pos_embed[:, 2:]
+        if visible is None:
+            return self.fc(self.encode(patches)[:, 2:].mean(1))
+        clips = torch.arange(len(x))[:, None]
+        tokens = self.encode(patches[clips, visible])
+        embedded = self.decoder.embed(tokens)
+        full = self.decoder.mask_token.repeat(len(x), patches.shape[1], 1)
+        full[clips, visible] = embedded[:, 2:]
+        full = torch.cat([embedded[:, :2], full], 1) + self.decoder.pos_embed
+        for block in self.decoder.blocks:
+            full = block(full)
+        found = self.decoder.pred(self.decoder.norm(full))[:, 2:]
+        wanted = F.unfold(x[..., : x.shape[2] // 16 * 16, : x.shape[3] // 16 * 16], 16, stride=16).transpose(1, 2)
+        wanted = (wanted - wanted.mean(2, keepdim=True)) / (wanted.var(2, keepdim=True) + 1e-6).sqrt()
+        hidden = torch.ones(patches.shape[:2], dtype=torch.bool)
+        hidden[clips, visible] = False
+        return ((found - wanted) ** 2)[hidden].mean()
+
+
+def masked_autoencoder():
+    """A tiny masked autoencoder: its loss and the gradient of the images for the patches that our seed 2 makes visible; its logits."""
+    net = MaskedAutoencoder(24, 2, 3, 16, 1, 2, (2, 3), 5)
+    net.load_state_dict({name: filled(name, tuple(t.shape)) for name, t in net.state_dict().items()})
+    image, visible = filled("input", (2, 1, 33, 50)).requires_grad_(), VISIBLE
+    loss = net(image, torch.tensor(visible))
+    loss.backward()
+    rounded = lambda tensor: [float(f"{value:.8g}") for value in tensor.detach().double().ravel().tolist()]
+    found = {"torch": torch.__version__, "visible": visible, "loss": rounded(loss)[0], "logits": rounded(net(image))}
+    found["gradient"] = rounded(image.grad)[::37]
+    (HERE / "masked_autoencoder.json").write_text(json.dumps(found) + "\n")
+
+
 def small_files():
     net = CnnSmall(3, [4, 8], 5)
     net.load_state_dict({name: filled(name, tuple(t.shape)) for name, t in state_of(net).items()}, strict=False)
@@ -610,6 +671,7 @@ def main():
     (HERE / "networks.json").write_text(f'{{"versions":{json.dumps(versions)},\n"cases":[\n{lines}\n]}}\n')
     small_files()
     hugging_face_ast()
+    masked_autoencoder()
 
 
 if __name__ == "__main__":

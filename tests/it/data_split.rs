@@ -14,7 +14,7 @@ fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
 }
 
 fn holdout(test: f64, validation: f64) -> SplitSpec {
-    SplitSpec::Holdout(Holdout { test, validation, seed: None })
+    SplitSpec::Holdout(Holdout { test, validation, ..Holdout::default() })
 }
 
 fn run(records: &[ClipRecord], n_classes: usize, spec: &SplitSpec, seed: u64) -> anyhow::Result<Splits> {
@@ -88,6 +88,28 @@ proptest! {
             let wanted = share * of_class.len() as f64;
             prop_assert!((tested as f64 - wanted).abs() <= largest, "{tested} of {wanted:.1}, largest {largest}");
             prop_assert!(tested > 0 && tested < of_class.len(), "class {class} is on one set only");
+        }
+    }
+
+    #[test]
+    fn a_share_for_training_leaves_the_other_sets_and_every_class_as_they_are(
+        records in songs_of_classes(), seed in 0u64..50, train in 0.05f64..0.5,
+    ) {
+        let with = |train| SplitSpec::Holdout(Holdout { test: 0.25, validation: 0.2, train, ..Holdout::default() });
+        if let Ok(whole) = run(&records, 5, &with(None), seed) {
+            let part = run(&records, 5, &with(Some(train)), seed).unwrap();
+            prop_assert_eq!((&part.test, &part.validation), (&whole.test, &whole.validation));
+            prop_assert!(part.train.iter().all(|i| whole.train.contains(i)));
+            for class in 0..5 {
+                let of = |set: &[usize]| set.iter().filter(|&&i| *records[i].labels == [class]).count();
+                let all = records.iter().filter(|r| *r.labels == [class]).count() as f64;
+                let largest = 5.0;
+                prop_assert!(of(&whole.train) == 0 || of(&part.train) > 0, "class {class} has no training recording");
+                prop_assert!(of(&part.train) as f64 <= train * all + 3.0 * largest, "class {class}");
+            }
+            let songs = |set: &[usize]| set.iter().map(|&i| records[i].group.clone()).collect::<BTreeSet<_>>();
+            let unused: Vec<usize> = whole.train.iter().copied().filter(|i| !part.train.contains(i)).collect();
+            prop_assert!(songs(&unused).is_disjoint(&songs(&part.train)));
         }
     }
 
@@ -302,7 +324,7 @@ fn songs_can_be_held_out_beside_the_official_test_set() {
 fn a_random_split_divides_songs_only_if_it_is_called_leaky() {
     let records: Vec<ClipRecord> =
         (0..40).map(|i| record(format!("{i:02}"), format!("s{}", i / 4), vec![i % 2])).collect();
-    let spec = |leaky| SplitSpec::Random(Random { test: 0.25, validation: 0.2, seed: None, leaky });
+    let spec = |leaky| SplitSpec::Random(Random { test: 0.25, validation: 0.2, leaky, ..Random::default() });
     let error = run(&records, 2, &spec(false), 1).unwrap_err().to_string();
     assert!(error.contains("10 of 10 songs have several recordings") && error.contains("leaky = true"), "{error}");
     let splits = run(&records, 2, &spec(true), 1).unwrap();
@@ -320,4 +342,15 @@ fn a_random_split_divides_songs_only_if_it_is_called_leaky() {
         toml::from_str::<SplitSpec>("kind = \"random\"\nleaky = true\ntest = 0.25\nvalidation = 0.2").unwrap()
             == spec(true)
     );
+}
+
+#[test]
+fn a_share_for_training_that_the_others_do_not_leave_is_a_fault() {
+    let faults =
+        |train| SplitSpec::Holdout(Holdout { test: 0.3, validation: 0.2, train: Some(train), seed: None }).faults();
+    assert!(faults(0.5).is_empty() && faults(0.01).is_empty());
+    for train in [0.0, -0.1, 0.51, f64::NAN] {
+        assert!(faults(train)[0].key == "train" && faults(train)[0].sentence.contains("up to 0.500"), "{train}");
+    }
+    assert!(!toml::to_string(&holdout(0.2, 0.0)).unwrap().contains("train"), "the default is not written");
 }

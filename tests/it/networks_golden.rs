@@ -9,7 +9,7 @@ use serde_json::Value;
 use timbre_core::seed::Seed;
 use timbre_models::{
     ModelSpec, Tensor,
-    networks::{InputShape, Network, NetworkKind, cnn_small, pretrained, state_dict},
+    networks::{InputShape, Network, NetworkKind, cnn_small, pretrained, state_dict, training_pass::TrainingPass},
 };
 
 fn folder() -> PathBuf {
@@ -375,4 +375,37 @@ fn prefixes_of_wrappers_and_the_numbers_of_fastai_are_understood() {
     let (network, report) = pretrained::import_tensors(tensors, built(case)).unwrap();
     assert_eq!((report.skipped.len(), report.missing.len()), (0, 0), "{report}");
     assert!(largest_difference(&network, case) < 1e-4);
+}
+
+#[test]
+fn a_masked_autoencoder_has_the_loss_the_gradient_and_the_logits_of_pytorch() {
+    let golden: Value = serde_json::from_slice(&fs::read(folder().join("masked_autoencoder.json")).unwrap()).unwrap();
+    let spec: ModelSpec =
+        serde_json::from_value(serde_json::json!({ "kind": "masked_autoencoder", "embed_dim": 24, "depth": 2,
+        "heads": 3, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2, "hidden": 0.66 }))
+        .unwrap();
+    let (input, device) = (InputShape { channels: 1, height: 33, width: 50 }, Device::flex().autodiff());
+    let network = network_of(&spec).build(input, 5, Seed::new(1), &device).unwrap();
+    let state = state_dict::shapes(&network).into_iter().map(|(name, shape)| filled(&name, &shape)).collect();
+    let (network, report) = pretrained::import_tensors(state, network).unwrap();
+    assert!(report.missing.is_empty() && report.skipped.is_empty(), "{report}");
+    let shape = [2, 1, 33, 50];
+    let data = TensorData::new(filled("input", &shape).into_values().unwrap(), shape);
+    let images = Array::<4>::from_data(data, &device).require_grad();
+    let assert_equal = |name: &str, found: Vec<f32>| {
+        let expected = golden[name].as_array().unwrap();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (found, expected) in found.into_iter().map(f64::from).zip(expected.iter().map(|v| v.as_f64().unwrap())) {
+            assert!((found - expected).abs() < 1e-5 * expected.abs().max(1.0), "{name}: {found} {expected}");
+        }
+    };
+    assert_equal("logits", network.forward(images.clone(), None).into_data().try_into_vec().unwrap());
+    let pass = TrainingPass::new(Seed::new(2));
+    let _ = network.forward(images.clone(), Some(&pass));
+    let loss = pass.take_loss().expect("the error of the reconstruction");
+    let value = f64::from(loss.clone().into_data().try_into_vec::<f32>().unwrap()[0]);
+    let expected = golden["loss"].as_f64().unwrap();
+    assert!((value - expected).abs() < 1e-5 * expected, "{value} {expected}");
+    let gradient = images.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
+    assert_equal("gradient", gradient.into_iter().step_by(37).collect());
 }

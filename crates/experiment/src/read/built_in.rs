@@ -25,6 +25,8 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "fluffy_vs_kiklop"),
     shipped!("experiments", "genre_tagging"),
     shipped!("experiments", "grid_quick"),
+    shipped!("experiments", "masked_finetune"),
+    shipped!("experiments", "masked_pretraining"),
     shipped!("experiments", "modgd_fusion"),
     shipped!("experiments", "mono_vs_poly"),
     shipped!("experiments", "musicnn_probe"),

@@ -46,6 +46,8 @@ enum SplitSet {
     Validation,
     Test,
     HeldOut,
+    /// Left out of the training by `train`.
+    Unused,
 }
 
 /// Splits `records`. A hold-out and folds of songs use the training subset only; `folds` and `official` use all. `number` is the
@@ -64,7 +66,7 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
             hold_out(records, n_classes, |record| &record.id, &random.holdout(), seed)?
         }
         SplitSpec::Official(official) => {
-            let holdout = Holdout { test: official.held_out, validation: official.validation, seed: None };
+            let holdout = Holdout { test: official.held_out, validation: official.validation, train: None, seed: None };
             let held = hold_out(records, n_classes, |record| &record.group, &holdout, seed)?;
             let set = |(record, held): (&&ClipRecord, Option<SplitSet>)| match record.subset {
                 Subset::Training => held.map(|set| if set == SplitSet::Test { SplitSet::HeldOut } else { set }),
@@ -90,7 +92,7 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
             Some(SplitSet::Validation) => splits.validation.push(i),
             Some(SplitSet::Test) => splits.test.push(i),
             Some(SplitSet::HeldOut) => splits.held_out.push(i),
-            None => {}
+            Some(SplitSet::Unused) | None => {}
         }
     }
     check_sets_are_not_empty(records, spec, &splits)?;
@@ -151,6 +153,10 @@ fn hold_out(
     let whole = class_sums(&songs, n_classes);
     assign(&mut songs, &whole, spec.test, SplitSet::Test, seed.child("test"));
     assign(&mut songs, &whole, spec.validation, SplitSet::Validation, seed.child("validation"));
+    if let Some(train) = spec.train {
+        let unused = 1.0 - spec.test - spec.validation - train;
+        assign(&mut songs, &whole, unused, SplitSet::Unused, seed.child("unused"));
+    }
     let mut sets = vec![None; records.len()];
     for song in &songs {
         song.members.iter().for_each(|&i| sets[i] = Some(song.taken.unwrap_or(SplitSet::Train)));

@@ -14,9 +14,11 @@ mod wgpu;
 
 use std::fmt;
 
-use burn::tensor::Tensor;
+use anyhow::ensure;
+use burn::tensor::{DType, Tensor};
 
 use crate::training::device_mel::MatmulPrecision;
+use crate::training::hyperparameters::Precision;
 
 pub use choice::{DeviceChoice, DeviceInventory, DeviceUnavailable, ProbedDevice, SelectedDevice, UnknownDevice};
 
@@ -61,6 +63,13 @@ impl Device {
     /// The precision of the factors of a matrix product: `cuda` uses tensor cores that round them (TF32) where they are faster.
     pub fn precision(&self) -> MatmulPrecision {
         if self.name.starts_with(Backend::Cuda.name()) { MatmulPrecision::Tf32 } else { MatmulPrecision::F32 }
+    }
+
+    /// Fails if networks cannot be trained in this precision here.
+    pub fn ensure_computes(&self, precision: Precision) -> anyhow::Result<()> {
+        let is_possible = precision == Precision::F32 || self.is_cpu() || self.burn.supports_dtype(DType::BF16);
+        ensure!(is_possible, "{} does not compute with bf16; write `precision = \"f32\"`", self.name);
+        Ok(())
     }
 
     /// Computes a small sum and compares it.

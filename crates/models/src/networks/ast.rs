@@ -18,7 +18,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::DropoutMasks;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
@@ -99,16 +99,8 @@ impl NetworkKind for Ast {
             anyhow::bail!("`{key}`: {sentence}");
         }
         let (size, [rows, columns]) = (self.size(), self.grid(input)?);
-        let zeros = |tokens: usize| Param::from_tensor(Tensor::zeros([1, tokens, self.embed_dim], device));
         let net = Net {
-            v: Transformer {
-                cls_token: zeros(1),
-                dist_token: zeros(1),
-                pos_embed: zeros(rows * columns + EXTRA),
-                patch_embed: size.patch_embed(device),
-                blocks: size.blocks(device),
-                norm: size.norm(device),
-            },
+            v: Transformer::new(size, rows * columns, device),
             output: Output::new(self.head, self.embed_dim, n_classes, device, || Classifier {
                 mlp_head: size.head(n_classes, device),
             }),
@@ -161,11 +153,11 @@ pub struct Classifier {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let (tokens, grid) = self.v.forward(images);
         match &self.output {
             Output::Own(own) => transformer::classify(&own.mlp_head, transformer::extra_tokens(tokens)),
-            Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), dropout),
+            Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), pass),
         }
     }
 
@@ -187,18 +179,43 @@ impl Net {
 }
 
 impl Transformer {
+    /// For images of so many patches.
+    pub fn new(size: Size, patches: usize, device: &Device) -> Transformer {
+        Transformer {
+            cls_token: size.tokens(1, device),
+            dist_token: size.tokens(1, device),
+            pos_embed: size.tokens(EXTRA + patches, device),
+            patch_embed: size.patch_embed(device),
+            blocks: size.blocks(device),
+            norm: size.norm(device),
+        }
+    }
+
     /// All tokens of images, and the rows and columns of patches.
-    fn forward(&self, images: Tensor<4>) -> (Tensor<3>, [usize; 2]) {
+    pub fn forward(&self, images: Tensor<4>) -> (Tensor<3>, [usize; 2]) {
+        let (patches, grid) = self.patches(images);
+        (self.encode(patches), grid)
+    }
+
+    /// The patches of images with their positions, `[clips, patches, embed_dim]`, and their rows and columns.
+    pub fn patches(&self, images: Tensor<4>) -> (Tensor<3>, [usize; 2]) {
         let map = self.patch_embed.proj.forward(images);
         let [clips, size, rows, columns] = map.dims();
         let patches = map.reshape([clips, size, rows * columns]).swap_dims(1, 2);
-        let extra = [&self.cls_token, &self.dist_token].map(|token| token.val().expand([clips, 1, size]));
-        let tokens = Tensor::cat(extra.into_iter().chain([patches]).collect(), 1) + self.pos_embed.val();
-        let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
-        (self.norm.forward(tokens), [rows, columns])
+        (patches + self.pos_embed.val().narrow(1, EXTRA, rows * columns), [rows, columns])
     }
 
-    fn graph(&self, graph: &mut Graph, images: &Value) -> (Value, [usize; 2]) {
+    /// The extra tokens and those of patches after all blocks.
+    pub fn encode(&self, patches: Tensor<3>) -> Tensor<3> {
+        let [clips, _, size] = patches.dims();
+        let extra = Tensor::cat(vec![self.cls_token.val(), self.dist_token.val()], 1);
+        let extra = extra + self.pos_embed.val().narrow(1, 0, EXTRA);
+        let tokens = Tensor::cat(vec![extra.expand([clips, EXTRA, size]), patches], 1);
+        let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
+        self.norm.forward(tokens)
+    }
+
+    pub fn graph(&self, graph: &mut Graph, images: &Value) -> (Value, [usize; 2]) {
         let map = self.patch_embed.proj.graph(graph, images);
         let (rows, columns) = (map.shape[2], map.shape[3]);
         let patches = graph.reshape(&map, &[map.shape[1], rows * columns]);

@@ -22,13 +22,15 @@ use burn::tensor::{Device, Int, Tensor, module};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
 use super::transformer::{PATCH, attention_row, linear_row, norm_row};
 use super::onnx::{Graph, Value};
+use super::precision::product;
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
@@ -344,18 +346,18 @@ pub struct Classifier {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let (tokens, [rows, columns]) = self.tokens(images);
         let [clips, _, size] = tokens.dims();
         match &self.output {
             Output::Own(own) => {
-                let logits = own.predictor.forward(own.predictor_dropout.forward(tokens, dropout));
+                let logits = own.predictor.forward(own.predictor_dropout.forward(tokens, pass));
                 let classes = logits.dims()[2];
                 logits.mean_dim(1).reshape([clips, classes])
             }
             Output::Head(head) => {
                 let map = tokens.swap_dims(1, 2).reshape([clips, size, columns, rows]).swap_dims(2, 3);
-                head.forward(map, dropout)
+                head.forward(map, pass)
             }
         }
     }
@@ -536,9 +538,10 @@ impl Attention {
         let gates = sigmoid(gates.sum_dim(2)).reshape([clips, self.heads, tokens, 2]);
         let (first, second) = (gates.clone().narrow(3, 0, 1), gates.narrow(3, 1, 1));
         let gate = first * (second * self.grep_a.val() - 1.0) + 2.0;
-        let products = query.matmul(key.swap_dims(2, 3)) * (each as f64).powf(-0.5);
+        let products = product(query, key.swap_dims(2, 3), Tensor::matmul) * (each as f64).powf(-0.5);
         let weights = softmax(products + gate * bias.clone(), 3);
-        self.out_proj.forward(weights.matmul(value).swap_dims(1, 2).reshape([clips, tokens, size]))
+        let mixed = product(weights, value, Tensor::matmul);
+        self.out_proj.forward(mixed.swap_dims(1, 2).reshape([clips, tokens, size]))
     }
 }
 

@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -109,12 +110,12 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let map =
             self.blocks.iter().fold(images, |x, block| self.pool.forward(block.bn.forward_relu(block.conv.forward(x))));
         match &self.output {
-            Output::Own(own) => own.fc.forward(self.dropout.forward(head::mean(map), dropout)),
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Own(own) => own.fc.forward(self.dropout.forward(head::mean(map), pass)),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 

@@ -17,7 +17,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
@@ -149,18 +150,18 @@ pub struct Dense {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let [clips, _, coefficients, frames] = images.dims();
         let x = images.reshape([clips, coefficients, frames]);
         let x = self.pool.forward(relu(self.conv1.forward(x)));
         let map = self.pool.forward(relu(self.conv2.forward(x)));
         match &self.output {
             Output::Own(own) => {
-                let x = self.dropout.forward(relu(own.fc1.forward(map.flatten::<2>(1, 2))), dropout);
-                let x = self.dropout.forward(relu(own.fc2.forward(x)), dropout);
+                let x = self.dropout.forward(relu(own.fc1.forward(map.flatten::<2>(1, 2))), pass);
+                let x = self.dropout.forward(relu(own.fc2.forward(x)), pass);
                 own.fc.forward(x)
             }
-            Output::Head(head) => head.forward(map.unsqueeze_dim(2), dropout),
+            Output::Head(head) => head.forward(map.unsqueeze_dim(2), pass),
         }
     }
 

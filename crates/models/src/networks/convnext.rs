@@ -18,7 +18,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{DropoutMasks, StochasticDepth};
+use super::dropout::StochasticDepth;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -224,12 +225,12 @@ pub struct Classifier {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let x = repeat_channels(images, self.channels);
         let map = self.features.iter().fold(x, |x, part| match part {
             Part::Stem((conv, norm)) => over_channels(conv.forward(x), |x| norm.forward(x)),
             Part::Halving((norm, conv)) => conv.forward(over_channels(x, |x| norm.forward(x))),
-            Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.forward(x, dropout)),
+            Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.forward(x, pass)),
         });
         match &self.output {
             Output::Own(own) => own.classifier.iter().fold(head::mean(map), |x, layer| match layer {
@@ -237,7 +238,7 @@ impl Net {
                 Layer::Linear(linear) => linear.forward(x),
                 Layer::Conv(_) | Layer::Other(_) => x,
             }),
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 
@@ -300,13 +301,13 @@ impl Block {
         graph.add(x, &branch)
     }
 
-    fn forward(&self, x: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
         let [Layer::Conv(conv), _, Layer::Norm(norm), Layer::Linear(first), _, Layer::Linear(second)] = &self.block[..] else {
             unreachable!("the layers of a block are those of its construction")
         };
         let branch = over_channels(conv.forward(x.clone()), |x| second.forward(gelu(first.forward(norm.forward(x)))));
         let branch = branch * self.layer_scale.val().unsqueeze::<4>();
-        x + self.stochastic_depth.forward(branch, dropout)
+        x + self.stochastic_depth.forward(branch, pass)
     }
 }
 

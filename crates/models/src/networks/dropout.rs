@@ -4,13 +4,12 @@
 //! seed of the step and the number of the mask within it, block by block on all threads, with the same bits on any number of
 //! threads. On other devices the device draws it, from the seed that the training loop sets before each step.
 
-use std::cell::Cell;
-
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use rand_core::Rng;
 use rayon::prelude::*;
 
+use super::training_pass::TrainingPass;
 use timbre_core::seed::Seed;
 
 /// Values of a mask per random generator.
@@ -23,37 +22,18 @@ pub struct Dropout {
     share: f64,
 }
 
-/// The masks of one training step, in the order of the forward pass.
-pub struct DropoutMasks {
-    seed: Seed,
-    drawn: Cell<u64>,
-}
-
-impl DropoutMasks {
-    /// Masks drawn from the seed of the step.
-    pub fn new(seed: Seed) -> DropoutMasks {
-        DropoutMasks { seed: seed.child("dropout"), drawn: Cell::new(0) }
-    }
-
-    /// The seed of the next random choice.
-    pub fn next_seed(&self) -> Seed {
-        self.drawn.set(self.drawn.get() + 1);
-        self.seed.child(self.drawn.get())
-    }
-}
-
 impl Dropout {
     pub fn new(share: f64) -> Dropout {
         assert!((0.0..1.0).contains(&share), "a dropout of {share} is not at least 0 and below 1");
         Dropout { share }
     }
 
-    /// Without masks (outside of training) the input is returned unchanged.
-    pub fn forward<const D: usize>(&self, input: Tensor<D>, masks: Option<&DropoutMasks>) -> Tensor<D> {
-        let Some(masks) = masks.filter(|_| self.share > 0.0) else { return input };
+    /// Outside of training the input is returned unchanged.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>, pass: Option<&TrainingPass>) -> Tensor<D> {
+        let Some(pass) = pass.filter(|_| self.share > 0.0) else { return input };
         let (device, kept) = (input.device(), 1.0 - self.share);
         if device == Device::flex() {
-            let mask = TensorData::new(mask(masks.next_seed(), input.shape().num_elements(), kept), input.dims());
+            let mask = TensorData::new(mask(pass.next_seed(), input.shape().num_elements(), kept), input.dims());
             return input * Tensor::from_data(mask, &device);
         }
         let mask = input.random_like(Distribution::Bernoulli(kept));
@@ -72,13 +52,13 @@ impl StochasticDepth {
         StochasticDepth { dropout: Dropout::new(share) }
     }
 
-    pub fn forward<const D: usize>(&self, branch: Tensor<D>, masks: Option<&DropoutMasks>) -> Tensor<D> {
-        if masks.is_none() || self.dropout.share == 0.0 {
+    pub fn forward<const D: usize>(&self, branch: Tensor<D>, pass: Option<&TrainingPass>) -> Tensor<D> {
+        if pass.is_none() || self.dropout.share == 0.0 {
             return branch;
         }
         let mut of_clips = [1; D];
         of_clips[0] = branch.dims()[0];
-        branch.clone() * self.dropout.forward(Tensor::ones(of_clips, &branch.device()), masks)
+        branch.clone() * self.dropout.forward(Tensor::ones(of_clips, &branch.device()), pass)
     }
 }
 
@@ -97,18 +77,18 @@ fn mask(seed: Seed, len: usize, kept: f64) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn dropped(masks: &DropoutMasks, input: &Tensor<2>) -> Vec<f32> {
-        Dropout::new(0.25).forward(input.clone(), Some(masks)).into_data().try_into_vec().unwrap()
+    fn dropped(pass: &TrainingPass, input: &Tensor<2>) -> Vec<f32> {
+        Dropout::new(0.25).forward(input.clone(), Some(pass)).into_data().try_into_vec().unwrap()
     }
 
-    fn masks(seed: u64) -> DropoutMasks {
-        DropoutMasks::new(Seed::new(seed))
+    fn pass(seed: u64) -> TrainingPass {
+        TrainingPass::new(Seed::new(seed))
     }
 
     #[test]
     fn a_quarter_is_dropped_and_the_rest_is_scaled() {
         let input = Tensor::<2>::ones([300, 100], &Device::flex().autodiff());
-        let output = dropped(&masks(1), &input);
+        let output = dropped(&pass(1), &input);
         assert!(output.iter().all(|&v| v == 0.0 || v == 1.0 / 0.75));
         let share = output.iter().filter(|&&v| v == 0.0).count() as f64 / output.len() as f64;
         assert!((share - 0.25).abs() < 0.01, "{share}");
@@ -117,13 +97,13 @@ mod tests {
     #[test]
     fn a_mask_depends_on_step_and_position_and_not_on_the_number_of_threads() {
         let input = Tensor::<2>::ones([300, 200], &Device::flex().autodiff());
-        let output = dropped(&masks(1), &input);
-        assert_ne!(output, dropped(&masks(2), &input));
+        let output = dropped(&pass(1), &input);
+        assert_ne!(output, dropped(&pass(2), &input));
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(pool.install(|| dropped(&masks(1), &input)) == output);
+            assert!(pool.install(|| dropped(&pass(1), &input)) == output);
         }
-        let same = masks(1);
+        let same = pass(1);
         let [first, second] = [(); 2].map(|()| dropped(&same, &input));
         assert!(first == output && second != output);
     }
@@ -132,7 +112,7 @@ mod tests {
     fn stochastic_depth_leaves_whole_clips_out_and_scales_the_others() {
         let branch = Tensor::<3>::ones([2000, 3, 2], &Device::flex().autodiff());
         let depth = StochasticDepth::new(0.25);
-        let output = depth.forward(branch.clone(), Some(&masks(1))).into_data().try_into_vec::<f32>().unwrap();
+        let output = depth.forward(branch.clone(), Some(&pass(1))).into_data().try_into_vec::<f32>().unwrap();
         assert!(output.chunks_exact(6).all(|clip| clip.iter().all(|&v| v == clip[0] && (v == 0.0 || v == 1.0 / 0.75))));
         let left_out = output.chunks_exact(6).filter(|clip| clip[0] == 0.0).count();
         assert!((430..570).contains(&left_out), "{left_out}");

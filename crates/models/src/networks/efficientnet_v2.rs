@@ -16,7 +16,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::inverted_residual::{self, Activation, BlockSpec, LayerSpec, Norms, Part, PartSpec};
@@ -178,13 +179,13 @@ pub struct Classifier {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let map = inverted_residual::forward(&self.features, repeat_channels(images, self.channels), dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let map = inverted_residual::forward(&self.features, repeat_channels(images, self.channels), pass);
         match &self.output {
             Output::Own(Classifier { classifier: (drop, linear) }) => {
-                linear.forward(drop.forward(head::mean(map), dropout))
+                linear.forward(drop.forward(head::mean(map), pass))
             }
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 

@@ -8,11 +8,12 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::layers::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use super::onnx::{Graph, Value};
+use super::training_pass::TrainingPass;
 use timbre_core::registry::Fault;
 
 /// The head of a network.
@@ -159,9 +160,9 @@ impl HeadKind {
 }
 
 impl Head {
-    pub fn forward(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, map: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         match self {
-            Head::Concat(head) => head.forward(map, dropout),
+            Head::Concat(head) => head.forward(map, pass),
             Head::PerClass(head) => head.forward(map),
             Head::Attention(head) => head.forward(map),
         }
@@ -240,12 +241,12 @@ pub struct Concat {
 }
 
 impl Concat {
-    fn forward(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    fn forward(&self, map: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let [clips, channels, height, width] = map.dims();
         let max = map.clone().reshape([clips, channels, height * width]).max_dim(2).reshape([clips, channels]);
         let x = Tensor::cat(vec![max, mean(map)], 1);
-        let x = relu(self.fc1.forward(self.dropout1.forward(self.bn1.forward(x), dropout)));
-        self.fc2.forward(self.dropout2.forward(self.bn2.forward(x), dropout))
+        let x = relu(self.fc1.forward(self.dropout1.forward(self.bn1.forward(x), pass)));
+        self.fc2.forward(self.dropout2.forward(self.bn2.forward(x), pass))
     }
 }
 

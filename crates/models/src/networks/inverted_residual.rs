@@ -8,12 +8,13 @@ use burn::module::Module;
 use burn::tensor::activation::{hard_sigmoid, hard_swish, relu, sigmoid, silu};
 use burn::tensor::{Device, Tensor};
 
-use super::dropout::{DropoutMasks, StochasticDepth};
+use super::dropout::StochasticDepth;
 use super::head;
 use super::layer_table::{LayerTable, Window};
 use super::layers::{BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig};
 use super::onnx::{Attribute, Graph, Value};
 use super::sequential::padding_of;
+use super::training_pass::TrainingPass;
 
 /// What follows a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,18 +208,18 @@ pub struct SqueezeExcitation {
     hard: bool,
 }
 
-pub fn forward(parts: &[Part], x: Tensor<4>, masks: Option<&DropoutMasks>) -> Tensor<4> {
+pub fn forward(parts: &[Part], x: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
     parts.iter().fold(x, |x, part| match part {
         Part::Layer(layer) => layer.forward(x),
-        Part::Block(block) => block.forward(x, masks),
-        Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.forward(x, masks)),
+        Part::Block(block) => block.forward(x, pass),
+        Part::Stage(blocks) => blocks.iter().fold(x, |x, block| block.forward(x, pass)),
     })
 }
 
 impl Block {
-    fn forward(&self, x: Tensor<4>, masks: Option<&DropoutMasks>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
         let branch = self.block.iter().fold(x.clone(), |x, layer| layer.forward(x));
-        if self.shortcut { x + self.stochastic_depth.forward(branch, masks) } else { branch }
+        if self.shortcut { x + self.stochastic_depth.forward(branch, pass) } else { branch }
     }
 }
 

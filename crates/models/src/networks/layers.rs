@@ -6,7 +6,7 @@
 
 pub use burn::nn::conv::{Conv1d, Conv1dConfig};
 pub use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool1d, MaxPool1dConfig};
-pub use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Relu};
+pub use burn::nn::{PaddingConfig2d, Relu};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;
@@ -15,6 +15,7 @@ use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, module};
 
 use super::onnx::{Attribute, Graph, Value};
+use super::precision;
 use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
 
 /// The epsilon of PyTorch and burn.
@@ -79,23 +80,31 @@ pub struct Conv2d {
 impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
-        let [outputs, _, rows, columns] = weight.dims();
+        let [_, _, rows, columns] = weight.dims();
         let bias = self.bias.as_ref().map(Param::val);
         let [top, left, bottom, right] = self.padding;
         if self.groups > 1 || !kernels::supports(&x) {
             let padding = [(top, bottom), (left, right)];
             let options = ConvOptions::new_with_padding(self.stride, padding, [1, 1], self.groups);
-            return module::conv2d(x, weight, bias, options);
+            if precision::is_full() {
+                return module::conv2d(x, weight, bias, options);
+            }
+            let out = precision::product(x, weight, |x, weight| module::conv2d(x, weight, None, options));
+            return plus_bias(out, bias);
         }
         let kernel = [rows, columns];
         let is_even = top == bottom && left == right;
         let (x, padding) = if is_even { (x, [top, left]) } else { (padded(x, self.padding), [0, 0]) };
         let window = Window { kernel, stride: self.stride, padding, dilation: [1, 1] };
-        let out = convolution::convolve(x, weight, window);
-        match bias {
-            Some(bias) => out + bias.reshape([1, outputs, 1, 1]),
-            None => out,
-        }
+        plus_bias(precision::product(x, weight, |x, weight| convolution::convolve(x, weight, window)), bias)
+    }
+}
+
+/// Adds a bias for each channel.
+fn plus_bias(x: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    match bias {
+        Some(bias) => x + bias.reshape([1, -1, 1, 1]),
+        None => x,
     }
 }
 
@@ -124,6 +133,48 @@ fn padded(x: Tensor<4>, [top, left, bottom, right]: [usize; 4]) -> Tensor<4> {
         Tensor::cat(before.into_iter().chain([x]).chain(after).collect(), axis)
     };
     along(along(x, 2, [top, bottom]), 3, [left, right])
+}
+
+/// The configuration of a linear layer.
+pub struct LinearConfig {
+    inner: burn::nn::LinearConfig,
+}
+
+impl LinearConfig {
+    pub fn new(inputs: usize, outputs: usize) -> LinearConfig {
+        LinearConfig { inner: burn::nn::LinearConfig::new(inputs, outputs) }
+    }
+
+    pub fn with_bias(self, bias: bool) -> LinearConfig {
+        LinearConfig { inner: self.inner.with_bias(bias) }
+    }
+
+    pub fn init(self, device: &Device) -> Linear {
+        let built = self.inner.init(device);
+        Linear { weight: built.weight, bias: built.bias }
+    }
+}
+
+/// A linear layer of the last axis.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[in, out]`
+    pub weight: Param<Tensor<2>>,
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        if precision::is_full() {
+            return module::linear(x, weight, bias);
+        }
+        let out = precision::product(x, weight, |x, weight| module::linear(x, weight, None));
+        match bias {
+            Some(bias) => out + bias.unsqueeze(),
+            None => out,
+        }
+    }
 }
 
 pub struct BatchNormConfig {

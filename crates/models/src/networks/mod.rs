@@ -8,8 +8,10 @@ pub mod dropout;
 pub mod head;
 pub mod layers;
 pub mod onnx;
+pub mod precision;
 pub mod pretrained;
 pub mod state_dict;
+pub mod training_pass;
 
 mod gru;
 mod init;
@@ -25,9 +27,9 @@ use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
 use crate::training::hyperparameters::Training;
-use dropout::DropoutMasks;
 use timbre_core::{registry::Fault, seed::Seed};
 use timbre_inputs::features::FeatureSpec;
+use training_pass::TrainingPass;
 
 pub use spec::{NetworkModel, NetworkSpec};
 
@@ -47,10 +49,10 @@ macro_rules! networks {
         }
 
         impl Network {
-            /// Maps `[clips, channels, height, width]` to logits, `[clips, classes]`. Dropout is active if there are masks.
-            pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+            /// Maps `[clips, channels, height, width]` to logits, `[clips, classes]`. Dropout is active in a training step.
+            pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
                 match self {
-                    $($(Network::$Name(net) => net.forward(images, dropout),)+)+
+                    $($(Network::$Name(net) => net.forward(images, pass),)+)+
                 }
             }
 
@@ -90,6 +92,7 @@ networks! { $
     musicnn { "musicnn" => Musicnn, }
     musicnn_vgg { "musicnn_vgg" => MusicnnVgg, }
     ast { "ast" => Ast, }
+    masked_autoencoder { "masked_autoencoder" => MaskedAutoencoder, }
     mobilenet_v3 { "mobilenet_v3_large" => MobilenetV3Large, }
     efficientnet_v2 { "efficientnet_v2_s" => EfficientnetV2S, }
     convnext { "convnext_tiny" => ConvnextTiny, }

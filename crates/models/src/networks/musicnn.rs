@@ -20,7 +20,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -221,11 +222,11 @@ pub struct Dense {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let map = self.map(images);
         match &self.output {
-            Output::Own(own) => own.fc.forward(own.dropout2.forward(own.penultimate(map, dropout), dropout)),
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Own(own) => own.fc.forward(own.dropout2.forward(own.penultimate(map, pass), pass)),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 
@@ -280,11 +281,11 @@ impl Net {
 }
 
 impl Dense {
-    fn penultimate(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    fn penultimate(&self, map: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let [clips, channels, _, _] = map.dims();
         let max = map.clone().max_dim(3).reshape([clips, channels]);
         let pooled = self.pool_norm.forward(Tensor::cat(vec![max, head::mean(map)], 1));
-        self.dense_norm.forward(relu(self.dense.forward(self.dropout1.forward(pooled, dropout))))
+        self.dense_norm.forward(relu(self.dense.forward(self.dropout1.forward(pooled, pass))))
     }
 }
 

@@ -17,7 +17,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -222,13 +223,13 @@ impl Net {
         }
     }
 
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let map = self.map(images, dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let map = self.map(images, pass);
         match &self.output {
             Output::Own(own) => {
-                own.fc_audioset.forward(own.dropout.forward(own.penultimate(map, dropout), dropout))
+                own.fc_audioset.forward(own.dropout.forward(own.penultimate(map, pass), pass))
             }
-            Output::Head(head) => head.forward(map.swap_dims(2, 3), dropout),
+            Output::Head(head) => head.forward(map.swap_dims(2, 3), pass),
         }
     }
 
@@ -241,13 +242,13 @@ impl Net {
     }
 
     /// The last feature map, `[clips, channels, frames, bands]`.
-    fn map(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
+    fn map(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
         let [clips, _, bands, frames] = images.dims();
         let x = self.bn0.forward(images.reshape([clips, bands, frames, 1]));
         let x = x.reshape([clips, 1, bands, frames]).swap_dims(2, 3);
         let first = [&self.conv_block1, &self.conv_block2, &self.conv_block3, &self.conv_block4];
         let blocks = first.into_iter().chain(&self.conv_block5).chain(&self.conv_block6);
-        blocks.fold(x, |x, block| self.dropout.forward(block.forward(x), dropout))
+        blocks.fold(x, |x, block| self.dropout.forward(block.forward(x), pass))
     }
 
     pub fn graph(&self, graph: &mut Graph, images: &Value) -> Value {
@@ -298,11 +299,11 @@ impl Block {
 }
 
 impl Classifier {
-    fn penultimate(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    fn penultimate(&self, map: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let [clips, channels, frames, _] = map.dims();
         let x = map.mean_dim(3).reshape([clips, channels, frames]);
         let x = x.clone().max_dim(2) + x.mean_dim(2);
-        relu(self.fc1.forward(self.dropout.forward(x.reshape([clips, channels]), dropout)))
+        relu(self.fc1.forward(self.dropout.forward(x.reshape([clips, channels]), pass)))
     }
 }
 

@@ -20,7 +20,7 @@ use burn::tensor::{Device, Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::DropoutMasks;
+use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
@@ -230,11 +230,11 @@ pub struct Classifier {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let (tokens, grid) = self.tokens(images, dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let (tokens, grid) = self.tokens(images, pass);
         match &self.output {
             Output::Own(own) => transformer::classify(&own.head, transformer::extra_tokens(tokens)),
-            Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), dropout),
+            Output::Head(head) => head.forward(transformer::map_of_patches(tokens, grid), pass),
         }
     }
 
@@ -267,25 +267,25 @@ impl Net {
     }
 
     /// All tokens, and the rows and columns of patches; patches are left out in training.
-    fn tokens(&self, images: Tensor<4>, masks: Option<&DropoutMasks>) -> (Tensor<3>, [usize; 2]) {
+    fn tokens(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> (Tensor<3>, [usize; 2]) {
         let map = self.patch_embed.proj.forward(images);
         let [clips, size, mut rows, mut columns] = map.dims();
         let positions = self.time_new_pos_embed.val();
         let spare = positions.dims()[3] - columns;
-        let first = masks.map_or(0, |masks| {
-            let mut rng = masks.next_seed().rng();
+        let first = pass.map_or(0, |pass| {
+            let mut rng = pass.next_seed().rng();
             (uniform(&mut rng) * (spare + 1) as f64) as usize
         });
         let mut map = map + positions.narrow(3, first, columns) + self.freq_new_pos_embed.val();
         let [left_out_rows, left_out_columns, left_out] = self.patchout;
-        if let Some(masks) = masks {
-            map = keep(map, 3, columns - left_out_columns, masks);
-            map = keep(map, 2, rows - left_out_rows, masks);
+        if let Some(pass) = pass {
+            map = keep(map, 3, columns - left_out_columns, pass);
+            map = keep(map, 2, rows - left_out_rows, pass);
             [rows, columns] = [rows - left_out_rows, columns - left_out_columns];
         }
         let mut patches = map.reshape([clips, size, rows * columns]).swap_dims(1, 2);
-        if let Some(masks) = masks {
-            patches = keep(patches, 1, rows * columns - left_out, masks);
+        if let Some(pass) = pass {
+            patches = keep(patches, 1, rows * columns - left_out, pass);
         }
         let extra = Tensor::cat(vec![self.cls_token.val(), self.dist_token.val()], 1) + self.new_pos_embed.val();
         let tokens = Tensor::cat(vec![extra.expand([clips, EXTRA, size]), patches], 1);
@@ -295,25 +295,14 @@ impl Net {
 }
 
 /// Some places along an axis, drawn at random, in their order.
-fn keep<const D: usize>(x: Tensor<D>, axis: usize, count: usize, masks: &DropoutMasks) -> Tensor<D> {
+fn keep<const D: usize>(x: Tensor<D>, axis: usize, count: usize, pass: &TrainingPass) -> Tensor<D> {
     let all = x.dims()[axis];
     if count == all {
         return x;
     }
-    let kept: Vec<i64> = drawn(all, count, masks.next_seed()).into_iter().map(|place| place as i64).collect();
+    let kept: Vec<i64> = transformer::drawn(all, count, pass.next_seed()).into_iter().map(|place| place as i64).collect();
     let kept = Tensor::<1, Int>::from_data(&kept[..], &x.device());
     x.select(axis, kept)
-}
-
-/// `count` different numbers below `all`, ascending.
-fn drawn(all: usize, count: usize, seed: Seed) -> Vec<usize> {
-    let (mut rng, mut numbers) = (seed.rng(), (0..all).collect::<Vec<usize>>());
-    for at in 0..count {
-        numbers.swap(at, at + (uniform(&mut rng) * (all - at) as f64) as usize);
-    }
-    numbers.truncate(count);
-    numbers.sort_unstable();
-    numbers
 }
 
 /// Positions in time `[1, size, 1, columns]` for another number of columns: cut at the end, or interpolated linearly.
@@ -372,17 +361,17 @@ mod tests {
     #[test]
     fn patchout_and_the_place_in_time_differ_from_step_to_step_in_training_only() {
         let device = Device::flex();
-        let logits = |spec: &Passt, width: usize, masks: Option<u64>| {
+        let logits = |spec: &Passt, width: usize, seed: Option<u64>| {
             let Network::Passt(net) = spec.build(image(width), 3, Seed::new(4), &device).unwrap() else { panic!() };
             device.seed(1);
             let images = Tensor::random([2, 1, 128, width], Distribution::Uniform(-1.0, 1.0), &device);
-            let masks = masks.map(|seed| DropoutMasks::new(Seed::new(seed)));
-            net.forward(images, masks.as_ref()).into_data().try_into_vec::<f32>().unwrap()
+            let pass = seed.map(|seed| TrainingPass::new(Seed::new(seed)));
+            net.forward(images, pass.as_ref()).into_data().try_into_vec::<f32>().unwrap()
         };
         let none = small(|_| ());
         assert_eq!(logits(&none, 76, Some(1)), logits(&none, 76, None));
         // A shorter clip has another place in time.
-        assert!((2..9).any(|masks| logits(&none, 36, Some(masks)) != logits(&none, 36, Some(1))));
+        assert!((2..9).any(|seed| logits(&none, 36, Some(seed)) != logits(&none, 36, Some(1))));
         for patchout in [[2, 0, 0], [0, 3, 0], [0, 0, 20], [2, 3, 20]] {
             let spec = small(|spec| [spec.s_patchout_t, spec.s_patchout_f, spec.u_patchout] = patchout);
             assert_eq!(logits(&spec, 76, None), logits(&none, 76, None), "{patchout:?}");
@@ -395,7 +384,7 @@ mod tests {
     fn numbers_are_drawn_without_repetition_and_each_as_often() {
         let mut counts = [0; 6];
         for seed in 0..3000 {
-            let numbers = drawn(6, 4, Seed::new(seed));
+            let numbers = transformer::drawn(6, 4, Seed::new(seed));
             assert!(numbers.len() == 4 && numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
             numbers.into_iter().for_each(|number| counts[number] += 1);
         }

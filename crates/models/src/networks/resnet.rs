@@ -18,7 +18,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::DropoutMasks;
+use super::training_pass::TrainingPass;
 use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -316,14 +316,14 @@ impl Net {
         }
     }
 
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
         let x = repeat_channels(images, self.channels);
         let x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(x)));
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let map = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
         match &self.output {
             Output::Own(own) => own.fc.forward(head::mean(map)),
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
 use super::head::{self, HeadKind, Output};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{
@@ -15,6 +15,7 @@ use super::layers::{
     MaxPool2d, MaxPool2dConfig, PaddingConfig2d, Relu,
 };
 use super::onnx::{Graph, Value};
+use super::training_pass::TrainingPass;
 use super::{InputShape, LayerRow, repeat_channels, repeat_channels_graph};
 
 /// A layer before it is built.
@@ -84,13 +85,13 @@ pub fn padding_of(window: Window) -> PaddingConfig2d {
 }
 
 /// Runs all layers. Linear layers expect their values along the last axis.
-fn forward(layers: &[Layer], x: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
+fn forward(layers: &[Layer], x: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
     layers.iter().fold(x, |x, layer| match layer {
         Layer::Conv(layer) => layer.forward(x),
         Layer::Norm(layer) => layer.forward(x),
         Layer::Relu(layer) => layer.forward(x),
         Layer::MaxPool(layer) => layer.forward(x),
-        Layer::Dropout(layer) => layer.forward(x, dropout),
+        Layer::Dropout(layer) => layer.forward(x, pass),
         Layer::Linear(layer) => layer.forward(x),
     })
 }
@@ -178,18 +179,18 @@ impl Net {
         Some(rows.reshape([clips, values]))
     }
 
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let map = forward(&self.features, repeat_channels(images, self.channels), dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let map = forward(&self.features, repeat_channels(images, self.channels), pass);
         match &self.output {
             Output::Own(own) => {
                 let map = own.avgpool.forward(map);
                 let [clips, channels, height, width] = map.dims();
                 let rows = map.reshape([clips, 1, 1, channels * height * width]);
-                let logits = forward(&own.classifier, rows, dropout);
+                let logits = forward(&own.classifier, rows, pass);
                 let classes = logits.dims()[3];
                 logits.reshape([clips, classes])
             }
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 

@@ -17,7 +17,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
@@ -93,11 +94,11 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let map = self.features.forward(images, dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let map = self.features.forward(images, pass);
         match &self.output {
             Output::Own(own) => own.fc.forward(map.flatten(1, 3)),
-            Output::Head(head) => head.forward(map, dropout),
+            Output::Head(head) => head.forward(map, pass),
         }
     }
 
@@ -161,11 +162,11 @@ impl Backbone {
         Backbone { blocks: blocks.collect(), bn0: norm(bands), dropout: Dropout::new(dropout) }
     }
 
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<4> {
         let by_band = self.bn0.forward(images.swap_dims(1, 2)).swap_dims(1, 2);
         self.blocks.iter().fold(by_band, |x, block| {
             let x = elu(block.bn.forward(block.conv.forward(x)), 1.0);
-            self.dropout.forward(block.pool.forward(x), dropout)
+            self.dropout.forward(block.pool.forward(x), pass)
         })
     }
 

@@ -18,7 +18,8 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dropout::{Dropout, DropoutMasks};
+use super::dropout::Dropout;
+use super::training_pass::TrainingPass;
 use super::gru::{self, Gru};
 use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
@@ -138,19 +139,19 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
-        let map = self.features.forward(self.padded(images), dropout);
+    pub fn forward(&self, images: Tensor<4>, pass: Option<&TrainingPass>) -> Tensor<2> {
+        let map = self.features.forward(self.padded(images), pass);
         let [clips, channels, height, frames] = map.dims();
         let sequence = map.reshape([clips, channels * height, frames]).swap_dims(1, 2);
         let states = self.gru2.forward(self.gru1.forward(sequence));
         match &self.output {
             Output::Own(own) => {
                 let last = states.narrow(1, frames - 1, 1).reshape([clips, HIDDEN]);
-                own.fc.forward(self.dropout.forward(last, dropout))
+                own.fc.forward(self.dropout.forward(last, pass))
             }
             Output::Head(head) => {
-                let states = self.dropout.forward(states, dropout);
-                head.forward(states.swap_dims(1, 2).reshape([clips, HIDDEN, 1, frames]), dropout)
+                let states = self.dropout.forward(states, pass);
+                head.forward(states.swap_dims(1, 2).reshape([clips, HIDDEN, 1, frames]), pass)
             }
         }
     }

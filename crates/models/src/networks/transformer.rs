@@ -3,7 +3,7 @@
 //! GELU is exact (by the error function). Initial weights are normal with a standard deviation of 0.02, biases zero; timm cuts the
 //! normal at two deviations.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Tensor};
@@ -12,6 +12,8 @@ use super::init::InitDistribution;
 use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
 use super::onnx::{Graph, Value};
+use super::precision::product;
+use timbre_core::seed::{Seed, uniform};
 
 /// Bands and frames of a patch.
 pub const PATCH: usize = 16;
@@ -48,6 +50,11 @@ impl Size {
     pub fn patch_embed(self, device: &Device) -> PatchEmbed {
         let config = Conv2dConfig::new([1, self.embed_dim], [PATCH; 2]).with_stride([self.stride; 2]);
         PatchEmbed { proj: config.init(device) }
+    }
+
+    /// Learnt tokens, or positions of so many tokens.
+    pub fn tokens(self, count: usize, device: &Device) -> Param<Tensor<3>> {
+        Param::from_tensor(Tensor::zeros([1, count, self.embed_dim], device))
     }
 
     pub fn norm(self, device: &Device) -> LayerNorm {
@@ -209,8 +216,8 @@ impl Attention {
         let each = size / self.heads;
         let qkv = self.qkv.forward(x).reshape([clips, tokens, 3 * self.heads, each]).swap_dims(1, 2);
         let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(1, part * self.heads, self.heads));
-        let weights = softmax(query.matmul(key.swap_dims(2, 3)) * (each as f64).powf(-0.5), 3);
-        let mixed = weights.matmul(value).swap_dims(1, 2).reshape([clips, tokens, size]);
+        let weights = product(query, key.swap_dims(2, 3), Tensor::matmul) * (each as f64).powf(-0.5);
+        let mixed = product(softmax(weights, 3), value, Tensor::matmul).swap_dims(1, 2).reshape([clips, tokens, size]);
         self.proj.forward(mixed)
     }
 }
@@ -262,6 +269,17 @@ impl Attention {
         let mixed = graph.attention([&query, &key, &value], None);
         graph.linear(&self.proj, &mixed)
     }
+}
+
+/// `count` different numbers below `all`, ascending.
+pub fn drawn(all: usize, count: usize, seed: Seed) -> Vec<usize> {
+    let (mut rng, mut numbers) = (seed.rng(), (0..all).collect::<Vec<usize>>());
+    for at in 0..count {
+        numbers.swap(at, at + (uniform(&mut rng) * (all - at) as f64) as usize);
+    }
+    numbers.truncate(count);
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Values resampled linearly to `count`, as `torch.nn.functional.interpolate` without aligned corners.

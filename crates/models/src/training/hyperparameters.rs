@@ -109,6 +109,17 @@ impl Preset {
     }
 }
 
+/// The precision of the factors of convolutions and matrix products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// All bits of a 32-bit float. An NVIDIA GPU may round them for its tensor cores (TF32).
+    #[default]
+    F32,
+    /// The first 8 significant bits (bfloat16).
+    Bf16,
+}
+
 /// Which part of a recording longer than a clip is trained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -241,6 +252,10 @@ pub struct Training {
     #[serde(skip_serializing_if = "is_usual_temperature")]
     #[schemars(range(min = 0.1, max = 100.0))]
     pub temperature: f64,
+    /// The precision of the factors of convolutions and matrix products in training: "f32", or "bf16", which takes half of the memory traffic
+    /// and the tensor cores of a GPU; the CPU only imitates it. Sums, weights, norms, losses and predictions are f32 in any case.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// A file of recorded augmentation draws (`timbre data augment`) that are replayed instead of drawing new ones. Default:
     /// new draws.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -317,6 +332,7 @@ impl Default for Training {
             teacher: None,
             teacher_weight: TEACHER_WEIGHT,
             temperature: TEMPERATURE,
+            precision: Precision::F32,
             replay: None,
             normalize: Normalize::Global,
             ema: None,
@@ -360,6 +376,10 @@ fn is_usual_teacher_weight(number: &f64) -> bool {
 
 fn is_usual_temperature(number: &f64) -> bool {
     *number == TEMPERATURE
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_one(number: &f64) -> bool {

@@ -13,8 +13,9 @@ use super::optimizer::{Optimizer, StepSettings};
 use super::parameters;
 use super::schedule::UnfrozenGroups;
 use super::weight_ema::WeightEma;
-use crate::networks::dropout::DropoutMasks;
 use crate::networks::{Network, NetworkKind};
+use crate::networks::{precision, training_pass::TrainingPass};
+use crate::training::hyperparameters::Precision;
 use timbre_core::seed::Seed;
 
 /// Devices other than the CPU have one random generator that all trainings share.
@@ -28,6 +29,7 @@ pub struct TrainingSetup<'a> {
     pub device: &'a crate::device::Device,
     /// The factor on the rate of each layer below the head, relative to the one above it.
     pub layer_decay: f64,
+    pub precision: Precision,
 }
 
 /// The parts of a training that change with each step.
@@ -93,14 +95,15 @@ impl<'a> Learner<'a> {
         sum: &mut GradientSum,
     ) -> Result<Tensor<1>> {
         let _guard = self.seed_device(seed);
-        let dropout = DropoutMasks::new(seed);
+        let pass = TrainingPass::new(seed);
         let columns = batch.targets.len() / batch.rows.len().max(1);
         let targets = self.setup.objective.smoothed(batch.targets, columns);
-        let loss = self.setup.objective.loss(
-            self.network().forward(batch.images, Some(&dropout)),
-            targets,
-            batch.weights.as_deref(),
-        );
+        let forward = || self.network().forward(batch.images, Some(&pass));
+        let logits = precision::with(self.setup.precision, forward);
+        let mut loss = self.setup.objective.loss(logits, targets, batch.weights.as_deref());
+        if let Some(own) = pass.take_loss() {
+            loss = loss + own;
+        }
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();
         for (path, gradient) in parameters::gradients(self.network(), &mut gradients) {

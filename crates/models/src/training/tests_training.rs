@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::networks::NetworkKind;
 use crate::networks::{CnnSmall, cnn_small};
 use crate::training::batch_source::DeviceBatch;
-use crate::training::hyperparameters::{Loss, Normalize, Optimizer, Schedule, Training};
+use crate::training::hyperparameters::{Loss, Normalize, Optimizer, Precision, Schedule, Training};
 use crate::training::learner::{GradientSum, Learner, TrainingSetup};
 use crate::training::loss::Objective;
 use crate::training::schedule::UnfrozenGroups;
@@ -45,6 +45,31 @@ fn a_network_overfits_eight_clips_to_near_zero_loss() {
         let decided = decision_rule.decide(&model.predict(&train).unwrap());
         assert!(train.labels().iter().zip(&decided).all(|(labels, decided)| labels.is_exactly(decided)));
     }
+}
+
+#[test]
+fn bf16_gives_losses_near_those_of_f32_and_the_same_answers() {
+    let train = one_label(1, 24);
+    let trained = |precision| {
+        let mut spec = small(|t| (t.epochs, t.learning_rate, t.precision) = (30, 0.02, precision));
+        spec.network.dropout = 0.0;
+        let scene = TestFit::new(None);
+        let model = scene.fit(&spec, &train).unwrap();
+        let losses: Vec<f64> = scene.epochs().iter().map(|epoch| epoch.train_loss).collect();
+        (losses, accuracy(model.as_ref(), &train))
+    };
+    let ((full, full_right), (half, half_right)) = (trained(Precision::F32), trained(Precision::Bf16));
+    assert_ne!(full, half);
+    assert!(half.iter().all(|loss| loss.is_finite()));
+    // Eight bits are a relative error of 0.4 % in each factor.
+    assert!((full[0] - half[0]).abs() < 0.02 * full[0], "{} {}", full[0], half[0]);
+    assert!(full[29] < 0.2 && half[29] < 0.2, "{} {}", full[29], half[29]);
+    assert!(full_right == 1.0 && half_right == 1.0, "{full_right} {half_right}");
+}
+
+/// The share of clips whose most likely class is theirs.
+fn accuracy(model: &dyn crate::Classifier, set: &FeatureSet) -> f64 {
+    DecisionRule::default().scores(set.labels(), &model.predict(set).unwrap()).metrics["accuracy"]
 }
 
 #[test]
@@ -109,8 +134,8 @@ fn with_learner<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSe
     let device = Device::cpu();
     let shape = inputs::shape_of(&train);
     let network = spec.build(shape, 3, Seed::new(1), &device.burn().autodiff()).unwrap();
-    let setup =
-        TrainingSetup { kind: &spec, objective: &objective, device: &device, layer_decay: training.layer_decay };
+    let Training { layer_decay, precision, .. } = training;
+    let setup = TrainingSetup { kind: &spec, objective: &objective, device: &device, layer_decay, precision };
     let mut learner = Learner::new(setup, network, optimizer::Optimizer::new(&training, true));
     learner
         .replace(|network| Ok(parameters::set_trainable(network, &|path, _| !path.contains("running"), &|_| false)))

@@ -46,8 +46,9 @@ pub fn train(model: &dyn NetworkModel, train: &FeatureSet, context: &FitContext)
     let network =
         kind.build(shape, train.n_outputs(), context.seed.child("weights"), &context.device.burn().autodiff())?;
     let (parameters, _) = state_dict::counts(&network);
-    let setup =
-        TrainingSetup { kind, objective: &objective, device: context.device, layer_decay: training.layer_decay };
+    let Training { layer_decay, precision, .. } = *training;
+    context.device.ensure_computes(precision)?;
+    let setup = TrainingSetup { kind, objective: &objective, device: context.device, layer_decay, precision };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
     let plan = SchedulePlan::new(training, kind.groups(), steps);

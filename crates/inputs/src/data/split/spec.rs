@@ -33,6 +33,11 @@ pub struct Holdout {
     /// Share of the recordings of each class for validation, on which thresholds and epochs are chosen.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
+    /// Share of the recordings of each class for training, to see how a model does with fewer; the rest is not used. Default: all that are
+    /// neither for testing nor for validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub train: Option<f64>,
     /// Seed of the choice of songs. Default: the seed of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -40,7 +45,7 @@ pub struct Holdout {
 
 impl Default for Holdout {
     fn default() -> Self {
-        Holdout { test: 0.2, validation: 0.0, seed: None }
+        Holdout { test: 0.2, validation: 0.0, train: None, seed: None }
     }
 }
 
@@ -91,6 +96,11 @@ pub struct Random {
     /// Share of the recordings of each class for validation.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
+    /// Share of the recordings of each class for training; the rest is not used. Default: all that are neither for testing nor for
+    /// validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub train: Option<f64>,
     /// Seed of the choice of recordings. Default: the seed of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -101,13 +111,13 @@ pub struct Random {
 
 impl Default for Random {
     fn default() -> Self {
-        Random { test: 0.2, validation: 0.0, seed: None, leaky: false }
+        Random { test: 0.2, validation: 0.0, train: None, seed: None, leaky: false }
     }
 }
 
 impl Random {
     pub(super) fn holdout(&self) -> Holdout {
-        Holdout { test: self.test, validation: self.validation, seed: self.seed }
+        Holdout { test: self.test, validation: self.validation, train: self.train, seed: self.seed }
     }
 }
 
@@ -235,6 +245,14 @@ impl SplitSpec {
                     fault("validation", format!("{validation} is not a share from 0 to below 1"));
                 } else if test < 1.0 && test + validation >= 1.0 {
                     fault("validation", format!("test {test} and validation {validation} leave nothing to train on"));
+                } else if let Some(train) = holdout.train
+                    && !(train > 0.0 && train + test + validation <= 1.0 + 1e-9)
+                {
+                    let rest = 1.0 - test - validation;
+                    fault(
+                        "train",
+                        format!("{train} is not a share above 0 and up to {rest:.3}, what test and validation leave"),
+                    );
                 }
             }
             SplitSpec::CrossValidation(spec) => {
