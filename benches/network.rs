@@ -5,7 +5,7 @@
 //! reads lines from standard input and answers each with a line of JSON, for `benches/peers/network.py` and
 //! `benches/gpu/measure.py`, which alternate with another program. A line has what to measure (`train`, `infer`, `product`,
 //! `floor`), and where they are not the usual ones a network, the size of a batch, the number of clips, rows and columns of an
-//! image: `train ast 16 64 128 1024`.
+//! image, and the precision of the training: `train ast 16 64 128 1024 bf16`.
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
 
@@ -44,7 +44,7 @@ impl Case {
         let number = |at: usize, usual: usize| words.get(at).map_or(usual, |word| word.parse().expect("a number"));
         let spec = serde_json::json!({
             "kind": words.first().unwrap_or(&"resnet18"), "epochs": 2, "batch_size": number(1, 16), "optimizer": "adam",
-            "weight_decay": 0.0, "restore_best": false,
+            "weight_decay": 0.0, "restore_best": false, "precision": words.get(5).unwrap_or(&"f32"),
         });
         let spec = serde_json::from_value(spec).expect("the keys of a network");
         Case { spec, clips: number(2, 64), shape: [number(3, 256), number(4, 156)] }

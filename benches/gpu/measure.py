@@ -84,7 +84,7 @@ def make_recordings(folder):
                 file.writeframes(samples[start:start + 2 * RATE * RECORDED])
 
 
-def timbre_training():
+def timbre_training(precision):
     """Clips per second, share of time waited, and device memory of a training from recordings to tables."""
     work = OUT / "work"
     make_recordings(work / "recordings")
@@ -105,6 +105,7 @@ hop_length = {HOP}
 n_mels = {N_MELS}
 resize = [{IMAGE[0]}, {IMAGE[1]}]
 [models.resnet18]
+precision = "{precision}"
 crop = "random"
 loss = "bce"
 epochs = {EPOCHS}
@@ -269,16 +270,21 @@ def facts():
 
 def main():
     precisions = ("f32", "tf32", "bf16") if TORCH_DEVICE == "cuda" else ("f32",)
-    document = {"facts": facts(), "training": {"Timbre": timbre_training()}, "alone": {}}
-    write(document)
+    ours = {"Timbre": "f32"} | ({"Timbre, bf16": "bf16"} if DEVICE.startswith("cuda") else {})
+    document = {"facts": facts(), "training": {}, "alone": {}}
+    for side, precision in ours.items():
+        document["training"][side] = attempt(lambda: timbre_training(precision))
+        write(document)
     for precision in precisions if torch else ():
         document["training"][f"PyTorch, {precision}"] = attempt(lambda: torch_training(precision))
         write(document)
     network = Network()
     for what, kind, batch, clips, image in alone_cases():
         row = document["alone"][f"{kind}, {what}, batches of {batch}"] = {}
-        asked = [network.ask(what, kind, batch, clips, *image) for _ in range(REPETITIONS)]
-        row["Timbre"] = statistics.median(asked)
+        for side, precision in ours.items():
+            if what == "train" or precision == "f32":
+                asked = [network.ask(what, kind, batch, clips, *image, precision) for _ in range(REPETITIONS)]
+                row[side] = statistics.median(asked)
         for precision in precisions if torch else ():
             row[f"PyTorch, {precision}"] = attempt(lambda: torch_alone(what, kind, batch, clips, image, precision))
         write(document)
