@@ -13,7 +13,7 @@ summary = ["mean"]
 "#;
 
 /// The shape and the values of a NumPy file.
-fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
+pub fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
     let header = 10 + u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
     assert_eq!(header % 64, 0);
     let text = text(&bytes[10..header]);
@@ -22,7 +22,7 @@ fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
     (shape, bytes[header..].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect())
 }
 
-fn parquet(dir: &TestDir, name: &str) -> DataFrame {
+pub fn parquet(dir: &TestDir, name: &str) -> DataFrame {
     ParquetReader::new(std::fs::File::open(dir.path(name)).unwrap()).finish().unwrap()
 }
 

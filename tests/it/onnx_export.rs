@@ -11,6 +11,7 @@ use timbre_core::seed::Seed;
 use timbre_models::networks::{InputShape, NetworkKind, state_dict};
 use timbre_models::{ModelSpec, Tensor as Named, training::onnx_file};
 
+use crate::feature_files::{npy, parquet};
 use crate::read_in_pytorch::write_npy;
 use crate::test_dir::{TestDir, text};
 
@@ -27,10 +28,18 @@ fn networks() -> Vec<(String, ModelSpec)> {
             "ast" | "passt" => json!({ "embed_dim": 24, "depth": 2, "heads": 3 }),
             "beats" => json!({ "patch_dim": 16, "embed_dim": 24, "hidden_dim": 48, "depth": 2, "heads": 3,
                 "conv_pos": 8, "conv_pos_groups": 4 }),
+            "masked_autoencoder" => {
+                json!({ "embed_dim": 24, "depth": 2, "heads": 3, "decoder_dim": 16, "decoder_depth": 1,
+                "decoder_heads": 2 })
+            }
             "mobilenet_v3_large" | "efficientnet_v2_s" | "convnext_tiny" => json!({ "width": 0.2, "channels": 3 }),
             _ => json!({}),
         };
         table.as_object_mut().unwrap().extend(small.as_object().unwrap().clone());
+        if *kind == "masked_autoencoder" && head == "linear" {
+            // The only network with one head alone.
+            table.as_object_mut().unwrap().remove("head");
+        }
         // A spec without a key `head` is not a network. VGG's own classifier has 500 MB.
         let Ok(spec) = serde_json::from_value::<ModelSpec>(table) else { continue };
         let is_heavy =
@@ -177,5 +186,89 @@ fn a_saved_network_is_exported_with_its_front_end() {
     for key in ["classes", "audio", "feature", "model", "judge"] {
         let json = described[key].to_string();
         assert!(bytes.windows(json.len()).any(|window| window == json.as_bytes()), "{key}: {json}");
+    }
+}
+
+/// Networks of two channels, with rows for tags, and with outputs beside the classes.
+const SPECIAL: &str = r#"
+[features.change]
+kind = "delta"
+of = "mel"
+[features.two]
+kind = "stack"
+channels = true
+of = ["mel", "change"]
+[models.channels]
+kind = "cnn_small"
+features = ["two"]
+filters = [8]
+epochs = 2
+[models.tagged]
+kind = "cnn_small"
+features = ["mel"]
+filters = [8]
+epochs = 2
+tags = ["genre"]
+[models.auxiliary]
+kind = "cnn_small"
+features = ["mel"]
+filters = [8]
+epochs = 2
+auxiliary = { genre = 0.3 }
+"#;
+
+/// Needs `TIMBRE_PEERS`: a virtual environment with `onnx`, `onnxruntime` and `numpy`.
+#[test]
+#[ignore = "needs ONNX Runtime: make test-peers"]
+fn onnx_runtime_predicts_as_the_run_with_channels_tags_and_further_outputs() {
+    let dir = TestDir::with(&[("net.toml", &format!("{QUICK}{SPECIAL}"))]);
+    dir.run("net.toml", &["--set", "models.cnn_small=false", "--set", "models.knn=false"]);
+    dir.done(&["features", "net.toml", "-q", "--out", "out", "--format", "npy"]);
+    let recordings = dir.read("out/recordings.csv");
+    let paths: Vec<&str> = recordings.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    let predicted = parquet(&dir, "runs/net/latest/predictions.parquet");
+    let column = |name: &str| predicted.column(name).unwrap().as_materialized_series().clone();
+    fs::create_dir(dir.path("files")).unwrap();
+    let models = [("channels", "two"), ("tagged", "mel"), ("auxiliary", "mel")];
+    for (model, feature) in models {
+        let which = format!("{feature}.{model}");
+        dir.done(&["export", "onnx", &format!("net/latest:{which}"), "--out", &format!("files/{model}.onnx")]);
+        let (shape, values) = npy(&dir.bytes(&format!("out/{feature}.npy")));
+        let channels = if model == "channels" { 2 } else { 1 };
+        let mut images = vec![shape[0], channels, shape[1] / channels, shape[2]];
+        let mut input = values.clone();
+        if model == "tagged" {
+            let record: Value =
+                serde_json::from_slice(&dir.bytes(&format!("runs/net/latest/models/{which}.s1/model.json"))).unwrap();
+            let genres: Vec<String> = serde_json::from_value(record["tags"]["genre"].clone()).unwrap();
+            images[2] += genres.len();
+            // The genre of a recording is in its name.
+            let row = |path: &str, genre: &String| {
+                let here = if path.contains(&format!("[{genre}]")) { 1.0 } else { 0.0 };
+                vec![here; shape[2]]
+            };
+            let clips = values.chunks_exact(shape[1] * shape[2]).zip(&paths);
+            input = clips
+                .flat_map(|(clip, path)| clip.iter().copied().chain(genres.iter().flat_map(|genre| row(path, genre))))
+                .collect();
+            assert!(input.len() > values.len() && genres.len() > 1);
+        }
+        write_npy(&dir.path(&format!("files/{model}.npy")), &images, &input);
+    }
+    let theirs = onnx_runtime(&dir.path("files"));
+    let text_of = |name: &str, at: usize| column(name).get(at).unwrap().get_str().unwrap().to_owned();
+    for (model, _) in models {
+        let (logits, _) = &theirs[model]["logits"];
+        assert_eq!(logits.len(), 2 * paths.len(), "{model}: two classes");
+        let mut compared = 0;
+        for at in (0..predicted.height()).filter(|&at| text_of("model", at) == model) {
+            let clip = paths.iter().position(|path| *path == text_of("path", at)).unwrap();
+            let [cello, piano] = logits[2 * clip..][..2] else { unreachable!() };
+            let expected = 1.0 / (1.0 + (piano - cello).exp());
+            let found = column("cel").f32().unwrap().get(at).unwrap();
+            assert!((found - expected).abs() < 1e-5, "{model}: {found} {expected}");
+            compared += 1;
+        }
+        assert!(compared >= 4, "{model}: {compared}");
     }
 }
