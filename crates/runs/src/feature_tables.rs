@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
-use polars_io::prelude::ParquetWriter;
 
 use crate::tables::{self, Recording};
 
@@ -20,27 +19,27 @@ pub struct MatrixRow {
 /// Writes matrices as Parquet, a row per recording; only some of them are in memory at a time.
 pub fn write(rows: impl Iterator<Item = Result<MatrixRow>>, out: &mut dyn Write) -> Result<()> {
     const BATCH_BYTES: usize = 64 << 20;
-    let mut rows = rows.peekable();
-    let mut writer = None;
-    loop {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+    let (mut rows, mut is_first) = (rows.peekable(), true);
+    let frames = std::iter::from_fn(|| {
+        if rows.peek().is_none() && !std::mem::take(&mut is_first) {
+            return None;
+        }
+        is_first = false;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES
-            && let Some(row) = rows.next().transpose()?
+            && let Some(row) = rows.next()
         {
-            bytes += 4 * row.values.len();
-            batch.push(row);
+            match row {
+                Ok(row) => {
+                    bytes += 4 * row.values.len();
+                    batch.push(row);
+                }
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let frame = matrices(&batch)?;
-        if writer.is_none() {
-            writer = Some(ParquetWriter::new(&mut *out).batched(frame.schema())?);
-        }
-        let writer = writer.as_mut().expect("made above");
-        writer.write_batch(&frame)?;
-        if rows.peek().is_none() {
-            return writer.finish().context("cannot write Parquet").map(|_| ());
-        }
-    }
+        Some(matrices(&batch))
+    });
+    tables::write_parquet(frames, out)
 }
 
 fn matrices(rows: &[MatrixRow]) -> Result<DataFrame> {

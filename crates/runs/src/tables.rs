@@ -11,7 +11,7 @@ use polars_core::prelude::{Column, DataFrame, DataType, IdxSize, PlSmallStr};
 use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
 use serde_json::Value;
 
-use crate::run_dir::{ResultRow, Trial, TrialRecord};
+use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
 use timbre_core::{labels::Classes, text::csv_text};
 use timbre_evaluation::metrics::replicates;
 use timbre_models::{CandidateScores, Epoch, SearchResults, classic::grid_search::mean_and_deviation};
@@ -209,7 +209,35 @@ pub fn class_column(name: &str) -> PlSmallStr {
 }
 
 /// The predictions of every clip.
-pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+pub fn predictions<'a>(
+    trials: &'a [TrialRecord],
+    classes: &'a Classes,
+) -> impl Iterator<Item = Result<DataFrame>> + 'a {
+    let mut truths = trials.iter().flat_map(|trial| &trial.splits).flat_map(|split| &split.clips);
+    let with_unknown = truths.any(|clip| !clip.truth.unknown().is_empty());
+    parts(trials).into_iter().map(move |part| predictions_of(part, classes, with_unknown))
+}
+
+/// The trials in parts of many rows: one part for all of a usual run.
+fn parts(trials: &[TrialRecord]) -> Vec<&[TrialRecord]> {
+    const ROWS: usize = 1 << 18;
+    let rows = |trial: &TrialRecord| -> usize {
+        let of = |split: &SplitRecord| split.windows.as_ref().map_or(split.clips.len(), |windows| windows.starts.len());
+        trial.splits.iter().map(of).sum()
+    };
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (at, trial) in trials.iter().enumerate() {
+        if sum > 0 && sum + rows(trial) > ROWS {
+            parts.push(&trials[start..at]);
+            (start, sum) = (at, 0);
+        }
+        sum += rows(trial);
+    }
+    parts.push(&trials[start..]);
+    parts
+}
+
+fn predictions_of(trials: &[TrialRecord], classes: &Classes, with_unknown: bool) -> Result<DataFrame> {
     let rows = trials
         .iter()
         .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.trial, s, clip))));
@@ -222,7 +250,7 @@ pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFram
         "truth".into(),
         rows.clone().map(|(_, s, c)| class_list(classes, &s.clips[c].truth)).collect::<Vec<_>>(),
     ));
-    if rows.clone().any(|(_, s, c)| !s.clips[c].truth.unknown().is_empty()) {
+    if with_unknown {
         let unknown = rows.clone().map(|(_, s, c)| class_list(classes, s.clips[c].truth.unknown()));
         columns.push(Column::new("truth_unknown".into(), unknown.collect::<Vec<_>>()));
     }
@@ -234,7 +262,11 @@ pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFram
 }
 
 /// The predictions of every window, where recordings were predicted in windows.
-pub fn windows(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+pub fn windows<'a>(trials: &'a [TrialRecord], classes: &'a Classes) -> impl Iterator<Item = Result<DataFrame>> + 'a {
+    parts(trials).into_iter().map(|part| windows_of(part, classes))
+}
+
+fn windows_of(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
     let splits_with_windows =
         trials.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
     let recordings = splits_with_windows.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
@@ -394,8 +426,17 @@ pub fn write_csv(frame: DataFrame, out: &mut dyn Write) -> Result<()> {
     CsvWriter::new(out).finish(&mut frame).context("cannot write CSV")
 }
 
-pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
-    ParquetWriter::new(out).finish(&mut frame).context("cannot write Parquet").map(|_| ())
+/// Writes frames with the same columns one below the other; one of them is in memory at a time.
+pub fn write_parquet(frames: impl IntoIterator<Item = Result<DataFrame>>, out: &mut dyn Write) -> Result<()> {
+    let mut frames = frames.into_iter();
+    let first = frames.next().context("a table has columns")??;
+    let mut writer = ParquetWriter::new(out).batched(first.schema())?;
+    writer.write_batch(&first)?;
+    drop(first);
+    for frame in frames {
+        writer.write_batch(&frame?)?;
+    }
+    writer.finish().context("cannot write Parquet").map(|_| ())
 }
 
 #[cfg(test)]
@@ -443,7 +484,7 @@ pub(crate) mod tests {
     }
 
     fn predictions_of(trial: &TrialRecord, classes: &Classes) -> DataFrame {
-        super::predictions(std::slice::from_ref(trial), classes).unwrap()
+        super::predictions(std::slice::from_ref(trial), classes).next().unwrap().unwrap()
     }
 
     #[test]

@@ -55,14 +55,14 @@ pub fn write_all(
     let classes = &data.set.classes;
     let rows = write_results(dir, experiment, done)?;
     let trials = &done.trials;
-    let parquet = |table: Table, frame: DataFrame| {
-        let frame = marked(experiment, frame)?;
-        dir.write_table(table, |out| tables::write_parquet(frame, out))
+    let parquet = |table: Table, frames: &mut dyn Iterator<Item = Result<DataFrame>>| {
+        let frames = frames.map(|frame| marked(experiment, frame?));
+        dir.write_table(table, |out| tables::write_parquet(frames, out))
     };
-    parquet(Table::ResultsParquet, tables::results(&rows)?)?;
-    parquet(Table::Predictions, tables::predictions(trials, classes)?)?;
+    parquet(Table::ResultsParquet, &mut std::iter::once(tables::results(&rows)))?;
+    parquet(Table::Predictions, &mut tables::predictions(trials, classes))?;
     if experiment.evaluate.windows().is_some() {
-        parquet(Table::Windows, tables::windows(trials, classes)?)?;
+        parquet(Table::Windows, &mut tables::windows(trials, classes))?;
     }
     if done.decision_rule().task == Task::MultiLabel {
         let rows = by_labels::rows(experiment, done.decision_rule(), trials);
