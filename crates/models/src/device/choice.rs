@@ -83,7 +83,12 @@ impl DeviceChoice {
             DeviceChoice::Gpu(backend, number) => {
                 let found =
                     requested(backend, number, look, works).map_err(|why| DeviceUnavailable { choice: self, why })?;
-                let remark = if found.is_software { ": a software renderer, slower than --device cpu" } else { "" };
+                // llvmpipe ends every loop of a shader after 65,535 rounds: see docs/devices.md.
+                let remark = if found.is_software {
+                    ": a software renderer, for tests: slower than --device cpu, and sums of more than 262,140 values are wrong"
+                } else {
+                    ""
+                };
                 Ok(SelectedDevice { message: format!("using {found}{remark}"), device: found.device })
             }
             DeviceChoice::Auto => {
