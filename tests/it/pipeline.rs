@@ -493,6 +493,9 @@ fn a_split_that_cannot_be_made_is_told_by_check_and_by_run() {
 fn models_that_were_not_saved_are_made_when_they_are_asked_for() {
     let dir = TestDir::new();
     let first = json(&dir.quickstart("runs", &["--set", "save_models=false"]).output().unwrap());
+    let sets = SMALL.iter().flat_map(|key| ["--set", key]).chain(["--set", "save_models=false"]);
+    let printed = text(&dir.done(&["run", "quickstart"].into_iter().chain(sets).collect::<Vec<_>>()).stderr);
+    assert!(printed.contains("Next: timbre run quickstart --set save_models=true keeps the models"), "{printed}");
     let model = dir.path(first["run"].as_str().unwrap()).join("models/mel.logistic.s1/model.json");
     assert!(!model.exists());
     let second = json(&dir.quickstart("runs", &[]).output().unwrap());

@@ -184,9 +184,15 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     printer.message(&shown.display().to_string());
     match (record.status, inference::default_model(&outcome.path, record)) {
         (Status::Done, Some(_)) => printer.message(&format!("Next: timbre serve {path}")),
-        (Status::Done, None) => {
+        (Status::Done, None) if !run_dir::models(&outcome.path).is_empty() => {
             printer.message(&format!(
                 "Next: timbre serve {path}:MODEL (with `split.validation` the run chooses the best)"
+            ));
+        }
+        (Status::Done, None) if !record.results.is_empty() => {
+            let name = &record.experiment;
+            printer.message(&format!(
+                "Next: timbre run {name} --set save_models=true keeps the models, for `timbre serve`"
             ));
         }
         _ => {}
