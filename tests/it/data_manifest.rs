@@ -62,6 +62,24 @@ fn a_table_with_a_mapping_of_its_columns_is_read() {
 }
 
 #[test]
+fn a_song_column_that_is_not_read_because_others_are_written_is_named() {
+    let dir = project(&["a.wav", "b.wav"], "t.csv", "path,instrumnet,song\na.wav,p,A\nb.wav,q,A\n");
+    let error = load(&dir, "path = \"t.csv\"").unwrap_err();
+    assert!(
+        format!("{error:#}").contains("`--set data.columns.labels=NAME`; its columns are `path`, `instrumnet`, `song`")
+    );
+    let set = load(&dir, "path = \"t.csv\"\ncolumns = { labels = \"instrumnet\" }").unwrap();
+    let note = "`song` of t.csv is not read as the song of a recording";
+    assert!(
+        set.notes.iter().any(|said| said.contains(note) && said.contains("columns.group = \"song\"")),
+        "{:?}",
+        set.notes
+    );
+    let both = load(&dir, "path = \"t.csv\"\ncolumns = { labels = \"instrumnet\", group = \"song\" }").unwrap();
+    assert!(!both.notes.iter().any(|said| said.contains(note)), "{:?}", both.notes);
+}
+
+#[test]
 fn usual_column_names_are_guessed_and_the_guess_is_said() {
     let dir = project(
         &["x/a.wav", "x/b.wav"],
@@ -91,12 +109,12 @@ fn usual_column_names_are_guessed_and_the_guess_is_said() {
     assert!(set.notes[0].contains("path = `Sound of`, labels = `Call-Type` ("), "{:?}", set.notes);
     let dir = project(&["a.wav", "b.wav"], "t.csv", "where,what,with\na.wav,x,b.wav\n");
     let error = format!("{:#}", load(&dir, "path = \"t.csv\"").unwrap_err());
-    assert!(error.contains("`columns.path`") && error.contains("`where`, `what`, `with`"), "{error}");
+    assert!(error.contains("`--set data.columns.path=NAME`") && error.contains("`where`, `what`, `with`"), "{error}");
     let error =
         format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns = { path = \"where\", group = \"who\" }").unwrap_err());
     assert!(error.contains("has no column `who`"), "{error}");
     let error = format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns = { path = \"where\" }").unwrap_err());
-    assert!(error.contains("`columns.labels`"), "{error}");
+    assert!(error.contains("`--set data.columns.labels=NAME`"), "{error}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ fn every_spec() -> Vec<ModelSpec> {
             (true, "musicnn") => "epochs = 1\nbatch_size = 3\nhead = \"per_class\"",
             (true, "cnn6" | "cnn10" | "cnn14") => "epochs = 1\nbatch_size = 3\nfilters = 2",
             (true, "ast" | "passt") => "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3",
+            (true, "masked_autoencoder") => {
+                "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3\ndecoder_dim = 16\ndecoder_depth = 1\ndecoder_heads = 2"
+            }
             (true, "beats") => {
                 "epochs = 1\nbatch_size = 3\nembed_dim = 24\ndepth = 2\nheads = 3\nhidden_dim = 48\nconv_pos = 8\nconv_pos_groups = 4"
             }

@@ -263,9 +263,12 @@ fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize
     forms.iter().for_each(|(form, n)| text += &format!("{n} × {form}\n"));
     if known.len() < headers.len() {
         let unreadable = headers.len() - known.len();
-        let have = if unreadable == 1 { "has" } else { "have" };
-        text +=
-            &format!("{} {have} no readable header: `timbre data check {name}` says why\n", count(unreadable, "file"));
+        let are = if unreadable == 1 { "is" } else { "are" };
+        text += &format!(
+            "{} {are} cut off or {} no readable header: `timbre data check {name}` says which\n",
+            count(unreadable, "file"),
+            if unreadable == 1 { "has" } else { "have" }
+        );
     }
     let mut heads = vec!["class", "training", "validation", "testing", "songs"];
     heads.extend((counts.incomplete > 0).then_some("unknown"));

@@ -352,7 +352,8 @@ impl Chosen {
             None => guess("path", usual(&PATHS).or_else(|| only_column_of_files(table))),
         }) else {
             bail!(
-                "{shown} has no column named like a path ({}), nor a single one with names of audio files: set `columns.path` to one of {}",
+                "{shown} has no column named like a path ({}, …), nor a single one with names of audio files: name it, \
+                 `--set data.columns.path=NAME`; its columns are {}",
                 PATHS[..3].join(", "),
                 header()
             );
@@ -405,8 +406,8 @@ impl Chosen {
                             (0..table.columns.len()).filter(|at| free(at) && is_score_column(table, *at)).collect();
                         if columns.len() < 2 {
                             bail!(
-                                "{shown} has no column named like a class ({}), and no columns of 0 and 1, one a class: set \
-                                 `columns.labels` to one of {}",
+                                "{shown} has no column named like a class ({}, …), and no columns of 0 and 1, one a class: name it, \
+                                 `--set data.columns.labels=NAME`; its columns are {}",
                                 LABELS[..3].join(", "),
                                 header()
                             );
@@ -422,6 +423,11 @@ impl Chosen {
         let note =
             format!("columns of {shown}, by their names: {} (`columns` in [data] names others)", guesses.join(", "));
         let mut notes = if guesses.is_empty() { Vec::new() } else { vec![note] };
+        let unread_group = usual(&GROUPS).filter(|_| group.is_none() && !written.is_default());
+        notes.extend(unread_group.map(|at| {
+            let name = &table.columns[at];
+            format!("`{name}` of {shown} is not read as the song of a recording, because other columns are written: `columns.group = \"{name}\"` in [data] reads it")
+        }));
         notes.extend(unread.map(|at| {
             format!(
                 "`{}` of {shown} is not read as a time in the file, because no file is in two rows (`columns` in [data] says otherwise)",
