@@ -57,12 +57,15 @@ def ast():
 
 
 def passt():
-    from hear21passt.models.passt import PaSST
+    from hear21passt.models import passt as package
+
+    # It prints its shapes in the first run.
+    package.first_RUN = False
 
     class Logits(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = PaSST(img_size=(128, 998), stride=10, num_classes=CLASSES, distilled=True)
+            self.net = package.PaSST(img_size=(128, 998), stride=10, num_classes=CLASSES, distilled=True)
 
         def forward(self, images):
             return self.net(images)[0]

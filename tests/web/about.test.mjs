@@ -30,8 +30,8 @@ test("every metric has a name in both languages, and only shares are in per cent
   assert.equal(translator("hr").metric("recall_samples"), "odziv, prosjek snimaka");
 });
 
-const classes = ["guitar", "dog"];
-const response = answer({ classes, rows: [[0.9, 0.1]], isClip: true, task: "single_label" });
+const classes = ["guitar", "dog", "cat", "bird"];
+const response = answer({ classes, rows: [[0.85, 0.05, 0.05, 0.05]], isClip: true, task: "single_label" });
 const measured = {
   quality: [{ split: "test", n: 120, metrics: { accuracy: 0.75, f1_macro: 0.7, top_3_accuracy: 1, log_loss: 0.5, brier: 0.2, accuracy_low: 0.7, accuracy_high: 0.8 } }],
   baselines: [
@@ -55,6 +55,16 @@ test("About shows three scores with their interval and the best trivial answer, 
     assert.deepEqual(await tab.evaluate(unreadable), []);
     assert.deepEqual(tab.complaints, []);
   }
+});
+
+test("About has no interval without width and no rank that every class has", async () => {
+  const three = answer({ classes: ["guitar", "dog", "cat"], rows: [[0.8, 0.1, 0.1]], isClip: true, task: "single_label" });
+  const perfect = { quality: [{ split: "test", n: 6, metrics: { accuracy: 1, top_3_accuracy: 1, accuracy_low: 1, accuracy_high: 1 } }], baselines: [], confusions: [] };
+  const tab = await openTab(browser, `${server.url}/#about`, { before: made(three, perfect) });
+  await tab.locator(".figures li").first().waitFor();
+  assert.deepEqual(await tab.locator(".figures li").allTextContents(), ["100.0%accuracytoo few recordings to say how uncertain this is"]);
+  await tab.click(".measures summary");
+  assert.equal(await tab.locator("#about tbody tr").count(), 1);
 });
 
 test("About says what the model confuses", async () => {

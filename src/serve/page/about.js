@@ -72,14 +72,18 @@ const quality = (model, translator) => {
   ];
 };
 
+/// A class is always among the three most likely of three.
+const TOP = { top_3_accuracy: 3, top_5_accuracy: 5 };
+const saysSomething = (model) => (name) => !(TOP[name] >= model.classes.length);
+
 /// Three scores, each with its interval and the best trivial baseline.
 const figures = (model, { split, metrics }, translator) => {
   const { text } = translator;
-  const chosen = [...new Set([model.metric, ...PREFERRED])].filter((name) => metrics[name] != null).slice(0, FIGURES);
+  const chosen = [...new Set([model.metric, ...PREFERRED])].filter((name) => metrics[name] != null && saysSomething(model)(name)).slice(0, FIGURES);
   const figure = (name) => {
     const [low, high, baseline] = [metrics[`${name}_low`], metrics[`${name}_high`], bestBaseline(model, split, name)];
     const notes = [
-      low != null && high != null && text("interval", { low: translator.score(name, low), high: translator.score(name, high) }),
+      low != null && high != null && (low === high ? text("no_interval") : text("interval", { low: translator.score(name, low), high: translator.score(name, high) })),
       baseline !== null && text("baseline", { score: translator.score(name, baseline) }),
     ];
     return make("li", {}, make("b", {}, translator.score(name, metrics[name])), make("span", {}, translator.metric(name)), ...notes.filter(Boolean).map((note) => make("small", {}, note)));
@@ -98,7 +102,7 @@ const confusions = (model, split, translator) => {
 /// Every metric on every subset.
 const measures = (model, splits, splitName, translator) => {
   const { text } = translator;
-  const names = [...new Set(splits.flatMap(({ metrics }) => Object.keys(metrics)))].filter((name) => !/_(low|high)$/.test(name));
+  const names = [...new Set(splits.flatMap(({ metrics }) => Object.keys(metrics)))].filter((name) => !/_(low|high)$/.test(name) && saysSomething(model)(name));
   const cell = (name, value) => make("td", {}, value == null ? "–" : translator.score(name, value));
   const heads = splits.map(({ split, n }) => make("th", { scope: "col" }, splitName(split), make("small", {}, translator.count("split_n", n))));
   const rows = names.map((name) =>
