@@ -98,7 +98,7 @@ fn a_training_step_of_every_network_agrees_with_the_cpu() {
         );
         // The weight gradient of a convolution is one loop over all pixels, value by value, which llvmpipe does not complete either.
         let is_llvmpipe = device.hardware().is_some_and(|name| name.contains("llvmpipe"));
-        if is_llvmpipe && clips(input) * input.height * input.width > 65_535 && ratios[0] < 1e-3 {
+        if is_llvmpipe && clips(input) * input.height * input.width > 65_535 && ratios[0] < 1e-2 {
             eprintln!("{name}: the images are too large for gradients on llvmpipe");
             continue;
         }
