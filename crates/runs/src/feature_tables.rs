@@ -21,23 +21,17 @@ pub fn write(rows: impl Iterator<Item = Result<MatrixRow>>, out: &mut dyn Write)
     const BATCH_BYTES: usize = 64 << 20;
     let (mut rows, mut is_first) = (rows.peekable(), true);
     let frames = std::iter::from_fn(|| {
-        if rows.peek().is_none() && !std::mem::take(&mut is_first) {
-            return None;
-        }
-        is_first = false;
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES
-            && let Some(row) = rows.next()
-        {
-            match row {
-                Ok(row) => {
-                    bytes += 4 * row.values.len();
-                    batch.push(row);
-                }
-                Err(error) => return Some(Err(error)),
+        let is_more = std::mem::take(&mut is_first) || rows.peek().is_some();
+        is_more.then(|| {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while bytes < BATCH_BYTES
+                && let Some(row) = rows.next().transpose()?
+            {
+                bytes += 4 * row.values.len();
+                batch.push(row);
             }
-        }
-        Some(matrices(&batch))
+            matrices(&batch)
+        })
     });
     tables::write_parquet(frames, out)
 }

@@ -478,13 +478,9 @@ pub(crate) mod tests {
             predict_seconds: 0.0,
         };
         let mut csv = Vec::new();
-        write_csv(predictions_of(&trial, &classes), &mut csv).unwrap();
+        write_csv(predictions_of(std::slice::from_ref(&trial), &classes, false).unwrap(), &mut csv).unwrap();
         let expected = "features,model,seed,split,path,song,truth,song (class),truth (class)\nmel,knn,1,test,a,s,truth,0.25,0.75\n";
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
-    }
-
-    fn predictions_of(trial: &TrialRecord, classes: &Classes) -> DataFrame {
-        super::predictions(std::slice::from_ref(trial), classes).next().unwrap().unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Plans a sweep: its points, the runs that exist, and the estimated cost of the rest.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use indexmap::IndexMap;
@@ -17,6 +17,7 @@ use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::cache::FeatureCache;
 use timbre_runs::sweep_table::{cell_text, short_name, short_names};
 use timbre_runs::{
+    run_dir,
     sweep_record::SCHEMA,
     tables::{aligned, fit},
 };
@@ -250,12 +251,6 @@ fn group_features(group: &Group, cache: &FeatureCache) -> Result<Vec<FeaturePlan
 /// The bytes of a cache record beside its values.
 const RECORD_OVERHEAD: usize = 208;
 
-/// The beginning of the signature, which names the run in other commands.
-fn signature(run: &Path) -> String {
-    let name = run.file_name().unwrap_or_default().to_string_lossy();
-    name.rsplit('-').next().unwrap_or_default().to_owned()
-}
-
 impl PlannedPoint {
     fn is_missing(&self) -> bool {
         !matches!(self.state, State::Done(_) | State::Rescored | State::Unreadable(_))
@@ -263,8 +258,8 @@ impl PlannedPoint {
 
     fn state(&self) -> String {
         let state = match &self.state {
-            State::Done(run) => format!("done  {}", signature(run)),
-            State::Failed(run) => format!("failed, will run again  {}", signature(run)),
+            State::Done(run) => format!("done  {}", run_dir::short_signature(run)),
+            State::Failed(run) => format!("failed, will run again  {}", run_dir::short_signature(run)),
             State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
             State::Rescored => "from the predictions of another point".to_owned(),

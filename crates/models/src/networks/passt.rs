@@ -381,17 +381,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_drawn_without_repetition_and_each_as_often() {
-        let mut counts = [0; 6];
-        for seed in 0..3000 {
-            let numbers = transformer::drawn(6, 4, Seed::new(seed));
-            assert!(numbers.len() == 4 && numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
-            numbers.into_iter().for_each(|number| counts[number] += 1);
-        }
-        assert!(counts.iter().all(|&count| (1900..2100).contains(&count)), "{counts:?}");
-    }
-
-    #[test]
     fn positions_are_cut_at_the_end_or_interpolated() {
         let resized = |after: usize| resized_positions(&[0.0, 1.0, 2.0, 6.0, 5.0, 4.0], &[1, 2, 1, 3], &[1, 2, 1, after]);
         assert_eq!(resized(2).unwrap(), [0.0, 1.0, 6.0, 5.0]);

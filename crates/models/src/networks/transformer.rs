@@ -293,3 +293,19 @@ pub fn interpolated(values: &[f32], count: usize) -> Vec<f32> {
     };
     (0..count).map(value).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_drawn_without_repetition_and_each_as_often() {
+        let mut counts = [0; 6];
+        for seed in 0..3000 {
+            let numbers = drawn(6, 4, Seed::new(seed));
+            assert!(numbers.len() == 4 && numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
+            numbers.into_iter().for_each(|number| counts[number] += 1);
+        }
+        assert!(counts.iter().all(|&count| (1900..2100).contains(&count)), "{counts:?}");
+    }
+}

@@ -233,7 +233,7 @@ pub struct Training {
     pub tags: Vec<String>,
     /// With `tags`: the probability that a training clip has none of them in an epoch, so that the network learns to do without.
     /// Default: 0.
-    #[serde(skip_serializing_if = "crate::training::hyperparameters::is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub tag_dropout: f64,
     /// Tags of the recordings that the network learns to predict beside the classes, with the weight of their cross-entropy relative to
@@ -364,10 +364,6 @@ fn state_defaults(schema: &mut Schema) {
             property["description"] = with_default(text, default).into();
         }
     }
-}
-
-pub(crate) fn is_zero(number: &f64) -> bool {
-    *number == 0.0
 }
 
 fn is_usual_teacher_weight(number: &f64) -> bool {

@@ -83,11 +83,16 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
     bail!(UserError::usage(message))
 }
 
+/// The beginning of the signature of a run, which its folder is named after; empty for another folder.
+pub fn short_signature(run: &Path) -> &str {
+    let folder = run.file_name().and_then(|folder| folder.to_str()).unwrap_or_default();
+    folder.rsplit_once('-').map_or("", |(_, short)| short)
+}
+
 /// A run with an unreadable record whose folder matches the beginning of a signature.
 fn damaged(runs: &Path, name: &str) -> Option<(PathBuf, anyhow::Error)> {
     let matches = |path: &Path| {
-        let folder = path.file_name().and_then(|folder| folder.to_str()).unwrap_or_default();
-        let short = folder.rsplit_once('-').map_or("", |(_, short)| short);
+        let short = short_signature(path);
         !name.is_empty() && !short.is_empty() && (short.starts_with(name) || name.starts_with(short))
     };
     let runs = all(runs).into_iter().filter(|path| matches(path));

@@ -31,7 +31,7 @@ pub use file_names::{
     unusable_file, written_config,
 };
 pub use in_progress::is_in_progress;
-pub use lookup::{all, find, find_with_model, newest, of_signature, read_run_folders, run_folders};
+pub use lookup::{all, find, find_with_model, newest, of_signature, read_run_folders, run_folders, short_signature};
 pub use records::{
     CacheRecord, ClassAreas, ClipTruth, CurvePoint, DataRecord, NO_FEATURES, ResultRow, RunRecord, SplitRecord, Status,
     Trial, TrialRecord,
