@@ -19,6 +19,8 @@ pub mod range;
 pub mod files;
 // Progress bars, messages and durations.
 pub mod progress;
+// "Did you mean".
+pub mod suggest;
 // Escaping, counts, name patterns.
 pub mod text;
 // Nested tables by dotted keys.

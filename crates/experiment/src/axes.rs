@@ -15,9 +15,9 @@ use crate::check::schema_check::Checker;
 use crate::errors::ErrorCollector;
 use crate::read::source::Origin;
 use crate::read::tree::{Node, Table, Value, path_of_key};
-use crate::suggest;
 use timbre_core::range::{RangeSpec, between};
 use timbre_core::seed::{Seed, uniform, uniform_below};
+use timbre_core::suggest;
 use timbre_core::text;
 use timbre_evaluation::threshold_search;
 

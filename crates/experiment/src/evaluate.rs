@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::suggest;
+use timbre_core::suggest;
 use timbre_core::{
     labels::{Classes, Task},
     registry::Fault,

@@ -4,13 +4,14 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::Experiment;
 use crate::axes::{Grid, HalvingSpec, TpeSpec};
 use crate::errors::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
 use crate::read::merge::{Removal, merge_at};
 use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Table, Value, name_of};
 use crate::resolve::{Merged, Request, ResolvedExperiment};
-use crate::{Experiment, suggest};
+use timbre_core::suggest;
 use timbre_models::ModelSpec;
 
 /// An experiment with the points of its grid, before anything is run.

@@ -34,8 +34,6 @@ pub mod shapes;
 pub mod reference;
 // All errors of an experiment at once.
 mod errors;
-// "Did you mean".
-pub mod suggest;
 
 pub use axes::{HalvingSpec, TpeSpec};
 pub use errors::{ConfigError, ConfigErrors};

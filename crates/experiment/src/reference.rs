@@ -12,7 +12,8 @@ use crate::check::{
     schema::{self, strict},
 };
 use crate::read::{built_in, loader};
-use crate::{AugmentSpec, DataSpec, FeatureSpec, ModelSpec, SplitSpec, suggest};
+use crate::{AugmentSpec, DataSpec, FeatureSpec, ModelSpec, SplitSpec};
+use timbre_core::suggest;
 
 /// The sections whose tables have a kind: the section, the definition of its kinds, the heading of such a table.
 const KINDS: [(&str, &str, &str); 5] = [

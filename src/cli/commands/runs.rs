@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{ExitStatus, arguments_text, print_data, terminal_width, write_out};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
 use crate::cli::colours::{eprint_coloured, is_coloured};
+use timbre_core::suggest;
 use timbre_core::{error::UserError, progress::Printer, text::count};
-use timbre_experiment::suggest;
 use timbre_inputs::data::split::LEAKY;
 use timbre_runs::{
     listing::{self, ListedRun, RunFilter, RunState},

@@ -6,7 +6,8 @@ use crate::execution::run::{self, Settings, only_trial::TrialOutcome};
 use crate::execution::sweep::point::{PointLoader, PriorRun, SweepPoint};
 use crate::execution::sweep::unshared;
 use timbre_core::error::{ExitStatus, UserError};
-use timbre_experiment::{ExpandedGrid, Experiment, suggest};
+use timbre_core::suggest;
+use timbre_experiment::{ExpandedGrid, Experiment};
 use timbre_runs::run_dir::{self, Trial};
 
 /// `mel.knn.s1`; of a sweep with the number of the point, `3/mel.knn.s1`.

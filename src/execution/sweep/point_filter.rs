@@ -1,7 +1,7 @@
 //! `--only`: selects points of a sweep.
 
 use super::point::SweepPoint;
-use timbre_experiment::suggest;
+use timbre_core::suggest;
 use timbre_runs::sweep_table::{cell_text, short_names};
 
 /// Whether a point matches all of `wanted`: `KEY=VALUE`, where KEY is an axis or its end, or a part of the name of the point.

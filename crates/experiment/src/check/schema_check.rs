@@ -8,7 +8,7 @@ use crate::check::describe::{describe, found, limits};
 use crate::check::schema::{self, kinds, properties, resolve};
 use crate::errors::ErrorCollector;
 use crate::read::tree::{Node, Table, Value, kind_of};
-use crate::suggest;
+use timbre_core::suggest;
 use timbre_models::SEARCHABLE;
 
 pub struct Checker<'a> {

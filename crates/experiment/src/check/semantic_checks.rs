@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::errors::ErrorCollector;
 use crate::members::{self, MemberError, ModelOnFeature};
 use crate::read::tree::{Entry, Node, Table, Value, kind_of};
-use crate::suggest;
 use crate::{EvaluateSpec, Experiment, shapes};
+use timbre_core::suggest;
 use timbre_core::{labels::Classes, registry::Fault};
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_inputs::{

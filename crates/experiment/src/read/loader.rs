@@ -9,7 +9,7 @@ use crate::read::built_in;
 use crate::read::merge::{Removal, merge};
 use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Value, parse};
-use crate::suggest;
+use timbre_core::suggest;
 use timbre_inputs::data::table::is_table;
 
 /// A file on disk or built into the program.

@@ -3,7 +3,7 @@
 use crate::errors::ErrorCollector;
 use crate::read::source::Origin;
 use crate::read::tree::{Node, Table, Value, kind_of, name_of, path_of_key};
-use crate::suggest;
+use timbre_core::suggest;
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;
 

@@ -2,7 +2,7 @@
 
 use crate::errors::ErrorCollector;
 use crate::read::tree::{Node, Table, Value};
-use crate::suggest;
+use timbre_core::suggest;
 
 /// The key that holds features.
 const OF: &str = "of";

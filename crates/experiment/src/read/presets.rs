@@ -7,7 +7,7 @@
 
 use crate::errors::ErrorCollector;
 use crate::read::tree::{Entry, Node, Value, kind_of};
-use crate::suggest;
+use timbre_core::suggest;
 use timbre_inputs::features::FeatureSpec;
 
 /// The key of a feature that names a preset.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -339,8 +339,7 @@ impl Chosen {
             names.iter().find_map(at)
         };
         let place = |key: &str, name: &String| {
-            let missing = || format!("`columns.{key}`: {shown} has no column `{name}`; its columns are {}", header());
-            table.column(name).with_context(missing)
+            table.existing_column(name).map_err(|error| anyhow!("`columns.{key}`: {shown} has {error}"))
         };
         let mut guesses: Vec<String> = Vec::new();
         let mut guess = |key: &str, at: Option<usize>| {

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use polars_core::prelude::{ArrowDataType, ArrowField as Field, Column, DataType};
 use polars_io::prelude::{ParquetReader, SerReader};
+use timbre_core::suggest;
 
 /// The file extensions of tables, in lower case.
 pub const TABLE_EXTENSIONS: [&str; 6] = ["csv", "tsv", "tab", "jsonl", "ndjson", "parquet"];
@@ -133,13 +134,9 @@ impl Table {
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
             bail!("{fault}{more}: the table is damaged; get it again");
         }
-        let place = |name: &str| {
-            let missing = || format!("no column `{name}`; the columns are {}", self.header());
-            self.column(name).with_context(missing)
-        };
         let mut places = [0; N];
         for (at, name) in places.iter_mut().zip(names) {
-            *at = place(name)?;
+            *at = self.existing_column(name)?;
         }
         Ok(self.rows.iter().map(|row| (row.line, places.map(|at| row.cells[at].text()))).collect())
     }
@@ -151,6 +148,12 @@ impl Table {
             true => quoted(&self.columns),
             false => format!("{} (of a type that is not read: {})", quoted(&self.columns), quoted(&self.unread)),
         }
+    }
+
+    /// The index of a column, or an error that names those that there are.
+    pub fn existing_column(&self, name: &str) -> Result<usize> {
+        let help = || suggest::help(name, self.columns.iter().map(String::as_str), "its columns");
+        self.column(name).with_context(|| format!("no column `{name}`: {}", help()))
     }
 
     /// The index of a column.

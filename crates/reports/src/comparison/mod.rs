@@ -40,8 +40,8 @@ pub(crate) use text_tables::seconds_cell;
 use compared_models::ModelComparer;
 use run::{ModelKey, Run};
 use timbre_core::error::UserError;
+use timbre_core::suggest;
 use timbre_evaluation::metrics;
-use timbre_experiment::suggest;
 
 /// Version of the JSON form of [`Comparison`].
 pub const SCHEMA: u32 = 1;

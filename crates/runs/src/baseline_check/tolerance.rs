@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use timbre_core::labels::Task;
+use timbre_core::suggest;
 use timbre_evaluation::metrics;
-use timbre_experiment::suggest;
 
 /// How much worse than the baseline a metric may be.
 #[derive(Clone, Debug, PartialEq)]

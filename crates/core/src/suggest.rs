@@ -1,6 +1,6 @@
 //! "Did you mean": the known names nearest to an unknown one.
 
-use timbre_core::text::one_line;
+use crate::text::one_line;
 
 /// The names in `known` with the smallest edit distance to `wrong`; empty if all are too far away.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
