@@ -1,5 +1,6 @@
 //! The routes of the API: one list from which the router and the OpenAPI description are made.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::json as object;
 
@@ -100,7 +103,8 @@ pub fn router(state: Arc<AppState>) -> Router {
         router = router.route(path, handler.layer(counted));
     }
     for asset in ASSETS {
-        router = router.route(asset.path, get(async move |headers: HeaderMap| page_file(asset, &headers)));
+        let file = Arc::new(PageFile::new(asset));
+        router = router.route(asset.path, get(async move |headers: HeaderMap| file.response(&headers)));
     }
     router = router.route("/examples/{name}", get(example));
     router
@@ -122,13 +126,39 @@ async fn not_found(headers: HeaderMap) -> Response {
 }
 
 /// A file of the page. A browser asks each time whether the file that it keeps is still that of the program.
-fn page_file(asset: &Asset, headers: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", &blake3::hash(asset.text.as_bytes()).to_hex()[..16]);
-    let is_kept = headers.get(header::IF_NONE_MATCH).is_some_and(|kept| *kept == *tag);
-    let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
-    match is_kept {
-        true => (StatusCode::NOT_MODIFIED, caching).into_response(),
-        false => (caching, content(asset.kind, asset.text)).into_response(),
+struct PageFile {
+    asset: &'static Asset,
+    tag: String,
+    gzipped: Vec<u8>,
+}
+
+impl PageFile {
+    fn new(asset: &'static Asset) -> PageFile {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(asset.text.as_bytes()).expect("a vector takes all bytes");
+        let gzipped = encoder.finish().expect("a vector takes all bytes");
+        let tag = format!("\"{}\"", &blake3::hash(asset.text.as_bytes()).to_hex()[..16]);
+        PageFile { asset, tag, gzipped }
+    }
+
+    fn response(&self, headers: &HeaderMap) -> Response {
+        let contains = |name, word: &str| {
+            headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(word))
+        };
+        // The tag is weak, because it stands for both encodings.
+        let caching = [
+            (header::ETAG, format!("W/{}", self.tag)),
+            (header::CACHE_CONTROL, "no-cache".to_owned()),
+            (header::VARY, "origin, accept-encoding".to_owned()),
+        ];
+        if contains(header::IF_NONE_MATCH, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, caching).into_response();
+        }
+        let kind = (header::CONTENT_TYPE, self.asset.kind);
+        match contains(header::ACCEPT_ENCODING, "gzip") {
+            true => (caching, [kind, (header::CONTENT_ENCODING, "gzip")], self.gzipped.clone()).into_response(),
+            false => (caching, [kind], self.asset.text).into_response(),
+        }
     }
 }
 

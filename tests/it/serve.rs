@@ -1,5 +1,6 @@
 //! The HTTP API.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -296,6 +297,19 @@ fn a_browser_that_keeps_a_file_of_the_page_does_not_get_it_again_until_it_change
     assert!(same.status == 304 && same.body.is_empty() && same.head.contains("nosniff"), "{}", same.head);
     assert_eq!(again("\"another\"").body, first.body);
     assert!(get(server.address, "/api/v1/models").head.contains("cache-control: no-store"));
+}
+
+#[test]
+fn files_of_the_page_are_compressed_for_browsers_that_ask_for_it() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    let plain = get(server.address, "/page.js");
+    let gzipped = send(server.address, "GET", "/page.js", "Accept-Encoding: gzip, br\r\n");
+    assert!(gzipped.head.contains("content-encoding: gzip") && gzipped.body.len() < plain.body.len() / 2);
+    assert!(gzipped.head.contains("vary: origin, accept-encoding") && !plain.head.contains("content-encoding"));
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(&gzipped.body[..]).read_to_end(&mut text).unwrap();
+    assert_eq!(text, plain.body);
 }
 
 #[test]
