@@ -135,7 +135,10 @@ fn check_names_what_a_run_will_list_as_unusable_and_has_its_exit_code() {
     let checked = ends("check", &strict, 3);
     assert!(checked.contains("error: 5 of 25 recordings unusable, more than max_unusable = 0.1 allows"), "{checked}");
     assert!(checked.contains("has errors") && !checked.contains("Next:"), "{checked}");
-    ends("run", &strict, 3);
+    let before = fs::read_link(dir.path("runs/tones/latest")).unwrap();
+    let failed = ends("run", &[&strict[..], &["--fresh"]].concat(), 3);
+    assert!(failed.contains("This run failed: `latest` of tones still points to "), "{failed}");
+    assert_eq!(fs::read_link(dir.path("runs/tones/latest")).unwrap(), before);
 
     for n in 0..10 {
         ["low", "high"]

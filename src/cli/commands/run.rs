@@ -164,12 +164,10 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
         if let Some(change) = change {
             printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
         }
-    } else if record.results.is_empty() {
+    } else {
+        let why = if record.results.is_empty() { "No model of this run can be used" } else { "This run failed" };
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        printer.message(&format!(
-            "No model of this run can be used: `latest` of {} still points to {name}",
-            record.experiment
-        ));
+        printer.message(&format!("{why}: `latest` of {} still points to {name}", record.experiment));
     }
     if !record.results.is_empty()
         && let Some(sentence) = outcome.conclusion.clone().or_else(|| run_report::conclusion(&outcome.path).ok())

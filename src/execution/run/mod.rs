@@ -277,7 +277,7 @@ fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Writ
     settings.artifacts.write_report(run, settings.has_media, &find).map_err(|error| format!("{error:#}"))
 }
 
-/// The outcome of a run that was finished before: nothing is computed, and `latest` points to it.
+/// The outcome of a run that was finished before: nothing is computed.
 fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> RunOutcome {
     let status = final_status(&record, experiment);
     // A run on a read-only disk is shown all the same.
@@ -285,7 +285,7 @@ fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment
         record.status = status;
         let _ = run_dir::write_record(&path, &record);
     }
-    let _ = run_dir::make_latest(&path);
+    let _ = run_dir::keep_usable_latest(&path, &record);
     record.cache = CacheRecord { hits, misses: 0 };
     RunOutcome { path, record, reused: true, report_error: None, conclusion: None }
 }

@@ -272,14 +272,14 @@ pub fn make_latest(run: &Path) -> Result<()> {
     fs::rename(&part, latest(folder)).with_context(|| format!("cannot link {}/latest", folder.display()))
 }
 
-/// [`make_latest`], unless this run has no results and the link leads to one that has.
+/// [`make_latest`], unless the link leads to a run that is worth more: one that is done, or one that at least has results.
 pub fn keep_usable_latest(run: &Path, record: &RunRecord) -> Result<()> {
     let folder = run.parent().expect("a run folder is in the folder of its experiment");
-    let has_results = |run: &Path| read_record(run).is_ok_and(|record| !record.results.is_empty());
-    if record.results.is_empty() && has_results(&latest(folder)) {
-        return Ok(());
+    let worth = |record: &RunRecord| (!record.results.is_empty(), record.status == Status::Done);
+    match read_record(&latest(folder)) {
+        Ok(before) if worth(&before) > worth(record) => Ok(()),
+        _ => make_latest(run),
     }
-    make_latest(run)
 }
 
 /// Replaces `run.json`.
