@@ -293,7 +293,7 @@ impl Audit {
         self.warnings.iter().for_each(|warning| text += &format!("warning: {}\n", one_line(warning)));
         text += &self.labels.text();
         let near = match self.number_of(FindingKind::NearDuplicate) {
-            0 => String::new(),
+            0 => ", no pair that shares sound".to_owned(),
             1 => ", 1 pair that shares sound".to_owned(),
             n => format!(", {n} pairs that share sound"),
         };

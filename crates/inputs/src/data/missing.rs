@@ -59,7 +59,8 @@ impl fmt::Display for MissingData {
             let md5 = file.md5.as_ref().map(|md5| format!("  md5 {md5}")).unwrap_or_default();
             writeln!(f, "  {word:<12} {}{md5}", file.name)?;
         }
-        writeln!(f, "  put it in    {} (or name another folder: `--set data.root=DIR`)", self.root.display())?;
+        let other = "or name another folder: `--set data.root=DIR`; a relative DIR is below the folder `data`";
+        writeln!(f, "  put it in    {} ({other})", self.root.display())?;
         if let Some(obtain) = &about.obtain {
             writeln!(f, "  how          {obtain}")?;
         }
