@@ -136,7 +136,7 @@ pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Prin
     let (best, notes_of_best) = best::best(&work, keys_of, printer);
     notes.extend(notes_of_lines);
     notes.extend(notes_of_best);
-    notes.extend(notes::notes(&work, &lines, tests));
+    notes.extend(notes::notes(&work, &lines, tests, !best.is_empty()));
     let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
     Ok(Comparison {
         schema: SCHEMA,

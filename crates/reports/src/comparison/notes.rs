@@ -6,8 +6,8 @@ use super::text_tables;
 use timbre_core::text::count;
 use timbre_evaluation::metrics::bootstrap;
 
-/// The notes of a comparison with that many tests.
-pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec<String> {
+/// The notes of a comparison with that many tests. `has_best`: whether the best models of the runs are compared as well.
+pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize, has_best: bool) -> Vec<String> {
     let mut notes = Vec::new();
     let several = |score: &Score| score.values.len() > 1;
     let any = |what: &dyn Fn(&Score) -> bool| lines.iter().flat_map(|line| &line.scores).any(what);
@@ -54,9 +54,8 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
         // The last note is the one that is seen.
         if work.runs.len() > 1 {
             let reference = work.reference.run + 1;
-            notes.push(format!(
-                "nothing was compared: no model of another run could be paired with one of run {reference}"
-            ));
+            let what = if has_best { "only the best models were compared" } else { "nothing was compared" };
+            notes.push(format!("{what}: no model of another run could be paired with one of run {reference}"));
         }
         return notes;
     };
