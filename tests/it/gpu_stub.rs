@@ -2,10 +2,12 @@
 //! training compiles for an architecture, and that every failure of a driver becomes a sentence. `make test-gpu`
 //! installs the compiler from PyPI and names its folder in `TIMBRE_CUDA_TOOLKIT`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+
+use rayon::prelude::*;
 
 use crate::gpu_program::WAVEFORMS;
 use crate::test_dir::{TestDir, text};
@@ -51,9 +53,13 @@ impl Stub {
     }
 
     fn train(&self, variables: &[(&str, &str)]) -> Output {
+        self.train_in("runs", variables)
+    }
+
+    fn train_in(&self, runs: &str, variables: &[(&str, &str)]) -> Output {
         // A run that failed would be continued.
-        let _ = fs::remove_dir_all(self.dir.path("runs"));
-        self.timbre(&["run", "net.toml", "--device", "cuda"], variables)
+        let _ = fs::remove_dir_all(self.dir.path(runs));
+        self.timbre(&["run", "net.toml", "--device", "cuda", "--runs", runs], variables)
     }
 }
 
@@ -90,21 +96,20 @@ fn a_failure_of_any_function_of_the_driver_is_a_sentence() {
     let calls = stub.calls();
     println!("{calls:?}");
     assert!(calls["cuLaunchKernel"] + calls.get("cuLaunchKernelEx").copied().unwrap_or(0) > 100, "{calls:?}");
-    let mut faults = Vec::new();
-    for (name, count) in &calls {
-        // From its first call on, and from the middle of the training on.
-        for number in [1, count / 2].into_iter().filter(|number| *number > 0) {
-            let output = stub.train(&[("STUB_CUDA_FAIL", &format!("{name}:{number}"))]);
-            let message = text(&output.stderr);
-            let last =
-                message.lines().rfind(|line| line.contains("error") || line.contains("failed")).unwrap_or_default();
-            println!("{name}:{number}: {:?} {last}", output.status.code());
-            let is_sentence = output.status.success() || matches!(output.status.code(), Some(1 | 2));
-            if !is_sentence || message.contains("panicked at") {
-                faults.push(format!("{name}:{number}: {:?}\n{message}", output.status));
-            }
-        }
-    }
+    // From its first call on, and from the middle of the training on.
+    let failures: BTreeSet<String> = calls
+        .iter()
+        .flat_map(|(name, count)| [1, (count / 2).max(1)].map(|number| format!("{name}:{number}")))
+        .collect();
+    let fault = |failure: &String| {
+        let output = stub.train_in(&failure.replace(':', "-"), &[("STUB_CUDA_FAIL", failure)]);
+        let message = text(&output.stderr);
+        let last = message.lines().rfind(|line| line.contains("error") || line.contains("failed")).unwrap_or_default();
+        println!("{failure}: {:?} {last}", output.status.code());
+        let is_sentence = output.status.success() || matches!(output.status.code(), Some(1 | 2));
+        (!is_sentence || message.contains("panicked at")).then(|| format!("{failure}: {:?}\n{message}", output.status))
+    };
+    let faults: Vec<String> = failures.par_iter().filter_map(fault).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
