@@ -20,6 +20,8 @@ pub mod training;
 pub mod embedding;
 // The CPU and GPUs.
 pub mod device;
+// Matrix products.
+mod products;
 // CPU kernels of networks.
 mod kernels;
 // How far a recording is from the training recordings.

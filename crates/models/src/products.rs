@@ -1,10 +1,10 @@
-//! Dense linear algebra for the classic models: products of panels, sums over pairs of f32 rows.
+//! Dense linear algebra: products of matrices and panels, sums over pairs of f32 rows.
 //!
 //! Conventions: data are f32; sums are f64. A product of two f32 is exact in f64, so a sum over 66,150 columns
 //! keeps about 12 digits where f32 would keep 4; the subtractions that follow (centring, ‖a‖² + ‖b‖² - 2ab) can lose some. Panels of f32
 //! are for what is measured again in f64 (`neighbours.rs`).
-//! Every product runs on one thread with a fixed order of sums: callers distribute fixed tiles, so the number of threads does
-//! not change a bit.
+//! Sums have a fixed order. A product runs on one thread, so that callers distribute fixed tiles; those of networks in f32 divide the
+//! rows and columns of the result among threads. The number of threads does not change a bit.
 
 use gemm::{Parallelism, gemm};
 
@@ -40,6 +40,25 @@ fn reach(rows: usize, columns: usize, row_step: usize, column_step: usize) -> us
 
 /// `out += a · b`; the element of row `r` and column `c` of `out` is at `r * row_step + c * column_step`.
 pub fn add_product<T: From<f32> + 'static>(out: &mut [T], row_step: usize, column_step: usize, a: View<T>, b: View<T>) {
+    add(out, row_step, column_step, a, b, Parallelism::None);
+}
+
+/// [`add_product`] on all threads, if it is large.
+pub fn add_product_in_parallel(out: &mut [f32], row_step: usize, column_step: usize, a: View<f32>, b: View<f32>) {
+    const LARGE: usize = 192 * 192 * 192;
+    let is_large = a.rows.saturating_mul(b.columns).saturating_mul(a.columns) >= LARGE;
+    // With 0, as many as the pool has.
+    add(out, row_step, column_step, a, b, if is_large { Parallelism::Rayon(0) } else { Parallelism::None });
+}
+
+fn add<T: From<f32> + 'static>(
+    out: &mut [T],
+    row_step: usize,
+    column_step: usize,
+    a: View<T>,
+    b: View<T>,
+    parallelism: Parallelism,
+) {
     assert_eq!(a.columns, b.rows, "the inner sizes of a product must agree");
     assert!(reach(a.rows, b.columns, row_step, column_step) <= out.len(), "a product must stay inside its slice");
     if a.rows == 0 || b.columns == 0 || a.columns == 0 {
@@ -67,7 +86,7 @@ pub fn add_product<T: From<f32> + 'static>(out: &mut [T], row_step: usize, colum
             false,
             false,
             false,
-            Parallelism::None,
+            parallelism,
         );
     }
 }

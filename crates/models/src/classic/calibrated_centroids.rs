@@ -21,8 +21,8 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::newton::sigmoid;
-use super::products::{PANEL_COLUMNS, dot64};
 use super::scaling::Scaler;
+use crate::products::{PANEL_COLUMNS, dot64};
 use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;

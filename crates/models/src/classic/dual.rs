@@ -15,8 +15,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::newton::{Columns, Space, Vector};
-use super::products::{PANEL_COLUMNS, View, add_product, dot64};
 use super::scaling::{Scaler, Scaling};
+use crate::products::{PANEL_COLUMNS, View, add_product, dot64};
 use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::naive_bayes::shares_of_logs;
 use super::preparation::Rows;
-use super::products::squared_distance;
 use super::row_model::{Problem, RowClassifier, RowModel};
 use crate::Tensor;
+use crate::products::squared_distance;
 use crate::tensor::{take_matrix, take_tensor};
 use timbre_core::{
     registry::Fault,

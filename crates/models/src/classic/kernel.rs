@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::preparation::Rows;
-use super::products::{PANEL_COLUMNS, View, add_product, dot, squared_distance};
+use crate::products::{PANEL_COLUMNS, View, add_product, dot, squared_distance};
 use crate::tensor::chunk_ranges;
 
 /// Rows and columns of a tile of the matrix.

@@ -15,9 +15,9 @@ use rayon::prelude::*;
 
 use super::naive_bayes::shares_of_logs;
 use super::preparation::Rows;
-use super::products::{View, add_product};
 use super::row_model::{Problem, RowClassifier, RowModel};
 use crate::Tensor;
+use crate::products::{View, add_product};
 use crate::tensor::{take_matrix, take_tensor};
 use timbre_core::{
     registry::Fault,

@@ -36,7 +36,6 @@ mod mutual_information;
 mod neighbours;
 mod newton;
 mod primal;
-mod products;
 mod reduced;
 mod scaling;
 mod smo;

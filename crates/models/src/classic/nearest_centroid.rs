@@ -13,13 +13,13 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::calibrated_centroids::CalibratedCentroids;
-use super::products::squared_distance;
 use super::reduced;
 use super::row_model::Prepared;
 use super::scaling::Scaler;
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
 use crate::device::Device;
+use crate::products::squared_distance;
 use crate::tensor::{chunk_ranges, take_matrix, take_tensor};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::{labels::Task, registry::Fault};

@@ -14,7 +14,7 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::products::dot64;
+use crate::products::dot64;
 
 /// The maximum number of conjugate-gradient steps in a Newton step.
 const MOST_INNER_STEPS: usize = 400;

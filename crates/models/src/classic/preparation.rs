@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::eigen::symmetric_eigen;
 use super::l1::{ByColumn, l1_weights};
 use super::mutual_information::{Digamma, mutual_information};
-use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
 use crate::ModelColumn;
+use crate::products::{View, add_product, dot64};
 use crate::tensor::{Tensor, chunk_ranges, take_matrix, take_tensor};
 use timbre_core::{
     labels::{Labels, Task},

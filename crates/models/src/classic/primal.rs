@@ -12,8 +12,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::newton::{Columns, Factor, Space, Vector};
-use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
+use crate::products::{View, add_product, dot64};
 use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

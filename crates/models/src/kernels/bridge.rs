@@ -39,6 +39,19 @@ pub fn dense<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor 
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
+/// A dense tensor of the shape of another.
+pub fn like(other: &FlexTensor, values: Vec<f32>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, other.layout().shape().clone()))
+}
+
+/// A dense tensor of the shape of another but for its last axis.
+pub fn with_last_axis(other: &FlexTensor, values: Vec<f32>, len: usize) -> FlexTensor {
+    let mut shape: Vec<usize> = other.layout().shape().iter().copied().collect();
+    shape.pop();
+    shape.push(len);
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
 pub fn shape_of<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     std::array::from_fn(|axis| tensor.layout().shape()[axis])
 }

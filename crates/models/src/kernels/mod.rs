@@ -10,12 +10,17 @@ mod memory;
 mod norm;
 mod pool;
 mod simd;
+mod sums;
 mod tiles;
 mod weight_gradient;
 mod winograd;
 
+pub mod attention;
 pub mod batch_norm;
 pub mod convolution;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
 pub mod max_pool;
 
 #[cfg(test)]

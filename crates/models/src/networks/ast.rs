@@ -13,7 +13,6 @@
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
-use burn::nn::LayerNorm;
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
+use super::layers::LayerNorm;
 use super::layer_table::LayerTable;
 use super::transformer::{self, Block, EXTRA, HeadLayer, PatchEmbed, Size};
 use super::onnx::{Graph, Value};
@@ -71,7 +71,7 @@ impl Ast {
 
 impl NetworkKind for Ast {
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn training_defaults() -> Training {

@@ -15,8 +15,7 @@
 
 use anyhow::Result;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::activation::{gelu, sigmoid, softmax};
+use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, module};
 use schemars::JsonSchema;
@@ -27,7 +26,7 @@ use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
-use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::layers::{Conv2d, Conv2dConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, gelu};
 use super::transformer::{PATCH, attention_row, linear_row, norm_row};
 use super::onnx::{Graph, Value};
 use super::precision::product;
@@ -109,7 +108,7 @@ impl Beats {
 
 impl NetworkKind for Beats {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn training_defaults() -> Training {
@@ -368,13 +367,13 @@ impl Net {
         let (columns, rows) = (map.shape[2], map.shape[3]);
         let x = graph.reshape(&map, &[map.shape[1], columns * rows]);
         let x = graph.swap(&x, 1, 2);
-        let mut x = graph.layer_norm(&self.layer_norm, EPSILON, &x);
+        let mut x = graph.layer_norm(&self.layer_norm, &x);
         if let Some(projection) = &self.post_extract_proj {
             x = graph.linear(projection, &x);
         }
         let positions = self.encoder.pos_conv[0].graph(graph, &x);
         let x = graph.add(&x, &positions);
-        let mut x = graph.layer_norm(&self.encoder.layer_norm, EPSILON, &x);
+        let mut x = graph.layer_norm(&self.encoder.layer_norm, &x);
         let first = self.encoder.layers.first().and_then(|layer| layer.self_attn.relative_attention_bias.as_ref());
         let bias = graph.weights(first.expect("the first block has the bias").forward(columns * rows));
         for layer in &self.encoder.layers {
@@ -495,13 +494,13 @@ impl Layer {
         let attended = self.self_attn.graph(graph, x, bias);
         let scaled = graph.affine(x, self.alpha, 0.0);
         let x = graph.add(&scaled, &attended);
-        let x = graph.layer_norm(&self.self_attn_layer_norm, EPSILON, &x);
+        let x = graph.layer_norm(&self.self_attn_layer_norm, &x);
         let hidden = graph.linear(&self.fc1, &x);
         let hidden = graph.gelu(&hidden);
         let hidden = graph.linear(&self.fc2, &hidden);
         let scaled = graph.affine(&x, self.alpha, 0.0);
         let x = graph.add(&scaled, &hidden);
-        graph.layer_norm(&self.final_layer_norm, EPSILON, &x)
+        graph.layer_norm(&self.final_layer_norm, &x)
     }
 }
 

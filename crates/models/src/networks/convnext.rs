@@ -12,8 +12,6 @@
 
 use anyhow::Result;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +21,7 @@ use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::{LayerTable, Window};
-use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::layers::{Conv2d, Conv2dConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, gelu};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph, sequential};
 use crate::training::hyperparameters::Training;
@@ -74,7 +72,7 @@ fn window(stage: usize) -> Window {
 
 impl NetworkKind for ConvnextTiny {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn training_defaults() -> Training {
@@ -261,7 +259,7 @@ impl Net {
             Output::Own(own) => {
                 let mean = graph.mean(&x);
                 own.classifier.iter().fold(mean, |x, layer| match layer {
-                    Layer::Norm(norm) => graph.layer_norm(norm, EPSILON, &x),
+                    Layer::Norm(norm) => graph.layer_norm(norm, &x),
                     Layer::Linear(linear) => graph.linear(linear, &x),
                     Layer::Conv(_) | Layer::Other(_) => x,
                 })
@@ -278,7 +276,7 @@ fn over_channels(x: Tensor<4>, layer: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Te
 
 fn norm_over_channels(norm: &LayerNorm, graph: &mut Graph, x: &Value) -> Value {
     let x = graph.permute(x, &[0, 2, 3, 1]);
-    let x = graph.layer_norm(norm, EPSILON, &x);
+    let x = graph.layer_norm(norm, &x);
     graph.permute(&x, &[0, 3, 1, 2])
 }
 
@@ -288,7 +286,7 @@ impl Block {
         for (number, layer) in self.block.iter().enumerate() {
             branch = match layer {
                 Layer::Conv(conv) => conv.graph(graph, &branch),
-                Layer::Norm(norm) => graph.layer_norm(norm, EPSILON, &branch),
+                Layer::Norm(norm) => graph.layer_norm(norm, &branch),
                 Layer::Linear(linear) => graph.linear(linear, &branch),
                 // The channels become the last axis.
                 Layer::Other(_) if number == 1 => graph.permute(&branch, &[0, 2, 3, 1]),

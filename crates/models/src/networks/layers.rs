@@ -10,13 +10,13 @@ pub use burn::nn::{PaddingConfig2d, Relu};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{self, relu, softmax};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, module};
 
 use super::onnx::{Attribute, Graph, Value};
 use super::precision;
-use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
+use crate::kernels::{self, Window, attention, batch_norm, convolution, max_pool};
 
 /// The epsilon of PyTorch and burn.
 const EPSILON: f64 = 1e-5;
@@ -166,13 +166,80 @@ pub struct Linear {
 impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        if precision::is_full() {
-            return module::linear(x, weight, bias);
+        // A clip of one row would have another order of sums alone than in a batch.
+        let has_tokens = x.dims()[..D - 1].iter().skip(1).product::<usize>() > 1;
+        match bias {
+            Some(bias) if has_tokens && precision::is_full() && kernels::supports(&x) => {
+                return kernels::linear::linear(x, weight, bias);
+            }
+            bias if precision::is_full() => return module::linear(x, weight, bias),
+            _ => {}
         }
         let out = precision::product(x, weight, |x, weight| module::linear(x, weight, None));
         match bias {
             Some(bias) => out + bias.unsqueeze(),
             None => out,
+        }
+    }
+}
+
+/// GELU by the error function.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if kernels::supports(&x) { kernels::gelu::gelu(x) } else { activation::gelu(x) }
+}
+
+/// Attention of each token to all tokens of its clip. The rows of `[clip, token, column]` hold queries, keys and values of all heads.
+pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    if precision::is_full() && kernels::supports(&qkv) {
+        return attention::attend(qkv, heads);
+    }
+    let [clips, tokens, columns] = qkv.dims();
+    let each = columns / (3 * heads);
+    let qkv = qkv.reshape([clips, tokens, 3 * heads, each]).swap_dims(1, 2);
+    let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(1, part * heads, heads));
+    let weights = precision::product(query, key.swap_dims(2, 3), Tensor::matmul) * (each as f64).powf(-0.5);
+    let mixed = precision::product(softmax(weights, 3), value, Tensor::matmul);
+    mixed.swap_dims(1, 2).reshape([clips, tokens, heads * each])
+}
+
+/// The configuration of a layer norm.
+pub struct LayerNormConfig {
+    columns: usize,
+    epsilon: f64,
+}
+
+impl LayerNormConfig {
+    pub fn new(columns: usize) -> LayerNormConfig {
+        LayerNormConfig { columns, epsilon: EPSILON }
+    }
+
+    pub fn with_epsilon(self, epsilon: f64) -> LayerNormConfig {
+        LayerNormConfig { epsilon, ..self }
+    }
+
+    pub fn init(self, device: &Device) -> LayerNorm {
+        LayerNorm {
+            gamma: burn::nn::Initializer::Ones.init([self.columns], device),
+            beta: burn::nn::Initializer::Zeros.init([self.columns], device),
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+/// A layer norm of the last axis.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    pub gamma: Param<Tensor<1>>,
+    pub beta: Param<Tensor<1>>,
+    pub epsilon: f64,
+}
+
+impl LayerNorm {
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        match kernels::supports(&x) {
+            true => kernels::layer_norm::layer_norm(x, gamma, beta, self.epsilon),
+            false => module::layer_norm(x, gamma, Some(beta), self.epsilon),
         }
     }
 }

@@ -15,7 +15,6 @@
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
-use burn::nn::LayerNorm;
 use burn::tensor::{Device, Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use super::ast::Transformer;
 use super::head;
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
-use super::layers::{Linear, LinearConfig};
+use super::layers::{LayerNorm, Linear, LinearConfig};
 use super::onnx::{Graph, Value};
 use super::training_pass::TrainingPass;
 use super::transformer::{self, Block, EXTRA, PATCH, Size, linear_row};
@@ -108,7 +107,7 @@ impl MaskedAutoencoder {
 
 impl NetworkKind for MaskedAutoencoder {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn training_defaults() -> Training {

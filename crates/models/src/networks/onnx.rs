@@ -4,10 +4,9 @@
 //! are known; only the number of clips is free, which stands as 1 in the shape of a [`Value`]. The file is protobuf, of which a
 //! few field types are enough (`Message`).
 
-use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
 
-use super::layers::{AdaptiveAvgPool2d, Conv1d, Linear, MaxPool1d};
+use super::layers::{AdaptiveAvgPool2d, Conv1d, LayerNorm, Linear, MaxPool1d};
 
 /// The versions of the file format and of the operators.
 const IR_VERSION: u64 = 8;
@@ -267,11 +266,10 @@ impl Graph {
         }
     }
 
-    /// A layer norm over the last axis. burn keeps its epsilon to itself.
-    pub fn layer_norm(&mut self, layer: &LayerNorm, epsilon: f64, x: &Value) -> Value {
-        let gamma = self.weights(layer.gamma.val());
-        let beta = self.weights(layer.beta.as_ref().expect("our layer norms have a bias").val());
-        self.node("LayerNormalization", &[x, &gamma, &beta], &[Attribute::Float("epsilon", epsilon)], &x.shape)
+    /// A layer norm over the last axis.
+    pub fn layer_norm(&mut self, layer: &LayerNorm, x: &Value) -> Value {
+        let (gamma, beta) = (self.weights(layer.gamma.val()), self.weights(layer.beta.val()));
+        self.node("LayerNormalization", &[x, &gamma, &beta], &[Attribute::Float("epsilon", layer.epsilon)], &x.shape)
     }
 
     /// A convolution over time or over images; `padding` before and after each axis.

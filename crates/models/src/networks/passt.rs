@@ -15,7 +15,6 @@
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
-use burn::nn::LayerNorm;
 use burn::tensor::{Device, Int, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use super::training_pass::TrainingPass;
 use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
-use super::layers::{Linear, LinearConfig};
+use super::layers::{LayerNorm, Linear, LinearConfig};
 use super::transformer::{self, Block, EXTRA, HeadLayer, PATCH, PatchEmbed, Size};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
@@ -120,7 +119,7 @@ impl Passt {
 
 impl NetworkKind for Passt {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn training_defaults() -> Training {

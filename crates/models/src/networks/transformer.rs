@@ -4,15 +4,12 @@
 //! normal at two deviations.
 
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Tensor};
 
 use super::init::InitDistribution;
 use super::layer_table::{LayerTable, Window};
-use super::layers::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use super::layers::{Conv2d, Conv2dConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, attention, gelu};
 use super::onnx::{Graph, Value};
-use super::precision::product;
 use timbre_core::seed::{Seed, uniform};
 
 /// Bands and frames of a patch.
@@ -23,8 +20,6 @@ pub const EXTRA: usize = 2;
 const HIDDEN: usize = 4;
 /// The epsilon of the layer norms before the classifier.
 const EPSILON: f64 = 1e-6;
-/// That of the layer norm in the classifier: burn's default.
-const HEAD_EPSILON: f64 = 1e-5;
 
 /// The size of a transformer.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +70,7 @@ impl Size {
 
     /// A layer norm and a linear layer.
     pub fn head(self, n_classes: usize, device: &Device) -> Vec<HeadLayer> {
-        let norm = LayerNormConfig::new(self.embed_dim).with_epsilon(HEAD_EPSILON).init(device);
+        let norm = LayerNormConfig::new(self.embed_dim).init(device);
         vec![HeadLayer::Norm(norm), HeadLayer::Linear(LinearConfig::new(self.embed_dim, n_classes).init(device))]
     }
 
@@ -212,20 +207,14 @@ impl Block {
 
 impl Attention {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [clips, tokens, size] = x.dims();
-        let each = size / self.heads;
-        let qkv = self.qkv.forward(x).reshape([clips, tokens, 3 * self.heads, each]).swap_dims(1, 2);
-        let [query, key, value] = [0, 1, 2].map(|part| qkv.clone().narrow(1, part * self.heads, self.heads));
-        let weights = product(query, key.swap_dims(2, 3), Tensor::matmul) * (each as f64).powf(-0.5);
-        let mixed = product(softmax(weights, 3), value, Tensor::matmul).swap_dims(1, 2).reshape([clips, tokens, size]);
-        self.proj.forward(mixed)
+        self.proj.forward(attention(self.qkv.forward(x), self.heads))
     }
 }
 
 /// The blocks, and the norm after them.
 pub fn graph_of_blocks(blocks: &[Block], norm: &LayerNorm, graph: &mut Graph, tokens: Value) -> Value {
     let tokens = blocks.iter().fold(tokens, |tokens, block| block.graph(graph, &tokens));
-    graph.layer_norm(norm, EPSILON, &tokens)
+    graph.layer_norm(norm, &tokens)
 }
 
 /// [`classify`] of the [`extra_tokens`] as nodes.
@@ -233,7 +222,7 @@ pub fn graph_of_head(head: &[HeadLayer], graph: &mut Graph, tokens: &Value) -> V
     let extra = graph.narrow(tokens, 1, 0, EXTRA);
     let mean = graph.reduce("ReduceMean", &extra, &[1]);
     head.iter().fold(mean, |x, layer| match layer {
-        HeadLayer::Norm(layer) => graph.layer_norm(layer, HEAD_EPSILON, &x),
+        HeadLayer::Norm(layer) => graph.layer_norm(layer, &x),
         HeadLayer::Linear(layer) => graph.linear(layer, &x),
     })
 }
@@ -247,10 +236,10 @@ pub fn graph_of_map(graph: &mut Graph, tokens: &Value, [rows, columns]: [usize; 
 
 impl Block {
     fn graph(&self, graph: &mut Graph, x: &Value) -> Value {
-        let normed = graph.layer_norm(&self.norm1, EPSILON, x);
+        let normed = graph.layer_norm(&self.norm1, x);
         let attended = self.attn.graph(graph, &normed);
         let x = graph.add(x, &attended);
-        let normed = graph.layer_norm(&self.norm2, EPSILON, &x);
+        let normed = graph.layer_norm(&self.norm2, &x);
         let hidden = graph.linear(&self.mlp.fc1, &normed);
         let hidden = graph.gelu(&hidden);
         let hidden = graph.linear(&self.mlp.fc2, &hidden);
