@@ -57,9 +57,13 @@ fn named(arguments: &[OsString]) -> Option<PathBuf> {
 pub fn from_here(path: &Path) -> PathBuf {
     match STARTED_IN.get() {
         // `-` is standard input or output.
-        Some(here) if path != Path::new("-") => here.join(path),
+        Some(here) if path != Path::new("-") && !is_remote(path) => here.join(path),
         _ => path.to_owned(),
     }
+}
+
+fn is_remote(path: &Path) -> bool {
+    path.to_str().is_some_and(timbre_inputs::remote::is_url)
 }
 
 /// Parses an argument that is a name or a path (an experiment, a run, a data set): a path that exists is taken from here.

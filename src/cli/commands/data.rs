@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{ExitStatus, print, print_data, print_list, settings, start_threads};
 use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::cli::colours::eprint_coloured;
-use crate::execution::run::prepare::generate;
+use crate::execution::run::prepare::{download, generate};
 use timbre_core::{error::UserError, files, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::audit::{FindingKind, LabelBalance, Published, audit};
@@ -43,10 +43,13 @@ fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
     load_spec(common, &spec(common, name)?)
 }
 
-fn load_spec(common: &GlobalArgs, spec: &DataSpec) -> Result<DataSet> {
+pub(super) fn load_spec(common: &GlobalArgs, spec: &DataSpec) -> Result<DataSet> {
     let settings = settings(common, false);
     generate(spec, &settings)?;
-    spec.load(&settings.data_dirs())
+    let set = spec.load_listed(&settings.data_dirs())?;
+    let files: Vec<&Path> = set.records.iter().map(|record| record.path.as_path()).collect();
+    download(&files, &settings)?;
+    Ok(set)
 }
 
 /// A described data set, and whether its recordings are on disk.
@@ -93,7 +96,7 @@ pub(super) fn data_set_statuses(common: &GlobalArgs) -> Vec<DataSetStatus> {
         let dirs = settings(common, false).data_dirs();
         let found = match kind.generator() {
             Some(set) if !set.has_root() => generated::cache_folder(set, &dirs).map(|_| Availability::Generated),
-            _ => spec.load(&dirs).map(|set| Availability::Recordings(set.records.len())),
+            _ => spec.load_listed(&dirs).map(|set| Availability::Recordings(set.records.len())),
         };
         let here = found.unwrap_or_else(|error| match error.is::<MissingData>() {
             true => Availability::Missing,

@@ -35,7 +35,7 @@ pub fn get(common: &GlobalArgs, args: &GetArgs) -> Result<ExitStatus> {
         settings.printer.message(&format!("The program generates `{name}` on first use. {next}"));
         return Ok(ExitStatus::Done);
     }
-    match spec.load(&dirs) {
+    match data::load_spec(common, &spec) {
         Ok(set) => {
             let there = count(set.records.len(), "recording");
             settings.printer.message(&format!("`{name}` is there: {there} in {}. {next}", target.display()));

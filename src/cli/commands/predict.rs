@@ -11,8 +11,9 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ExitStatus, print_data};
+use super::{ExitStatus, print_data, settings};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
+use crate::execution::run::prepare::download;
 use crate::inference::output_formats::{self, PredictedRecording};
 use crate::inference::{BatchStats, PendingPrediction, PredictionCallback, Predictor, Timings};
 use timbre_core::{
@@ -22,6 +23,7 @@ use timbre_core::{
     text::{count, one_line},
 };
 use timbre_evaluation::timeline::{self, Hysteresis};
+use timbre_inputs::remote::{self, Url};
 use timbre_inputs::{data::walk, features::extraction::RecordingError};
 use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
@@ -38,7 +40,10 @@ const DEFAULT_STRIPS: usize = 3;
 
 /// One input: a recording, or the reason why there is none.
 struct Input {
+    /// As results name it.
     path: PathBuf,
+    /// Where it is on this machine; of a URL, in its mirror.
+    file: PathBuf,
     /// The folder argument, if the recording was found below it.
     below: Option<PathBuf>,
     source: Source,
@@ -68,7 +73,13 @@ pub fn predict(
         UserError::usage("`-` (stdin) can be given only once".to_owned())
     );
     let mut passed_over = Vec::new();
-    let inputs: Vec<Input> = files.iter().flat_map(|file| inputs_of(file, &mut passed_over)).collect();
+    let mut inputs = Vec::new();
+    for file in files {
+        inputs.extend(match file.to_str().and_then(Url::parse) {
+            Some(url) => inputs_at(&url.map_err(UserError::usage)?, common, &mut passed_over)?,
+            None => inputs_of(file, &mut passed_over),
+        });
+    }
     if !passed_over.is_empty() {
         let names: Vec<String> = passed_over.iter().map(|path| one_line(path)).collect();
         let files = count(names.len(), "audio file");
@@ -328,9 +339,9 @@ impl<'a> Job<'a> {
         let pending = match &input.source {
             // A pipe that the user names is read; one in a folder could wait for ever.
             Source::File if input.below.is_some() => {
-                self.predictor.start_recording(RecordingSource::RegularFile(&input.path), callback)
+                self.predictor.start_recording(RecordingSource::RegularFile(&input.file), callback)
             }
-            Source::File => self.predictor.start_recording(RecordingSource::File(&input.path), callback),
+            Source::File => self.predictor.start_recording(RecordingSource::File(&input.file), callback),
             Source::Stdin => self.predictor.start_recording(RecordingSource::Pipe(&mut std::io::stdin()), callback),
             Source::Nothing(why) => Err(why.clone()),
         };
@@ -472,13 +483,13 @@ fn names_in(folder: &Path, ending: &str, inputs: &[Input]) -> Result<Vec<PathBuf
 fn inputs_of(path: &Path, passed_over: &mut Vec<String>) -> Vec<Input> {
     let nothing = |code: &str, sentence: String| {
         let source = Source::Nothing(RecordingError { code: code.to_owned(), sentence });
-        vec![Input { path: path.to_owned(), below: None, source }]
+        vec![Input { path: path.to_owned(), file: path.to_owned(), below: None, source }]
     };
     if path == Path::new("-") {
-        return vec![Input { path: path.to_owned(), below: None, source: Source::Stdin }];
+        return vec![Input { path: path.to_owned(), file: path.to_owned(), below: None, source: Source::Stdin }];
     }
     if !path.is_dir() {
-        return vec![Input { path: path.to_owned(), below: None, source: Source::File }];
+        return vec![Input { path: path.to_owned(), file: path.to_owned(), below: None, source: Source::File }];
     }
     let mut found = match walk::files_below(path) {
         Ok(found) => found,
@@ -492,8 +503,36 @@ fn inputs_of(path: &Path, passed_over: &mut Vec<String>) -> Vec<Input> {
         let known = AUDIO_EXTENSIONS.join(", ");
         return nothing("no_recordings", format!("no audio files in the folder ({known})"));
     }
-    let inputs = |file: walk::FoundFile| Input { path: file.path, below: Some(path.to_owned()), source: Source::File };
+    let inputs = |file: walk::FoundFile| Input {
+        path: file.path.clone(),
+        file: file.path,
+        below: Some(path.to_owned()),
+        source: Source::File,
+    };
     found.into_iter().map(inputs).collect()
+}
+
+/// The inputs of a URL: one recording if it has the ending of one, else all below it. They are downloaded into a mirror in the cache.
+fn inputs_at(url: &Url, common: &GlobalArgs, passed_over: &mut Vec<String>) -> Result<Vec<Input>> {
+    let settings = settings(common, false);
+    let is_recording = |ending: &str| AUDIO_EXTENSIONS.contains(&ending.to_lowercase().as_str());
+    if url.path.rsplit_once('.').is_some_and(|(_, ending)| is_recording(ending)) {
+        let file = remote::file(url, &settings.cache)?;
+        return Ok(vec![Input { path: url.to_string().into(), file, below: None, source: Source::File }]);
+    }
+    remote::list(url, &settings.cache)?;
+    let (folder, shown) = (url.mirror(&settings.cache), PathBuf::from(url.to_string()));
+    let mut of_mirror = Vec::new();
+    let mut inputs = inputs_of(&folder, &mut of_mirror);
+    let as_url = |path: &Path| path.strip_prefix(&folder).map_or_else(|_| shown.clone(), |below| shown.join(below));
+    passed_over.extend(of_mirror.iter().map(|path| as_url(Path::new(path)).display().to_string()));
+    let files: Vec<&Path> = inputs.iter().map(|input| input.file.as_path()).collect();
+    download(&files, &settings)?;
+    for input in &mut inputs {
+        input.path = as_url(&input.path);
+        input.below = Some(shown.clone());
+    }
+    Ok(inputs)
 }
 
 #[cfg(test)]
@@ -505,6 +544,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let inputs = |path: &str, below: Option<&str>| Input {
             path: path.into(),
+            file: path.into(),
             below: below.map(PathBuf::from),
             source: if path == "-" { Source::Stdin } else { Source::File },
         };

@@ -100,7 +100,9 @@ pub(super) fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, AudioSou
     };
     let places = DataDirs { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
     // A set that was removed from the cache is not generated again: the report goes without its sounds.
-    let records = experiment.data.load_planned(&places).map_or(Vec::new(), |set| set.records);
-    let on_disk = records.into_iter().filter(|record| record.path.is_file());
+    let records = experiment.data.load_listed_planned(&places).map_or(Vec::new(), |set| set.records);
+    // A recording of a URL that was not downloaded is an empty file.
+    let is_here = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0);
+    let on_disk = records.into_iter().filter(|record| is_here(&record.path));
     on_disk.map(|record| (record.id, (record.path, record.excerpt))).collect()
 }

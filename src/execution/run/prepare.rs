@@ -26,6 +26,7 @@ use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset, unless_missing}
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
 use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, content_of, hash_file};
 use timbre_inputs::features::cache::{Hash, hex};
+use timbre_inputs::remote::Downloads;
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
 use timbre_signal::audio;
@@ -78,14 +79,14 @@ impl PreparedDataset {
     ) -> Result<PreparedDataset> {
         generate(&experiment.data, settings)?;
         let progress = settings.printer.start("reading data", 1);
-        let set = experiment.data.load(&settings.data_dirs())?;
+        let set = experiment.data.load_listed(&settings.data_dirs())?;
         progress.finish();
         Self::of_set(set, experiment, settings, None, wanted)
     }
 
     /// [`new`](Self::new) without generating the set, to plan a run. The signature is that of a run only if the set is in place.
     pub fn planned(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
-        let set = experiment.data.load_planned(&settings.data_dirs())?;
+        let set = experiment.data.load_listed_planned(&settings.data_dirs())?;
         let dirs = settings.data_dirs();
         let planned = match experiment.data.as_kind().generator() {
             Some(generator) if !generated::is_in_place(generator, &dirs)? => Some(generator.planned_seconds(&dirs)?),
@@ -157,8 +158,9 @@ impl PreparedDataset {
         let hashes = if planned.is_some() {
             vec![Err(Unreadable { code: "unreadable", sentence: "not generated yet".to_owned() }); paths.len()]
         } else {
-            let progress = settings.printer.start("recordings", paths.len());
             let files: Vec<&Path> = paths.iter().copied().collect();
+            download(&files, settings)?;
+            let progress = settings.printer.start("recordings", paths.len());
             let hashes = hashes_on_disk.hash_all(&files, experiment.audio.max_bytes, || settings.step(&progress))?;
             progress.finish();
             hashes
@@ -356,6 +358,18 @@ impl PreparedDataset {
         let (path, excerpt) = (record.path.clone(), record.excerpt);
         ExampleSource { path, excerpt, id: record.id.clone(), content, song, tags }
     }
+}
+
+/// Brings the recordings among these that are in a mirror of a URL and not here yet.
+pub fn download(files: &[&Path], settings: &Settings) -> Result<()> {
+    let downloads = Downloads::of(files);
+    if downloads.is_empty() {
+        return Ok(());
+    }
+    let progress = settings.printer.start("downloads", downloads.len());
+    downloads.run(|| settings.step(&progress))?;
+    progress.finish();
+    Ok(())
 }
 
 /// Generates the set before it is loaded, to show its progress.

@@ -11,6 +11,7 @@ use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Value, parse};
 use timbre_core::suggest;
 use timbre_inputs::data::table::is_table;
+use timbre_inputs::remote;
 
 /// A file on disk or built into the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,6 +165,10 @@ impl<'a> Loader<'a> {
         if !is_path(name) && path.is_file() {
             return self.read(&ExperimentFile::Disk(path));
         }
+        if remote::is_url(name) {
+            let (kind, key) = if is_table(name) { ("manifest", "path") } else { ("folder", "root") };
+            return Some(data_set_of(kind, key, name.to_owned(), at));
+        }
         if is_path(name) && self.root.join(name).is_dir() {
             return Some(data_set_at("folder", "root", &self.root.join(name), at));
         }
@@ -226,8 +231,13 @@ impl<'a> Loader<'a> {
 /// The data set at a path, named at `at`: a folder with one subfolder per class, or a table.
 fn data_set_at(kind: &str, key: &str, path: &Path, at: Origin) -> Node {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    data_set_of(kind, key, path.to_string_lossy().into_owned(), at)
+}
+
+/// [`data_set_at`] for a location as it is written: an absolute path or a URL.
+fn data_set_of(kind: &str, key: &str, location: String, at: Origin) -> Node {
     let text = |text: String| Entry { key: at, node: Node { value: Value::Text(text), at } };
-    let keys = [("kind", kind.to_owned()), (key, path.to_string_lossy().into_owned())];
+    let keys = [("kind", kind.to_owned()), (key, location)];
     Node { value: Value::Table(keys.map(|(key, value)| (key.to_owned(), text(value))).into_iter().collect()), at }
 }
 

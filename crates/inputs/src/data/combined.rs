@@ -228,7 +228,7 @@ impl DataKind for Combined {
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let name = self.common.name_or("combined");
         if self.common.root.is_some() {
-            return self.load_from_tables(&self.common.root_below(&dirs.data_dir, "combined"), &name, dirs);
+            return self.load_from_tables(&self.common.root_in(dirs, "combined"), &name, dirs);
         }
         let root = generated::ensure_in_cache(self, dirs, &|| Ok(()))?;
         self.set_in(&root, &name, dirs)

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use super::walk::{files_below, names_of};
 use super::{ClipRecord, CommonKeys, DataDirs, DataSet, MissingData, Subset, listed, some_of, sorted_by_id};
+use crate::remote;
 use timbre_core::{
     labels::{Classes, Labels},
     registry::Fault,
@@ -87,7 +88,7 @@ impl<'a> Entries<'a> {
         needed: &[&str],
         table: &str,
     ) -> Result<Entries<'a>> {
-        let (name, root) = (common.name_or(kind), common.root_below(&dirs.data_dir, kind));
+        let (name, root) = (common.name_or(kind), common.root_in(dirs, kind));
         let missing: Vec<PathBuf> = needed.iter().map(|path| root.join(path)).filter(|path| !path.exists()).collect();
         if !missing.is_empty() {
             return Err(MissingData::new(&name, missing, root, common).into());
@@ -157,8 +158,10 @@ impl<'a> Entries<'a> {
             let all = records.len() + missing.len();
             self.notes.push(format!("{} of {all} recordings are not on disk and are left out: {names}", missing.len()));
         } else {
-            let kind =
-                format!("recordings are not in {} (`skip_missing = true` goes on without them)", self.root.display());
+            let kind = format!(
+                "recordings are not in {} (`skip_missing = true` goes on without them)",
+                remote::shown(&self.root)
+            );
             missing.into_iter().for_each(|what| self.faults.add(&kind, what));
         }
         self.check_songs(&records);

@@ -83,7 +83,7 @@ impl DataKind for Folder {
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
         let name = common.name_or("folder");
-        let root = common.root_below(&dirs.data_dir, "folder");
+        let root = common.root_in(dirs, "folder");
         if !root.is_dir() {
             return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
         }

@@ -152,7 +152,7 @@ impl DataKind for Irmas {
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
-        self.load_from(&common.root_below(&dirs.data_dir, "irmas"), &common.name_or("irmas"))
+        self.load_from(&common.root_in(dirs, "irmas"), &common.name_or("irmas"))
     }
 }
 

@@ -11,6 +11,7 @@ use super::entries::{Entries, Entry, Faults};
 use super::labels::MissingLabel;
 use super::table::{Cell, Row, Table, is_table, list_items};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, subset_named};
+use crate::remote::{self, Url};
 use timbre_core::registry::Fault;
 use timbre_signal::audio::{AUDIO_EXTENSIONS, Excerpt};
 
@@ -20,8 +21,8 @@ use timbre_signal::audio::{AUDIO_EXTENSIONS, Excerpt};
 pub struct Manifest {
     #[serde(flatten)]
     pub common: CommonKeys,
-    /// The table: a file that ends in .csv, .tsv, .jsonl or .parquet. A relative path starts in the folder `data`. Recordings are
-    /// found from the folder of the table, or from `root`.
+    /// The table: a file that ends in .csv, .tsv, .jsonl or .parquet, or a URL of one. A relative path starts in the folder `data`.
+    /// Recordings are found from the folder of the table, or from `root`.
     pub path: String,
     /// The columns of the table. Default: columns with usual names, which a note lists.
     #[serde(skip_serializing_if = "Columns::is_default")]
@@ -185,6 +186,8 @@ impl DataKind for Manifest {
         let mut fault = |key: &str, sentence: &str| faults.push(Fault::new(key, sentence));
         if self.path.is_empty() {
             fault("path", "is missing: write the path of a table, such as \"labels.csv\"");
+        } else if let Some(Err(sentence)) = Url::parse(&self.path) {
+            fault("path", &sentence);
         } else if !is_table(&self.path) {
             fault("path", "is not a table: its name must end in .csv, .tsv, .jsonl or .parquet");
         }
@@ -217,15 +220,26 @@ impl DataKind for Manifest {
 
     /// The folder of the table.
     fn folder(&self, dirs: &DataDirs, _kind: &str) -> PathBuf {
-        dirs.data_dir.join(&self.path).parent().unwrap_or(Path::new("")).to_owned()
+        match self.remote_table() {
+            Some(table) => table.split_name().0.mirror(&dirs.cache_dir),
+            None => dirs.data_dir.join(&self.path).parent().unwrap_or(Path::new("")).to_owned(),
+        }
+    }
+
+    /// Only [`load`](Self::load) knows the names that a web server has to be asked for.
+    fn list_remote(&self, _dirs: &DataDirs) -> Result<()> {
+        Ok(())
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
         let name = common.name_or("manifest");
-        let path = dirs.data_dir.join(&self.path);
+        let path = match self.remote_table() {
+            Some(table) => remote::file(&table, &dirs.cache_dir)?,
+            None => dirs.data_dir.join(&self.path),
+        };
         let folder = self.folder(dirs, "manifest");
-        let root = common.root.as_ref().map_or(folder, |root| dirs.data_dir.join(root));
+        let root = common.root.as_ref().map_or(folder, |root| dirs.local(root));
         if !path.is_file() {
             return Err(MissingData::new(&name, vec![path], root, common).into());
         }
@@ -253,11 +267,33 @@ impl DataKind for Manifest {
         if entries.entries.is_empty() && entries.faults.is_empty() {
             bail!("read data set `{name}`: {} has a header and no row", path.display());
         }
+        match self.remote_root() {
+            Some(url) if url.is_web() => {
+                let name = |entry: &Entry| entry.path.replace('\\', "/").trim_start_matches("./").to_owned();
+                let names: Vec<String> = entries.entries.iter().map(name).collect();
+                remote::list_named(&url, &dirs.cache_dir, names.iter().map(String::as_str))?;
+            }
+            Some(url) => remote::list(&url, &dirs.cache_dir)?,
+            None => {}
+        }
         entries.into_set()
     }
 }
 
 impl Manifest {
+    /// `path`, if it is a URL.
+    fn remote_table(&self) -> Option<Url> {
+        Url::parse(&self.path)?.ok()
+    }
+
+    /// The URL of the recordings: `root`, or the folder of the table.
+    fn remote_root(&self) -> Option<Url> {
+        match self.common.root {
+            Some(_) => self.common.remote_root(),
+            None => Some(self.remote_table()?.split_name().0),
+        }
+    }
+
     fn entry(&self, row: &Row, columns: &Chosen, faults: &mut Faults) -> Option<Entry> {
         let text = |at: usize| row.cells[at].text();
         let optional = |at: Option<usize>| at.map(text).filter(|text| !text.is_empty());

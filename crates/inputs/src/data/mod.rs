@@ -18,6 +18,8 @@ use timbre_core::{
 };
 use timbre_signal::audio::Excerpt;
 
+use crate::remote::{self, Downloads, Url};
+
 pub mod about;
 pub mod audioset;
 pub mod combined;
@@ -96,6 +98,14 @@ pub trait DataKind {
         self.load(dirs)
     }
 
+    /// Learns what is below a `root` that is a URL, so that [`load`](Self::load) finds it in its mirror.
+    fn list_remote(&self, dirs: &DataDirs) -> Result<()> {
+        match self.common_keys().remote_root() {
+            Some(url) => remote::list(&url, &dirs.cache_dir),
+            None => Ok(()),
+        }
+    }
+
     /// The keys that every kind has.
     fn common_keys(&self) -> &CommonKeys;
 
@@ -106,7 +116,7 @@ pub trait DataKind {
 
     /// The folder into which the files of the set belong; `kind` is the name of the kind.
     fn folder(&self, dirs: &DataDirs, kind: &str) -> PathBuf {
-        self.common_keys().root_below(&dirs.data_dir, kind)
+        self.common_keys().root_in(dirs, kind)
     }
 
     /// The classes, if they are known before the recordings are scanned.
@@ -149,11 +159,23 @@ pub trait DataKind {
 impl DataSpec {
     /// Loads the set. Every error is the user's to correct: [`MissingData`], or a [`UserError`].
     pub fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
-        self.with_labels(self.as_kind().load(dirs), dirs)
+        with_recordings(self.load_listed(dirs)?)
     }
 
     /// [`load`](Self::load) without generating the set.
     pub fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
+        with_recordings(self.load_listed_planned(dirs)?)
+    }
+
+    /// [`load`](Self::load) without downloading the recordings of a `root` that is a URL: [`Downloads`] brings those that are read.
+    pub fn load_listed(&self, dirs: &DataDirs) -> Result<DataSet> {
+        self.as_kind().list_remote(dirs).map_err(unless_missing)?;
+        self.with_labels(self.as_kind().load(dirs), dirs)
+    }
+
+    /// [`load_listed`](Self::load_listed) without generating the set.
+    pub fn load_listed_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
+        self.as_kind().list_remote(dirs).map_err(unless_missing)?;
         self.with_labels(self.as_kind().load_planned(dirs), dirs)
     }
 
@@ -161,6 +183,7 @@ impl DataSpec {
     /// on disk: it then is that part.
     pub fn load_published(&self, dirs: &DataDirs) -> Result<(DataSet, bool)> {
         let kind = self.as_kind();
+        kind.list_remote(dirs).map_err(unless_missing)?;
         let whole = kind.as_published(&kind.folder(dirs, self.kind()));
         if let Some(Ok(set)) = whole.map(|whole| whole.as_kind().load(dirs)) {
             return Ok((set, true));
@@ -182,6 +205,13 @@ impl DataSpec {
     }
 }
 
+/// The set with all of its recordings on disk.
+fn with_recordings(set: DataSet) -> Result<DataSet> {
+    let paths: Vec<&Path> = set.records.iter().map(|record| record.path.as_path()).collect();
+    Downloads::of(&paths).run(|| Ok(())).map_err(unless_missing)?;
+    Ok(set)
+}
+
 /// An error of a data set as one that the user can correct; [`MissingData`] is one already.
 pub fn unless_missing(error: anyhow::Error) -> anyhow::Error {
     if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
@@ -192,8 +222,15 @@ pub fn unless_missing(error: anyhow::Error) -> anyhow::Error {
 pub struct DataDirs {
     /// Base folder of relative `root`s.
     pub data_dir: PathBuf,
-    /// Where generated sets are stored.
+    /// Where generated sets and the mirrors of URLs are stored.
     pub cache_dir: PathBuf,
+}
+
+impl DataDirs {
+    /// The folder or file that a key names: below the folder `data`, or in the mirror of a URL.
+    pub fn local(&self, location: &str) -> PathBuf {
+        remote::local(location, &self.data_dir, &self.cache_dir)
+    }
 }
 
 /// The keys that every kind of data set has.
@@ -203,7 +240,8 @@ pub struct CommonKeys {
     /// Name of the set: `data/NAME.toml`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set; of kind `manifest`, the
+    /// Folder of the recordings; a relative path starts in the folder `data`. Or a URL (`s3://`, `gs://`, `az://`, `https://`), with the
+    /// cargo feature `cloud`. Default: the name of the set; of kind `manifest`, the
     /// folder of the table. Sets of the kinds `demo`, `rendered` and `combined` without `root` are generated in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
@@ -236,12 +274,23 @@ impl CommonKeys {
     }
 
     /// The folder of the recordings; without `root`, the folder with the name of the set.
-    pub fn root_below(&self, data_dir: &Path, kind: &str) -> PathBuf {
-        data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
+    pub fn root_in(&self, dirs: &DataDirs, kind: &str) -> PathBuf {
+        match &self.root {
+            Some(root) => dirs.local(root),
+            None => dirs.data_dir.join(self.name.as_deref().unwrap_or(kind)),
+        }
+    }
+
+    /// `root`, if it is a URL.
+    pub fn remote_root(&self) -> Option<Url> {
+        Url::parse(self.root.as_deref()?)?.ok()
     }
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.labels.faults();
+        if let Some(Err(sentence)) = self.root.as_deref().and_then(Url::parse) {
+            faults.push(Fault::new("root", sentence));
+        }
         faults.extend(self.about.faults());
         if self.limit_per_class == Some(0) {
             faults.push(Fault::new("limit_per_class", "must be at least 1"));

@@ -187,7 +187,7 @@ impl DataKind for Rendered {
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
         let root = match &common.root {
-            Some(_) => common.root_below(&dirs.data_dir, "rendered"),
+            Some(_) => common.root_in(dirs, "rendered"),
             None => generated::ensure_in_cache(self, dirs, &|| Ok(()))?,
         };
         let all = (common.root.is_none() && self.classes.is_none()).then(|| self.songs().recordings());

@@ -127,7 +127,7 @@ impl DataKind for Demo {
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
         let common = &self.common;
         let root = match &common.root {
-            Some(_) => common.root_below(&dirs.data_dir, "demo"),
+            Some(_) => common.root_in(dirs, "demo"),
             None => generated::ensure_in_cache(self, dirs, &|| Ok(()))?,
         };
         let all = (common.root.is_none() && self.classes.is_none()).then(|| self.recordings());
