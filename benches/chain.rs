@@ -84,6 +84,7 @@ fn main() -> Result<()> {
     let settings = Settings {
         runs: PathBuf::from("runs"),
         cache,
+        shared_cache: None,
         data_dir: PathBuf::from("data"),
         fresh: false,
         device: Device::cpu(),

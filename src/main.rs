@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use timbre::cli::args::{self, Command, DEFAULT_CACHE, DEFAULT_RUNS};
 use timbre::cli::{colours::eprint_coloured, commands, project};
+use timbre_core::error::ExitStatus;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
         }
     };
     let mut cli = args::parse(&arguments).unwrap_or_else(|error| error.exit());
+    if let Err(error) = cli.common.divide_cache() {
+        eprint_coloured(&format!("error: {error}"));
+        return ExitCode::from(ExitStatus::Usage as u8);
+    }
     // The defaults are relative to the root.
     for (path, default) in [(&mut cli.common.runs, DEFAULT_RUNS), (&mut cli.common.cache, DEFAULT_CACHE)] {
         if path != Path::new(default) {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::project::{PathFromHere, name_from_here};
 use crate::execution::run::FeatureFormat;
 use crate::execution::scale_out::shard::Shard;
+use timbre_inputs::features::cache::shared::SharedCache;
 use timbre_models::device::DeviceChoice;
 
 mod comparison;
@@ -66,9 +67,13 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNS, global = true)]
     pub runs: PathBuf,
 
-    /// Directory of the feature cache and of generated data sets.
+    /// Directory of the feature cache and of generated data sets; or a URL (`s3://bucket/prefix`) of features that machines share.
     #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = DEFAULT_CACHE, global = true)]
     pub cache: PathBuf,
+
+    /// `cache`, where it is a URL: `cache` then is the default directory.
+    #[arg(skip)]
+    pub shared_cache: Option<SharedCache>,
 
     /// In CSV files, put an apostrophe before names that a spreadsheet would compute as a formula.
     #[arg(long, env = "TIMBRE_ESCAPE_FORMULAS", value_parser = clap::builder::FalseyValueParser::new(), global = true, hide_short_help = true)]
@@ -81,6 +86,22 @@ pub struct GlobalArgs {
     /// Print more: -v the time of each stage and model, and why features are computed; -vv also the augmentations of each example.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+}
+
+impl GlobalArgs {
+    /// Moves a URL out of `cache`.
+    pub fn divide_cache(&mut self) -> Result<(), anyhow::Error> {
+        if let Some(shared) = self.cache.to_str().and_then(SharedCache::at) {
+            self.shared_cache = Some(shared?);
+            self.cache = PathBuf::from(DEFAULT_CACHE);
+        }
+        Ok(())
+    }
+
+    /// The value of `--cache` for another command.
+    pub fn cache_option(&self) -> PathBuf {
+        self.shared_cache.as_ref().map_or_else(|| self.cache.clone(), |shared| PathBuf::from(shared.to_string()))
+    }
 }
 
 /// What `timbre list` lists.
@@ -315,7 +336,7 @@ pub enum Command {
         /// best model on the validation split].
         #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
-        /// Recordings, folders of recordings, or `-` for a recording on stdin.
+        /// Recordings, folders of recordings, URLs of either, or `-` for a recording on stdin.
         #[arg(value_name = "FILE", required = true, value_parser = PathFromHere)]
         files: Vec<PathBuf>,
         /// Device of a network: cpu (the bits of a run on the CPU), auto (the first working GPU), cuda, wgpu, or a GPU by number.

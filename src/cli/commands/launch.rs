@@ -84,8 +84,8 @@ fn arguments(common: &GlobalArgs, target: &ExperimentArgs, cpus: u16) -> Vec<Str
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     target.data.iter().for_each(|data| add("--data", data.clone()));
     common.set.iter().for_each(|set| add("--set", set.clone()));
-    for (option, folder, default) in [("--runs", &common.runs, DEFAULT_RUNS), ("--cache", &common.cache, DEFAULT_CACHE)]
-    {
+    let folders = [("--runs", common.runs.clone(), DEFAULT_RUNS), ("--cache", common.cache_option(), DEFAULT_CACHE)];
+    for (option, folder, default) in folders {
         if folder != Path::new(default) {
             add(option, folder.display().to_string());
         }

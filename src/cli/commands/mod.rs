@@ -264,7 +264,8 @@ fn arguments_text(common: &GlobalArgs, arguments: &Arguments) -> String {
         Some(default) => cache == Path::new(&default),
         None => cache == Path::new(DEFAULT_CACHE),
     };
-    let cache = (!is_default(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
+    let cache = common.cache_option();
+    let cache = (!is_default(&cache)).then(|| format!(" --cache {}", folder(&cache)));
     std::iter::once(arguments.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
 }
 
@@ -276,6 +277,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
     Settings {
         runs: common.runs.clone(),
         cache: common.cache.clone(),
+        shared_cache: common.shared_cache.clone(),
         data_dir: PathBuf::from("data"),
         fresh,
         device: Device::cpu(),

@@ -97,7 +97,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool, items: Opti
     let experiment = &expanded.points[0].rounds[0].experiment;
     let dataset = PreparedDataset::planned(experiment, &settings)?;
     let extraction = extraction_of(experiment)?;
-    let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
+    let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache_of(&extraction)?)?;
     let trials: Vec<Trial> = trials_of(experiment);
     let inspection = dataset.inspect(experiment)?;
     let clips = inspection.clips;
@@ -187,7 +187,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let resolved = resolve(common, target)?;
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
-    let classes = experiment.data.load_planned(&settings.data_dirs())?.classes.len();
+    let classes = experiment.data.load_listed_planned(&settings.data_dirs())?.classes.len();
     for (model, spec) in &experiment.models {
         let Some(network) = spec.as_kind().as_network() else { continue };
         for (name, feature) in &experiment.features {

@@ -40,7 +40,7 @@ pub fn preview_augmentation(
     let trial = chosen(experiment, model, seed).map_err(UserError::from_cause)?;
     let dataset = PreparedDataset::new(experiment, settings)?;
     let extraction = extraction_of(experiment)?;
-    let selection = dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    let selection = dataset.select(experiment, &extraction, &settings.feature_cache_of(&extraction)?, settings)?;
     let splits = dataset.split(experiment, &selection.clips, trial.seed)?;
     let (extraction, dataset, selection) = (&extraction, &dataset, &selection);
     let tags = TagValues::default();

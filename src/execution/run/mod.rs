@@ -89,8 +89,8 @@ pub fn run_prepared(
 ) -> Result<RunOutcome> {
     let experiment = &resolved.experiment;
     let signature = data.signature(experiment);
-    let cache = settings.feature_cache()?;
     let extraction = extraction_of(experiment)?;
+    let cache = settings.feature_cache_of(&extraction)?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_complete(&path, experiment, settings) => {
             let (hits, _) = data.count_cached(experiment, &extraction, &cache)?;
@@ -160,7 +160,7 @@ pub fn features(
 ) -> Result<(CacheRecord, usize)> {
     let data = PreparedDataset::new(experiment, settings)?;
     let extraction = extraction_of(experiment)?;
-    let selection = data.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    let selection = data.select(experiment, &extraction, &settings.feature_cache_of(&extraction)?, settings)?;
     if let Some((folder, format)) = out {
         feature_files::write(folder, format, experiment, &data, &selection, settings)?;
     }

@@ -75,7 +75,8 @@ pub fn run_only_trial(
         TrialFolder::Finished(path) => return Ok(TrialOutcome { run: path, finished_before: true }),
         TrialFolder::Open(dir) => dir,
     };
-    let (cache, extraction) = (settings.feature_cache()?, extraction_of(experiment)?);
+    let extraction = extraction_of(experiment)?;
+    let cache = settings.feature_cache_of(&extraction)?;
     let earlier = EarlierWork::new(data.training_signature(experiment), fit_signatures(experiment, data));
     let distances = Mutex::default();
     let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier, distances };

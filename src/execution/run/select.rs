@@ -200,6 +200,7 @@ impl PreparedDataset {
             let progress = settings.printer.start("features", missing.len());
             let (found, stats) = extraction.run(&inputs, cache, &settings.stop, || progress.step())?;
             progress.finish();
+            settings.share(extraction, &inputs)?;
             for (why, count) in &stats.reasons {
                 tracing::info!("{count} features computed: {why}");
             }

@@ -11,7 +11,9 @@ use timbre_core::{
     cancel::Cancelled,
     progress::{Printer, Progress},
 };
-use timbre_inputs::{data::DataDirs, features::cache::FeatureCache};
+use timbre_inputs::data::DataDirs;
+use timbre_inputs::features::cache::{FeatureCache, shared::SharedCache};
+use timbre_inputs::features::extraction::{Extraction, ExtractionInput};
 use timbre_models::device::Device;
 
 /// Where a run reads and writes, and how it behaves. Nothing here changes a result, except that a network rounds differently on
@@ -20,6 +22,8 @@ use timbre_models::device::Device;
 pub struct Settings {
     pub runs: PathBuf,
     pub cache: PathBuf,
+    /// The feature cache by URL, in front of which is that of the folder `cache`.
+    pub shared_cache: Option<SharedCache>,
     pub data_dir: PathBuf,
     /// Run again even if the run is finished.
     pub fresh: bool,
@@ -42,6 +46,32 @@ impl Settings {
 
     pub fn feature_cache(&self) -> Result<FeatureCache> {
         FeatureCache::open(&self.feature_folder())
+    }
+
+    /// The feature cache with what other machines have shared of this extraction.
+    pub fn feature_cache_of(&self, extraction: &Extraction) -> Result<FeatureCache> {
+        self.bring_shared(extraction)?;
+        self.feature_cache()
+    }
+
+    /// Downloads what other machines have shared of this extraction.
+    pub fn bring_shared(&self, extraction: &Extraction) -> Result<()> {
+        let Some(shared) = &self.shared_cache else { return Ok(()) };
+        let packs = shared.bring(&self.feature_folder(), extraction.all_recipes())?;
+        tracing::info!("{packs} packs of features downloaded from {shared}");
+        Ok(())
+    }
+
+    /// Uploads what no machine has shared of these recordings. The features are on this machine, so a failure is a message.
+    pub fn share(&self, extraction: &Extraction, inputs: &[ExtractionInput]) -> Result<()> {
+        let Some(shared) = &self.shared_cache else { return Ok(()) };
+        let cache = self.feature_cache()?;
+        let keys = inputs.iter().flat_map(|input| extraction.keys_by_recipe(input, &cache)).collect();
+        match shared.share(&self.feature_folder(), keys) {
+            Ok(records) => tracing::info!("{records} features uploaded to {shared}"),
+            Err(error) => self.printer.message(&format!("the features are on this machine only: {error:#}")),
+        }
+        Ok(())
     }
 
     pub fn feature_folder(&self) -> PathBuf {

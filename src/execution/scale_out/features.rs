@@ -43,8 +43,9 @@ pub fn compute(grid: &ExpandedGrid, settings: &Settings, shard: Shard, folder: &
         let extraction = extraction_of(&group.experiment)?;
         let progress = settings.printer.start(&format!("shard {shard}"), inputs.len());
         let (results, stats) =
-            extraction.run(inputs, &settings.feature_cache()?, &settings.stop, || progress.step())?;
+            extraction.run(inputs, &settings.feature_cache_of(&extraction)?, &settings.stop, || progress.step())?;
         progress.finish();
+        settings.share(&extraction, inputs)?;
         computed += stats.misses;
         let failed = inputs.iter().zip(results).filter_map(|(input, result)| Some((input, result.err()?)));
         unusable.extend(failed.map(|(input, why)| unusable_line(&input.record.id, &why)));

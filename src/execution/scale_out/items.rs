@@ -130,8 +130,9 @@ fn feature_items(
     folder: &PartsFolder,
     past: &PastRuns,
 ) -> Result<Vec<WorkItem>> {
-    let cache = settings.feature_cache()?;
     let extractions = plan.groups.iter().map(|g| extraction_of(&g.experiment)).collect::<Result<Vec<_>>>()?;
+    extractions.iter().try_for_each(|extraction| settings.bring_shared(extraction))?;
+    let cache = settings.feature_cache()?;
     let (mut left, mut items) = (0, Vec::new());
     let parts: Vec<&str> = request.parts.and_then(Path::to_str).map_or(Vec::new(), |parts| vec!["--parts", parts]);
     for (shard, inputs) in plan.inputs_by_shard()?.iter().enumerate() {

@@ -57,6 +57,9 @@ pub fn merge(grid: &ExpandedGrid, settings: &Settings, folder: &PartsFolder) -> 
         why.retain(|shard, _| shards.contains(shard));
         return Ok(Merged::Missing { shards, of: plan.shards, why });
     }
+    for group in &plan.groups {
+        settings.bring_shared(&extraction_of(&group.experiment)?)?;
+    }
     let mut cache = settings.feature_cache()?;
     for group in &plan.groups {
         extraction_of(&group.experiment)?.save_recipes(&cache)?;
@@ -83,6 +86,7 @@ pub fn merge(grid: &ExpandedGrid, settings: &Settings, folder: &PartsFolder) -> 
         let is_usable = |path: &str| !unusable_paths.contains(path);
         let inputs = group.dataset.usable_inputs(&group.experiment, &extraction, is_usable)?;
         left += extraction.count_cached(&inputs, &cache).1;
+        settings.share(&extraction, &inputs)?;
     }
     Ok(Merged::Done { parts: valid.len(), records, taken, unusable, left })
 }

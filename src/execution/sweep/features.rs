@@ -69,6 +69,7 @@ pub fn compute(points: &[&SweepPoint], settings: &Settings) -> Result<(CacheReco
 fn compute_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let experiment = &group.experiment;
     let extraction = extraction_of(experiment)?;
-    let selection = group.dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    let selection =
+        group.dataset.select(experiment, &extraction, &settings.feature_cache_of(&extraction)?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }

@@ -124,6 +124,9 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let missing = known.iter().filter(|known| known.is_missing()).map(|known| &known.point);
     let missing: Vec<&SweepPoint> = missing.chain(&candidates).collect();
     let groups = features::groups(&missing);
+    for group in &groups {
+        settings.bring_shared(&extraction_of(&group.experiment)?)?;
+    }
     let cache = settings.feature_cache()?;
     let features = groups.iter().map(|group| group_features(group, &cache)).collect::<Result<Vec<_>>>()?.concat();
     let misses: usize = features.iter().map(|feature| feature.misses).sum();

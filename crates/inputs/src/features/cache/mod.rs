@@ -25,6 +25,7 @@ use timbre_core::{dotted_keys, files};
 pub mod content_hashes;
 mod pack;
 pub mod parts;
+pub mod shared;
 
 use pack::{PackWriter, RecordHeader};
 

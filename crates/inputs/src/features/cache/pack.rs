@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::Hash;
+use super::{Hash, shared};
 use timbre_core::files;
 
 const MAGIC: [u8; 4] = *b"TIM1";
@@ -193,7 +193,9 @@ impl PackWriter {
     /// Opens the newest pack if it has room and no other process writes to it, else creates one. Many short runs thus
     /// share a pack: each pack costs every later run an open file.
     pub fn open(folder: &Path, room: u64) -> Result<PackWriter> {
-        if let Some(path) = packs_in(folder)?.pop()
+        // What another machine computed stays as it was downloaded.
+        let own = packs_in(folder)?.into_iter().rfind(|path| !shared::is_shared(path));
+        if let Some(path) = own
             && let Ok(file) = File::options().read(true).write(true).open(&path)
             && file.metadata()?.len() < room
             && file.try_lock().is_ok()
