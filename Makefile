@@ -5,8 +5,8 @@ DEVICE ?= auto
 # A GPU backend is a cargo feature of the same name. With `auto`, the NVIDIA driver decides: `nvidia-smi -L` lists a GPU or fails.
 GPU := $(if $(filter auto,$(DEVICE)),$(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda))
 BACKEND = $(firstword $(subst :, ,$(or $(GPU),$(DEVICE))))
-# ONNX=1 adds the feature `onnx`.
-FEATURES = $(addprefix --features ,$(filter cuda wgpu,$(BACKEND)) $(if $(ONNX),onnx))
+# ONNX=1 adds the feature `onnx`, CLOUD=1 the feature `cloud`.
+FEATURES = $(addprefix --features ,$(filter cuda wgpu,$(BACKEND)) $(if $(ONNX),onnx) $(if $(CLOUD),cloud))
 TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
 # `cargo nextest` if it is installed, else `cargo test`.
 RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test) --workspace --release
@@ -15,12 +15,13 @@ TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 MUSICNN = $(TIMBRE_PEERS)-musicnn
 BASIC_PITCH = $(TIMBRE_PEERS)-basic-pitch
 TIMBRE_RAY ?= $(HOME)/.cache/timbre-ray
+TIMBRE_CLOUD ?= $(HOME)/.cache/timbre-cloud
 MDBOOK ?= mdbook
 TIMBRE_CUDA ?= $(HOME)/.cache/timbre-cuda
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm test-ray test-gpu torture check docs bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel test-slurm test-ray test-cloud test-gpu torture check docs bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -77,13 +78,19 @@ test-ray: build ## run an experiment on a real Ray cluster on this machine, of w
 	@'$(TIMBRE_RAY)/bin/pip' install --quiet ray || echo 'the package ray cannot be installed' >&2
 	@TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' '$(TIMBRE_RAY)/bin/python' tests/scale/ray
 
+test-cloud: ## run on recordings and features in a bucket of moto's S3 server on this machine (needs Python and PyPI; TIMBRE_CLOUD=DIR keeps the environment)
+	@test -x '$(TIMBRE_CLOUD)/bin/python' || python3 -m venv '$(TIMBRE_CLOUD)'
+	@'$(TIMBRE_CLOUD)/bin/pip' install --quiet 'moto[server]>=5.2,<6'
+	@$(CARGO) test --release -p timbre -p timbre-inputs --features timbre/cloud --lib -- remote:: cache::shared::
+	@TIMBRE_MOTO='$(TIMBRE_CLOUD)/bin/moto_server' $(CARGO) test --release -p timbre --features cloud --test it -- --ignored cloud::
+
 torture: build ## [MINUTES=10] [AREA=kill] [SEED=1]: attack the program with kills, full disks and hostile files (see tests/torture)
 	@python3 tests/torture/run.py --timbre '$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(foreach area,$(AREA),--area $(area))
 
-check: ## run rustfmt, clippy (also of the GPU backends and ONNX), rustdoc
+check: ## run rustfmt, clippy (also of the GPU backends, ONNX and URLs), rustdoc
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
-	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu,onnx -- -D warnings
+	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu,onnx,cloud -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 docs: ## build the documentation as a site into target/docs, and check its links (needs Python and mdBook 0.5; MDBOOK=path)

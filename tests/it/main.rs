@@ -6,6 +6,8 @@ mod test_dir;
 mod test_server;
 mod trained_model;
 
+#[cfg(feature = "cloud")]
+mod cloud;
 mod audio_decode;
 mod audio_excerpt;
 mod audio_lengths;
@@ -80,4 +82,6 @@ mod tensorboard;
 mod thresholds_pipeline;
 mod vocoder_golden;
 mod windows_pipeline;
+#[cfg(not(feature = "cloud"))]
+mod without_cloud;
 mod workflow;
