@@ -152,7 +152,7 @@ impl Table {
 
     /// The index of a column, or an error that names those that there are.
     pub fn existing_column(&self, name: &str) -> Result<usize> {
-        let help = || suggest::help(name, self.columns.iter().map(String::as_str), "its columns");
+        let help = || suggest::help(name, self.columns.iter().map(String::as_str), "Its columns");
         self.column(name).with_context(|| format!("no column `{name}`: {}", help()))
     }
 
