@@ -112,7 +112,7 @@ fn usual_column_names_are_guessed_and_the_guess_is_said() {
     assert!(error.contains("`--set data.columns.path=NAME`") && error.contains("`where`, `what`, `with`"), "{error}");
     let error =
         format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns = { path = \"where\", group = \"who\" }").unwrap_err());
-    assert!(error.contains("has no column `who`: Its columns: where, what, with"), "{error}");
+    assert!(error.contains("has no column `who`: its columns are `where`, `what`, `with`"), "{error}");
     let error = format!("{:#}", load(&dir, "path = \"t.csv\"\ncolumns = { path = \"where\" }").unwrap_err());
     assert!(error.contains("`--set data.columns.labels=NAME`"), "{error}");
 }

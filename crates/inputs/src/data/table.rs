@@ -152,8 +152,12 @@ impl Table {
 
     /// The index of a column, or an error that names those that there are.
     pub fn existing_column(&self, name: &str) -> Result<usize> {
-        let help = || suggest::help(name, self.columns.iter().map(String::as_str), "Its columns");
-        self.column(name).with_context(|| format!("no column `{name}`: {}", help()))
+        self.column(name).with_context(|| {
+            let near = suggest::nearest(name, self.columns.iter().map(String::as_str));
+            let guess =
+                if near.is_empty() { String::new() } else { format!("did you mean {}? ", suggest::quoted(&near)) };
+            format!("no column `{name}`: {guess}its columns are {}", self.header())
+        })
     }
 
     /// The index of a column.
@@ -308,6 +312,16 @@ mod tests {
 
     fn texts(table: &Table) -> Vec<Vec<String>> {
         table.rows.iter().map(|row| row.cells.iter().map(Cell::text).collect()).collect()
+    }
+
+    #[test]
+    fn a_missing_column_is_followed_by_the_nearest_and_by_those_of_types_that_are_not_read() {
+        let table = Table { unread: vec!["when".to_owned()], ..Table::from_csv("path,instrument\na.wav,x", None) };
+        let error = |name: &str| table.existing_column(name).unwrap_err().to_string();
+        let columns = "its columns are `path`, `instrument` (of a type that is not read: `when`)";
+        assert_eq!(error("instrumnet"), format!("no column `instrumnet`: did you mean `instrument`? {columns}"));
+        assert_eq!(error("singer"), format!("no column `singer`: {columns}"));
+        assert_eq!(table.existing_column("instrument").unwrap(), 1);
     }
 
     #[test]
