@@ -484,7 +484,7 @@ fn messages_keep_the_folders_and_count_failures() {
     assert!(printed.contains("2 of 4 points done, 2 failed (4 new)"), "{printed}");
     assert!(printed.contains(&format!("{next} --retry-failed")), "{printed}");
     let none = dir.timbre(&[&["run", "tiny.toml", "--only", "metrics=1"], &folders[..]].concat());
-    assert!(text(&none.stderr).contains("the grid has no axis `metrics`: Axes here: k"), "{}", text(&none.stderr));
+    assert!(text(&none.stderr).contains("the grid has no axis `metrics`: axes here: k"), "{}", text(&none.stderr));
 }
 
 #[test]

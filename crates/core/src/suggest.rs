@@ -43,7 +43,13 @@ pub fn help<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, what: &st
         1..=SHOWN => format!("{what}: {}", known.join(", ")),
         _ => format!("{what}: {}, …", known[..SHOWN].join(", ")),
     };
-    one_line(&if near.is_empty() { all } else { format!("did you mean {}? {all}", quoted(&near)) })
+    one_line(&if near.is_empty() { lower_first(&all) } else { format!("did you mean {}? {all}", quoted(&near)) })
+}
+
+/// Within a sentence: ``unknown key `kk`: keys here: …``.
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// `` `a` or `b` ``
@@ -63,8 +69,9 @@ mod tests {
         assert_eq!(nearest("hop_lenght", keys), ["hop_length"]);
         assert_eq!(nearest("Hop-Length", keys), ["hop_length"]);
         assert_eq!(nearest("kk", keys), ["k"]);
-        assert!(help("hop", keys, "Keys here").starts_with("did you mean `hop_length`? "));
+        assert!(help("hop", keys, "Keys here").starts_with("did you mean `hop_length`? Keys here: n_mels"));
         assert!(nearest("window", keys).is_empty());
+        assert_eq!(help("window", keys, "Keys here"), "keys here: n_mels, n_fft, hop_length, k");
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Checker<'_> {
     fn check_kind(&mut self, node: &Node, kinds: &[(&str, &Schema)], name: &str) {
         let names = || kinds.iter().map(|(kind, _)| *kind);
         let Value::Table(table) = &node.value else {
-            let help = format!("Kinds: {}", names().collect::<Vec<_>>().join(", "));
+            let help = format!("kinds: {}", names().collect::<Vec<_>>().join(", "));
             let message = format!("`{name}`: expected a table with a `kind`, found {}", found(&node.value));
             return self.errors.add(node.at, message, &help);
         };
@@ -165,7 +165,7 @@ impl Checker<'_> {
             }
             other => {
                 let message = format!("`{name}`: expected text, found {}", found(other));
-                self.errors.add(node.at, message, &format!("Choices: {}", words.join(", ")));
+                self.errors.add(node.at, message, &format!("choices: {}", words.join(", ")));
             }
         }
     }
@@ -313,7 +313,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::read::source::Origin;
+    use crate::source::Origin;
 
     #[test]
     fn a_hint_is_given_only_if_it_works() {
