@@ -385,6 +385,11 @@ impl Predictor {
         self.window.unwrap_or(WindowSpec { seconds, hop: default.hop.min(seconds), ..default })
     }
 
+    /// Whether predictions say how far a recording is from the training recordings.
+    pub fn has_training_distance(&self) -> bool {
+        self.pipeline.has_training_distance()
+    }
+
     /// The sample rate of the model's input.
     pub fn sample_rate(&self) -> u32 {
         self.audio.sample_rate

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use timbre_core::{labels::Classes, registry::Fault};
 use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::{
-    dataset::feature_set::{FeatureSet, RowSource},
+    dataset::{feature_set::FeatureSet, row_source::RowSource},
     features::{ClipAnalysis, Extractor, FeatureMatrix, FeatureSpec},
 };
 use timbre_models::{Classifier, classic::fusion::Fusion, device::Device, training_distance::TrainingDistance};
@@ -79,6 +79,11 @@ impl InferencePipeline {
             distance.of(values, [*rows, *cols])
         };
         self.distances.iter().filter_map(distance).reduce(f64::min)
+    }
+
+    /// Whether [`training_distance`](Self::training_distance) is known.
+    pub fn has_training_distance(&self) -> bool {
+        !self.distances.is_empty()
     }
 
     pub fn extract(&self, clip: &Clip) -> Result<ClipFeatures> {
@@ -208,7 +213,7 @@ impl Loader<'_> {
         };
         let distance = run_dir::read_training_distance(self.run, name)?;
         self.distances.extend(distance.map(|distance| (feature, distance)));
-        self.has_network |= saved.model.as_kind().as_network().is_some();
+        self.has_network |= saved.model.as_network().is_some();
         let classifier = saved.model.restore(tensors, saved.classes.len(), self.device)?;
         let spec = InferenceSpec {
             classes: saved.classes,

@@ -169,6 +169,8 @@ pub struct ModelCard {
     pub metric: Option<String>,
     /// Whether the split of the run divided songs: the scores are then too good.
     pub leaky: bool,
+    /// Whether predictions have a `training_distance`. False for a run with fewer than 20 validation recordings.
+    pub has_training_distance: bool,
     pub quality: Vec<Quality>,
     /// The scores of trivial baselines, which ignore the recordings.
     pub baselines: Vec<Baseline>,
@@ -378,6 +380,8 @@ fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
         data: scores.map(|scores| scores.data.clone()),
         metric: scores.map(|scores| scores.metric.clone()),
         leaky: scores.is_some_and(|scores| scores.leaky),
+        has_training_distance: primary.has_training_distance()
+            || served.members().iter().any(|(member, _)| member.has_training_distance()),
         quality: scores.iter().flat_map(|scores| &scores.rows).map(quality).collect(),
         baselines: scores.iter().flat_map(|scores| &scores.baselines).map(baseline).collect(),
         confusions: scores.map(|scores| scores.confusions.clone()).unwrap_or_default(),

@@ -73,6 +73,16 @@ test("About says what the model confuses", async () => {
   assert.equal(await tab.getByText("dog taken for guitar").count(), 0, "of another subset");
 });
 
+test("About says of a model that it cannot warn of unlike recordings", async () => {
+  const paragraph = (tab) => tab.getByText("It does not warn of recordings that are unlike everything in training");
+  const of = async (has_training_distance) => {
+    const tab = await openTab(browser, `${server.url}/#about`, { before: made(response, { ...measured, has_training_distance }) });
+    await tab.getByText("guitar taken for dog: 9×").waitFor();
+    return paragraph(tab).count();
+  };
+  assert.deepEqual([await of(false), await of(true)], [1, 0]);
+});
+
 test("About of many classes with long names fits a phone", async () => {
   const many = Array.from({ length: 60 }, (_, c) => `a_long_name_of_a_class_${c}`.repeat(c === 7 ? 4 : 1));
   const tab = await openTab(browser, `${server.url}/#about`, { before: made(answer({ classes: many, rows: [many.map(() => 1 / 60)], isClip: true, task: "single_label" })), viewport: { width: 390, height: 844 } });

@@ -66,7 +66,13 @@ pub fn predict(
     // The batches are computed on a thread of their own: one too many for `--jobs 1`.
     let predictor = if rayon::current_num_threads() > 1 { predictor.with_micro_batching()? } else { predictor };
     let data = &predictor.run_scores().data;
-    Printer::new(common.quiet).message(&format!("model: {}, trained on {data}", predictor.name()));
+    let printer = Printer::new(common.quiet);
+    printer.message(&format!("model: {}, trained on {data}", predictor.name()));
+    if !predictor.has_training_distance() {
+        printer.message(
+            "note: recordings unlike all training recordings get no warning, which takes 20 validation recordings",
+        );
+    }
     let stdin = Path::new("-");
     ensure!(
         files.iter().filter(|file| *file == stdin).count() < 2,

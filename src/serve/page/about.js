@@ -50,6 +50,7 @@ const modelSection = (model, translator, hasSameClasses) => {
     make("p", { class: "hint" }, origin.filter(Boolean).join(" · ")),
     make("h3", {}, text("quality")),
     ...quality(model, translator),
+    model.has_training_distance === false ? make("p", { class: "hint" }, text("no_distance")) : "",
   );
 };
 
