@@ -173,7 +173,18 @@ pub fn facts(facts: &[String]) -> String {
 }
 
 pub fn paragraph(words: &str) -> String {
-    format!("<p>{}</p>\n", escape_xml(words))
+    format!("<p>{}</p>\n", prose(words))
+}
+
+/// A text, with what stands between backticks as code.
+pub fn prose(words: &str) -> String {
+    let escaped = escape_xml(words);
+    let parts: Vec<&str> = escaped.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return escaped;
+    }
+    let part = |(i, part): (usize, &&str)| if i % 2 == 1 { format!("<code>{part}</code>") } else { (*part).to_owned() };
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// A list of terms with their values.
@@ -194,6 +205,12 @@ mod tests {
     #[test]
     fn a_title_cannot_leave_the_style_sheet() {
         assert_eq!(css_string("a-1 \"</style>\\é"), "\"a-1 \\22 \\3c \\2f style\\3e \\5c \\e9 \"");
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        assert_eq!(prose("`a < b` or `c`"), "<code>a &lt; b</code> or <code>c</code>");
+        assert_eq!(prose("one ` alone"), "one ` alone");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::comparison::{
     ComparedModel, ComparedRun, Comparison, DifferingKey, Outcome, Score, Versus, best_sentences, best_view,
     seconds_cell,
 };
-use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, table};
+use crate::page::{self, Cell, Heading, Page, Section, figures, list, paragraph, prose, table};
 use crate::plot::PAGE_WIDTH;
 use crate::plot::scatter::{Point, PointGroup, scatter};
 use indexmap::IndexMap;
@@ -83,7 +83,7 @@ fn lead(comparison: &Comparison) -> String {
         format!("<strong>{}</strong>\n{}", escape_xml(&headline), paragraph(&sentence))
     });
     let notes: String =
-        comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
+        comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", prose(note))).collect();
     format!("{facts}<div class=\"conclusion {class}\">{best}{}{notes}</div>\n", paragraph(&sentence))
 }
 

@@ -30,7 +30,7 @@ mod threshold_section;
 mod configuration;
 mod conclusion;
 
-use crate::page::{self, Page, Section, paragraph};
+use crate::page::{self, Page, Section, paragraph, prose};
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use group_scores::GroupScores;
@@ -207,7 +207,7 @@ fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
         ConclusionKind::Open | ConclusionKind::Unknown => "open",
     };
     let notes: String =
-        conclusion.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
+        conclusion.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", prose(note))).collect();
     let warning = conclusion.warning.as_ref().map_or(String::new(), |words| {
         format!("<div class=\"conclusion worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
     });
