@@ -55,6 +55,12 @@ impl Printer {
         }
     }
 
+    /// The width of the terminal; none in a log.
+    pub fn width(self) -> Option<usize> {
+        let term = console::Term::stderr();
+        (self == Printer::Bars).then(|| term.size_checked()).flatten().map(|(_, columns)| columns.into())
+    }
+
     /// Starts a job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
         self.start_with(what, total, pace)

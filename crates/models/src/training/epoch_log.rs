@@ -11,19 +11,20 @@ pub struct EpochTable<'a> {
     pub model: &'a str,
     pub epochs: usize,
     pub monitor: &'a Monitor,
+    /// That of the terminal, if there is one: a narrow one lacks columns.
+    pub width: Option<usize>,
 }
+
+/// The columns that a narrow terminal lacks, the first one first.
+static OPTIONAL: [&str; 3] = ["clips/s", "left", "val loss"];
+/// How much longer than its heading the time left may be.
+const LONGER: usize = 6;
 
 impl EpochTable<'_> {
     /// `mel.resnet18.s1    epoch     loss  val loss  f1_macro  best  clips/s  left`
     pub fn header(&self) -> String {
-        let metric = match self.monitor.is_metric() {
-            true => format!("  {:>8}", self.monitor.name()),
-            false => String::new(),
-        };
-        format!(
-            "{}  {:>7}  {:>7}  {:>8}{metric}  best  {:>7}  left",
-            self.model, "epoch", "loss", "val loss", "clips/s"
-        )
+        let headings = ["epoch", "loss", "val loss", self.monitor.name(), "best", "clips/s", "left"];
+        self.row(headings.map(str::to_owned))
     }
 
     /// The line of the last epoch. A wait for data is shown if it takes a tenth of the time or more.
@@ -33,23 +34,48 @@ impl EpochTable<'_> {
             true => "–".to_owned(),
             false => last.validation_loss.map_or("not finite".to_owned(), number),
         };
-        let mut line = format!(
-            "{}  {:>7}  {:>7}  {validation:>8}",
-            self.model,
+        let mut line = self.row([
             format!("{}/{}", last.epoch, self.epochs),
-            number(last.train_loss)
-        );
-        if let Some((name, value)) = self.monitor.metric(last) {
-            line += &format!("  {:>width$}", format!("{value:.4}"), width = name.len().max(8));
-        }
-        line += &format!("  {:4}  {:>7}", if last.best { "best" } else { "" }, count(last.clips_per_second));
-        if last.epoch < self.epochs {
-            line += &format!("  {}", seconds(left));
-        }
+            number(last.train_loss),
+            validation,
+            self.monitor.metric(last).map_or(String::new(), |(_, value)| format!("{value:.4}")),
+            if last.best { "best" } else { "" }.to_owned(),
+            count(last.clips_per_second),
+            if last.epoch < self.epochs { seconds(left) } else { String::new() },
+        ]);
         if last.waited >= 0.1 {
             line += &format!("  (data wait {:.0} %)", 100.0 * last.waited);
         }
         line
+    }
+
+    /// The cells in columns, as many as the terminal has room for.
+    fn row(&self, [epoch, loss, validation, metric, best, speed, left]: [String; 7]) -> String {
+        let name = self.monitor.name();
+        let columns = [
+            ("epoch", 7, epoch),
+            ("loss", 7, loss),
+            ("val loss", 8, validation),
+            (if self.monitor.is_metric() { name } else { "" }, name.len().max(8), metric),
+            ("best", 4, best),
+            ("clips/s", 7, speed),
+            ("left", 4, left),
+        ];
+        let width_without = |omitted: &[&str]| {
+            let kept = columns.iter().filter(|(name, ..)| !name.is_empty() && !omitted.contains(name));
+            self.model.len() + kept.map(|(_, width, _)| 2 + width).sum::<usize>() + LONGER
+        };
+        let fits = |omitted: &&[&str]| self.width.is_none_or(|width| width_without(omitted) <= width);
+        let omitted = (0..OPTIONAL.len()).map(|n| &OPTIONAL[..n]).find(fits).unwrap_or(&OPTIONAL);
+        let mut line = self.model.to_owned();
+        for &(name, width, ref cell) in columns.iter().filter(|(name, ..)| !name.is_empty() && !omitted.contains(name))
+        {
+            line += &match name {
+                "best" | "left" => format!("  {cell:width$}"),
+                _ => format!("  {cell:>width$}"),
+            };
+        }
+        line.trim_end().to_owned()
     }
 }
 
@@ -122,13 +148,19 @@ mod tests {
             waited: 0.031,
         };
         let monitor = Monitor::new("f1_macro", None, &DecisionRule::default(), true).unwrap();
-        let table = EpochTable { model: "mel.resnet18.s1", epochs: 20, monitor: &monitor };
+        let table = EpochTable { model: "mel.resnet18.s1", epochs: 20, monitor: &monitor, width: None };
         let line = table.line(std::slice::from_ref(&epoch), Duration::from_secs(125));
         assert_eq!(table.header(), "mel.resnet18.s1    epoch     loss  val loss  f1_macro  best  clips/s  left");
         assert_eq!(line, "mel.resnet18.s1     3/20   0.4123    0.3988    0.7123  best      312  2 min 05 s");
+        let narrow = |width| {
+            EpochTable { width: Some(width), ..table }.line(std::slice::from_ref(&epoch), Duration::from_secs(125))
+        };
+        assert_eq!(narrow(80), line);
+        assert_eq!(narrow(75), "mel.resnet18.s1     3/20   0.4123    0.3988    0.7123  best  2 min 05 s");
+        assert_eq!(narrow(40), "mel.resnet18.s1     3/20   0.4123    0.7123  best");
         let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, waited: 0.25, ..epoch };
         let monitor = Monitor::new("loss", None, &DecisionRule::default(), false).unwrap();
-        let table = EpochTable { model: "a", epochs: 3, monitor: &monitor };
+        let table = EpochTable { model: "a", epochs: 3, monitor: &monitor, width: None };
         assert_eq!(table.header(), "a    epoch     loss  val loss  best  clips/s  left");
         assert_eq!(
             table.line(&[bare], Duration::ZERO),

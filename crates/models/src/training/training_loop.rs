@@ -25,8 +25,8 @@ use super::sampler;
 use super::schedule::SchedulePlan;
 use super::trained_network::{self, TrainedNetwork};
 use super::weight_ema::WeightEma;
+use crate::hyperparameters::Training;
 use crate::networks::{NetworkModel, pretrained, state_dict};
-use crate::training::hyperparameters::Training;
 use crate::{Epoch, FitContext, RateCurve};
 use timbre_core::{cancel::Cancelled, seed::Seed};
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -129,11 +129,13 @@ impl TrainingRun<'_> {
             self.context.callback.on_epoch_end(&state.history)?;
             let done = (state.history.len() - start) as u32;
             let left = clock.elapsed() / done * (self.plan.epochs() - state.history.len()) as u32;
-            let table = EpochTable { model: self.context.name, epochs: self.plan.epochs(), monitor: &self.monitor };
+            let printer = self.context.printer;
+            let (model, epochs, width) = (self.context.name, self.plan.epochs(), printer.width());
+            let table = EpochTable { model, epochs, monitor: &self.monitor, width };
             if done == 1 {
-                self.context.printer.message(&table.header());
+                printer.message(&table.header());
             }
-            self.context.printer.message(&table.line(&state.history, left));
+            printer.message(&table.line(&state.history, left));
         }
         let ended = self.stop_reason(&state.history).expect("the loop has ended");
         let mut network = learner.inference_network();
