@@ -5,7 +5,7 @@
 //! f32, are measured again term by term in f64, so that no rounding decides an order and equal rows are at distance 0 exactly. Of equally near rows
 //! the one with the lower number comes first; scikit-learn leaves that order to a partial sort.
 //!
-//! Memory: at most one block of test rows, half a block of training rows, their distances (16 MB) and panels of 1,024 columns in
+//! Memory: at most one block of test rows, half a block of training rows, their products (16 MB) and panels of 1,024 columns in
 //! f32. Only the lists of neighbours grow with the number of clips, by `count` entries of 16 bytes each.
 
 use std::ops::Range;
@@ -37,8 +37,10 @@ pub enum Distance {
 
 const MOST_TEST_ROWS: usize = 1024;
 const MOST_TRAIN_ROWS: usize = 4096;
-/// Test rows that one thread compares at a time.
-const STRIP: usize = 128;
+/// The most test rows that one thread compares at a time: every strip packs the training rows again.
+const STRIP: usize = 512;
+/// The training rows whose least distance is looked at together.
+const GROUPS: usize = 256;
 
 /// A training row and its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +68,7 @@ pub fn nearest(
         far.measure_from(&centre);
     }
     let mut found = Vec::with_capacity(test.len());
+    let mut products = Products::default();
     for rows in chunk_ranges(test.len(), test_rows) {
         near.load(test, rows, scaler, &centre)?;
         let mut lists = vec![Vec::new(); near.norms.len()];
@@ -73,21 +76,13 @@ pub fn nearest(
             if far.first != rows.start {
                 far.load(train, rows.clone(), scaler, &centre)?;
             }
-            let width = far.norms.len();
-            let cheap = cheap_distances(metric, &near, &far, &centre);
+            products.compute(metric, &near, &far, &centre);
             let most = far.norms.iter().copied().fold(0.0, f64::max);
-            lists.par_iter_mut().enumerate().for_each_init(Vec::new, |candidates, (i, list)| {
-                let cheap = &cheap[i * width..(i + 1) * width];
+            lists.par_iter_mut().enumerate().for_each_init(Scratch::default, |scratch, (i, list)| {
+                products.distances(metric, i, &near, &far, &mut scratch.distances);
                 let error = Error::of(metric, near.dims, near.norms[i], most);
-                merge(
-                    list,
-                    candidates,
-                    cheap,
-                    error,
-                    count,
-                    |j| Neighbour { distance: exact_distance(metric, &near, i, &far, j), row: rows.start + j },
-                    metric,
-                );
+                let exact = |j| Neighbour { distance: exact_distance(metric, &near, i, &far, j), row: rows.start + j };
+                scratch.merge(list, error, count, exact, metric);
             });
         }
         found.append(&mut lists);
@@ -113,8 +108,10 @@ impl Error {
                 Error { absolute: roundings * (2.0 * (norm * most).sqrt() + norm + most), relative: 0.0 }
             }
             Distance::Cosine => Error { absolute: 2.0 * roundings, relative: 0.0 },
-            // Sums of sixteen differences.
-            Distance::Manhattan => Error { absolute: 0.0, relative: 32.0 * f64::from(f32::EPSILON) },
+            // Sums of sixteen differences, and of panels.
+            Distance::Manhattan => {
+                Error { absolute: 0.0, relative: (33 + dims / PANEL_COLUMNS) as f64 * f64::from(f32::EPSILON) }
+            }
         }
     }
 
@@ -176,47 +173,61 @@ impl Rows {
     }
 }
 
-/// Row-major, one row per test row. Only the order matters: squared distances stay squared.
-fn cheap_distances(metric: Distance, near: &Rows, far: &Rows, centre: &[f32]) -> Vec<f64> {
-    let (width, dims) = (far.norms.len(), near.dims);
-    let mut out = vec![0.0f64; near.norms.len() * width];
-    if metric == Distance::Manhattan {
-        out.par_chunks_mut(STRIP * width).enumerate().for_each(|(strip, out)| {
-            // Short ranges of columns, so that a strip of rows stays in cache while it is compared.
-            for columns in chunk_ranges(dims, PANEL_COLUMNS) {
-                for (i, out) in out.chunks_exact_mut(width).enumerate() {
-                    let a = &near.row(strip * STRIP + i)[columns.clone()];
-                    for (j, out) in out.iter_mut().enumerate() {
-                        *out += rough_manhattan_distance(a, &far.row(j)[columns.clone()]);
+/// What the cheap distances between the rows of two blocks are made of.
+#[derive(Default)]
+struct Products {
+    /// Row-major, one row per test row: inner products, of Manhattan the distances themselves.
+    values: Vec<f32>,
+    /// A panel of the test rows and one of the training rows.
+    panels: [Vec<f32>; 2],
+}
+
+impl Products {
+    fn compute(&mut self, metric: Distance, near: &Rows, far: &Rows, centre: &[f32]) {
+        let (height, width, dims) = (near.norms.len(), far.norms.len(), near.dims);
+        self.values.clear();
+        self.values.resize(height * width, 0.0);
+        let strip = height.div_ceil(rayon::current_num_threads()).clamp(1, STRIP);
+        let strips = self.values.par_chunks_mut(strip * width);
+        if metric == Distance::Manhattan {
+            return strips.enumerate().for_each(|(n, out)| {
+                // Short ranges of columns, so that a strip of rows stays in cache while it is compared.
+                for columns in chunk_ranges(dims, PANEL_COLUMNS) {
+                    for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                        let a = &near.row(n * strip + i)[columns.clone()];
+                        for (j, out) in out.iter_mut().enumerate() {
+                            *out += rough_manhattan_distance(a, &far.row(j)[columns.clone()]) as f32;
+                        }
                     }
                 }
-            }
-        });
-        return out;
-    }
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    for columns in chunk_ranges(dims, PANEL_COLUMNS) {
-        let depth = columns.len();
-        near.panel(columns.clone(), centre, &mut a);
-        far.panel(columns, centre, &mut b);
-        let strips = out.par_chunks_mut(STRIP * width).zip(a.par_chunks(STRIP * depth));
-        strips.for_each_init(Vec::new, |products, (out, a)| {
-            products.clear();
-            products.resize(out.len(), 0.0f32);
-            let a = View::new(a, a.len() / depth, depth, depth, 1);
-            add_product(products, width, 1, a, View::new(&b, width, depth, depth, 1).transposed());
-            out.iter_mut().zip(&*products).for_each(|(out, &product)| *out += f64::from(product));
-        });
-    }
-    out.par_chunks_exact_mut(width).zip(&near.norms).for_each(|(out, &a)| {
-        for (out, &b) in out.iter_mut().zip(&far.norms) {
-            *out = match metric {
-                Distance::Cosine => cosine_distance(*out, a, b),
-                _ => a + b - 2.0 * *out,
-            };
+            });
         }
-    });
-    out
+        let [a, b] = &mut self.panels;
+        for columns in chunk_ranges(dims, PANEL_COLUMNS) {
+            let depth = columns.len();
+            near.panel(columns.clone(), centre, a);
+            far.panel(columns, centre, b);
+            let b = View::new(b, width, depth, depth, 1).transposed();
+            let strips = self.values.par_chunks_mut(strip * width).zip(a.par_chunks(strip * depth));
+            strips.for_each(|(out, a)| add_product(out, width, 1, View::new(a, a.len() / depth, depth, depth, 1), b));
+        }
+    }
+
+    /// The cheap distances of a test row. Only the order matters: squared distances stay squared.
+    fn distances(&self, metric: Distance, i: usize, near: &Rows, far: &Rows, out: &mut Vec<f64>) {
+        let (width, norm) = (far.norms.len(), near.norms[i]);
+        let products = self.values[i * width..(i + 1) * width].iter().map(|&product| f64::from(product));
+        out.clear();
+        match metric {
+            Distance::Manhattan => out.extend(products),
+            Distance::Euclidean => {
+                out.extend(products.zip(&far.norms).map(|(product, other)| norm + other - 2.0 * product));
+            }
+            Distance::Cosine => {
+                out.extend(products.zip(&far.norms).map(|(product, &other)| cosine_distance(product, norm, other)));
+            }
+        }
+    }
 }
 
 fn exact_distance(metric: Distance, near: &Rows, i: usize, far: &Rows, j: usize) -> f64 {
@@ -233,46 +244,67 @@ fn cosine_distance(product: f64, a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 1.0 } else { 1.0 - product / (a.sqrt() * b.sqrt()) }
 }
 
-/// Keeps the `count` nearest of the list and of a block. `candidates` is scratch memory: a whole block may be measured again, and the list of a test row must
-/// not keep room for it.
-fn merge(
-    list: &mut Vec<Neighbour>,
-    candidates: &mut Vec<Neighbour>,
-    cheap: &[f64],
-    error: Error,
-    count: usize,
-    exact: impl Fn(usize) -> Neighbour,
-    metric: Distance,
-) {
-    // In the unit of the cheap distances.
-    let worst = match list.get(count - 1).map(|last| last.distance) {
-        None => f64::INFINITY,
-        Some(distance) if metric == Distance::Euclidean => distance * distance,
-        Some(distance) => distance,
-    };
-    let mut limit = error.above(worst);
-    candidates.clear();
-    let possible = |limit: f64| (0..cheap.len()).filter(move |&j| cheap[j] <= limit);
-    if limit.is_infinite() && cheap.len() > count {
-        // As many rows are at most that far away.
-        let mut values = cheap.to_vec();
-        let (_, &mut last, _) = values.select_nth_unstable_by(count - 1, f64::total_cmp);
-        limit = error.above(error.above(last));
+/// The memory of one thread. A whole block may be measured again, and the list of a test row must not keep room for it.
+#[derive(Default)]
+struct Scratch {
+    /// Cheap distances.
+    distances: Vec<f64>,
+    /// The least distance among the rows j, j + `GROUPS`, j + 2 · `GROUPS`, ….
+    least: Vec<f64>,
+    values: Vec<f64>,
+    candidates: Vec<Neighbour>,
+}
+
+impl Scratch {
+    /// Keeps the `count` nearest of the list and of a block, whose cheap distances are known.
+    fn merge(
+        &mut self,
+        list: &mut Vec<Neighbour>,
+        error: Error,
+        count: usize,
+        exact: impl Fn(usize) -> Neighbour,
+        metric: Distance,
+    ) {
+        let Scratch { distances, least, values, candidates } = self;
+        // In the unit of the cheap distances.
+        let worst = match list.get(count - 1).map(|last| last.distance) {
+            None => f64::INFINITY,
+            Some(distance) if metric == Distance::Euclidean => distance * distance,
+            Some(distance) => distance,
+        };
+        let mut limit = error.above(worst);
+        least.clear();
+        least.resize(GROUPS.min(distances.len()), f64::INFINITY);
+        for distances in distances.chunks(GROUPS) {
+            least.iter_mut().zip(distances).for_each(|(least, &distance)| {
+                *least = if distance < *least { distance } else { *least };
+            });
+        }
+        if limit.is_infinite() && distances.len() > count {
+            // At least `count` rows are at most that far away.
+            values.clone_from(if least.len() > count { least } else { distances });
+            let (_, &mut last, _) = values.select_nth_unstable_by(count - 1, f64::total_cmp);
+            limit = error.above(error.above(last));
+        }
+        candidates.clear();
+        for (group, _) in least.iter().enumerate().filter(|(_, least)| **least <= limit) {
+            let rows = (group..distances.len()).step_by(GROUPS);
+            candidates.extend(rows.filter(|&j| distances[j] <= limit).map(&exact));
+        }
+        if candidates.is_empty() {
+            return;
+        }
+        candidates.extend_from_slice(list);
+        let order = |a: &Neighbour, b: &Neighbour| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
+        if candidates.len() > count {
+            candidates.select_nth_unstable_by(count - 1, order);
+            candidates.truncate(count);
+        }
+        candidates.sort_unstable_by(order);
+        list.clear();
+        list.reserve_exact(candidates.len());
+        list.extend_from_slice(candidates);
     }
-    candidates.extend(possible(limit).map(exact));
-    if candidates.is_empty() {
-        return;
-    }
-    candidates.extend_from_slice(list);
-    let order = |a: &Neighbour, b: &Neighbour| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
-    if candidates.len() > count {
-        candidates.select_nth_unstable_by(count - 1, order);
-        candidates.truncate(count);
-    }
-    candidates.sort_unstable_by(order);
-    list.clear();
-    list.reserve_exact(candidates.len());
-    list.extend_from_slice(candidates);
 }
 
 #[cfg(test)]
@@ -309,6 +341,21 @@ mod tests {
             let found = nearest(&set(train), &set(test), None, metric, count).unwrap();
             let rows: Vec<Vec<usize>> = found.iter().map(|list| list.iter().map(|near| near.row).collect()).collect();
             prop_assert_eq!(rows, slow(train, test, dims, metric, count));
+        }
+    }
+
+    #[test]
+    fn the_neighbours_among_several_blocks_are_those_of_distances_in_f64() {
+        // Halves, so that rows of different groups and blocks are equally near.
+        let values: Vec<f32> = (0..3 * 5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 26) as f32 / 2.0).collect();
+        let set = |values: &[f32]| FeatureSet::from_memory(values.to_vec(), 3, vec![0; values.len() / 3], 1);
+        for (metric, count) in
+            [(Distance::Euclidean, 7), (Distance::Cosine, 5), (Distance::Manhattan, 1), (Distance::Euclidean, 300)]
+        {
+            let test = &values[300..300 + 3 * 40];
+            let found = nearest(&set(&values), &set(test), None, metric, count).unwrap();
+            let rows: Vec<Vec<usize>> = found.iter().map(|list| list.iter().map(|near| near.row).collect()).collect();
+            assert_eq!(rows, slow(&values, test, 3, metric, count), "{metric:?}");
         }
     }
 
