@@ -4,18 +4,20 @@
 //! decoding the whole at once would return: after a sample that is not finite, decoding continues without output, because
 //! damage further on is the better reason.
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
-use super::decode::{catch_decoder_panic, check_rate};
 use super::formats::{self, corrupt};
 use super::limits::DecodeLimits;
 use super::packets::{Packets, mix_into};
+use super::plain;
+use super::probe::{catch_decoder_panic, check_rate};
 use super::source::ByteSource;
-use super::stream::CutOff;
 use super::unusable::Unusable;
-use super::wav::{self, Wav, WavCodec};
+use super::wav::{Wav, WavCodec};
 
 /// Loudest accepted sample. Beyond it, sums of squares over a frame leave the range of f32, in the filter and in the features.
 const LOUDEST: f32 = 1e12;
@@ -26,6 +28,16 @@ const FRAMES_PER_PACKET: u64 = 4096;
 /// Frames and bytes per step of mixing plain PCM. A frame of 65,535 channels has half a megabyte.
 const FRAMES_PER_BLOCK: u64 = 1 << 15;
 const BYTES_PER_BLOCK: u64 = 1 << 22;
+
+/// The most samples that a packet of the usual formats decodes to.
+const LARGEST_PACKET: usize = 1 << 16;
+
+/// The file of a recording is cut off: a part of it is missing at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct CutOff {
+    /// The length of the whole recording, if its header declares it.
+    pub declared_seconds: Option<f64>,
+}
 
 /// Decodes a file to mono samples at its own rate.
 pub(super) struct BlockDecoder<'a> {
@@ -45,6 +57,14 @@ pub(super) struct BlockDecoder<'a> {
     limits: DecodeLimits,
 }
 
+/// Makes room for `more` samples and a packet: a recording larger than the memory is an error of its own, not the end of the
+/// program.
+pub(super) fn reserve(samples: &mut Vec<f32>, more: usize, decoder: &BlockDecoder) -> Result<(), Unusable> {
+    let more = more + LARGEST_PACKET;
+    let room = samples.try_reserve(more).or_else(|_| samples.try_reserve_exact(more));
+    room.map_err(|_| Unusable::OutOfMemory { seconds: samples.len() as f64 / f64::from(decoder.sample_rate()) })
+}
+
 enum Demuxer<'a> {
     Plain(Plain),
     Blocks(Box<Blocks>),
@@ -55,7 +75,7 @@ impl<'a> BlockDecoder<'a> {
     pub fn open(source: ByteSource<'a>, extension: Option<&str>) -> Result<BlockDecoder<'a>, Unusable> {
         let noted = source.clone();
         let opened = catch_decoder_panic(|| {
-            if let Some(wav) = wav::read_plain(&source)? {
+            if let Some(wav) = plain::read(&source)? {
                 let (sample_rate, channels) = (check_rate(Some(wav.sample_rate))?, wav.channels);
                 let demuxer = match wav.codec {
                     WavCodec::Blocks { .. } => Demuxer::Blocks(Box::new(Blocks::new(wav)?)),

@@ -15,9 +15,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::block_decoder::BlockDecoder;
-use super::decode::{Header, Recording, probe_source, reserve};
+use super::Recording;
+use super::block_decoder::{BlockDecoder, reserve};
 use super::limits::DecodeLimits;
+use super::probe::{Header, probe_source};
 use super::source::ByteSource;
 use super::unusable::Unusable;
 

@@ -17,7 +17,9 @@ mod formats;
 mod mp4;
 mod opus;
 mod packets;
+mod plain;
 mod prepare;
+mod probe;
 mod resample;
 mod source;
 mod stream;
@@ -26,13 +28,15 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use decode::{Header, Recording, decode, decode_file, probe, visit_file};
+pub use block_decoder::CutOff;
+pub use decode::{decode, decode_file, visit_file};
 pub use excerpt::Excerpt;
 pub use limits::DecodeLimits;
 pub use prepare::Normalize;
+pub use probe::{Header, probe};
 pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};
 pub use source::NOT_REGULAR;
-pub use stream::{CutOff, RecordingSource, Stream};
+pub use stream::{RecordingSource, Stream};
 pub use unusable::Unusable;
 
 /// Increase when decoding, mixing or resampling gives other numbers: part of every cache key.
@@ -165,7 +169,7 @@ fn clip_of(stream: Stream, spec: &AudioSpec) -> Result<Clip, Unusable> {
 
 /// [`probe`] of a regular file; of an excerpt, with its length.
 pub fn probe_file(path: &Path, excerpt: Option<&Excerpt>) -> Result<Header, Unusable> {
-    let whole = decode::probe_source(&source::ByteSource::open_regular(path)?, extension(path))?;
+    let whole = probe::probe_source(&source::ByteSource::open_regular(path)?, extension(path))?;
     Ok(match excerpt {
         Some(excerpt) => excerpt.header(whole),
         None => whole,
@@ -174,6 +178,15 @@ pub fn probe_file(path: &Path, excerpt: Option<&Excerpt>) -> Result<Header, Unus
 
 fn extension(path: &Path) -> Option<&str> {
     path.extension().and_then(|extension| extension.to_str())
+}
+
+/// A decoded recording: mono, finite, not silent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    pub samples: Vec<f32>,
+    pub sample_rate: u32,
+    /// Number of channels in the file, before mixing.
+    pub channels: u16,
 }
 
 impl Recording {

@@ -15,9 +15,9 @@ use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, TimeBase, Timestamp};
 
-use super::decode::check_rate;
 use super::formats::{self, AudioTrack, corrupt};
 use super::opus::{self, OpusHead};
+use super::probe::check_rate;
 use super::source::ByteSource;
 use super::unusable::Unusable;
 

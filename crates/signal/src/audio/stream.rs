@@ -8,11 +8,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::block_decoder::BlockDecoder;
-use super::decode::reserve;
+use super::block_decoder::{BlockDecoder, CutOff, reserve};
 use super::limits::DecodeLimits;
 use super::prepare::prepare;
 use super::resample::{Part, ResampleFilter, StreamResampler, input_range, resample_part, resampled_len};
@@ -37,13 +33,6 @@ pub enum RecordingSource<'a> {
     RegularFile(&'a Path),
     /// Read to its end.
     Pipe(&'a mut (dyn Read + Send)),
-}
-
-/// The file of a recording is cut off: a part of it is missing at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct CutOff {
-    /// The length of the whole recording, if its header declares it.
-    pub declared_seconds: Option<f64>,
 }
 
 /// A recording that is decoded block by block.

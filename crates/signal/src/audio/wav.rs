@@ -17,7 +17,6 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
 };
 
-use super::au;
 use super::source::{ByteSource, HeaderReader};
 use super::unusable::Unusable;
 
@@ -103,17 +102,7 @@ impl WavCodec {
     }
 }
 
-/// Reads the header of a WAVE or AU file; `None` for another format.
-pub(super) fn read_plain(source: &ByteSource) -> Result<Option<Wav>, Unusable> {
-    let start = source.read(0, 12)?;
-    match () {
-        () if is_wav(&start) => read(source).map(Some),
-        () if au::is_au(&start) => au::read(source).map(Some),
-        () => Ok(None),
-    }
-}
-
-fn is_wav(bytes: &[u8]) -> bool {
+pub(super) fn is_wav(bytes: &[u8]) -> bool {
     bytes.len() >= 12 && matches!(&bytes[..4], b"RIFF" | b"RF64" | b"BW64") && &bytes[8..12] == b"WAVE"
 }
 
@@ -129,7 +118,7 @@ struct Format {
 const FORMAT_BYTES: u64 = 64;
 
 /// Reads the chunks of a file that [`is_wav`] recognised.
-fn read(source: &ByteSource) -> Result<Wav, Unusable> {
+pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     let mut headers = source.header_reader();
     let mut format = None;
     let mut fact = None;
