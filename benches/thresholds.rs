@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use timbre_core::labels::Labels;
 use timbre_core::seed::{Seed, uniform};
-use timbre_evaluation::metrics::tally::{ClassCounts, NAMES, Tally};
+use timbre_evaluation::metrics::decision_scores::NAMES;
+use timbre_evaluation::metrics::tally::{ClassCounts, Tally};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_evaluation::threshold_search::{ThresholdGrid, best_point, parse_axis, selection_bias};
 

@@ -250,7 +250,7 @@ fn thresholds() -> Fingerprint {
     let grid = ThresholdGrid::of_windows(&windows, &truth(), axis(20), axis(10));
     let surface = grid.surface(&[1; 20]);
     let mut bytes = Vec::new();
-    for metric in 0..metrics::tally::NAMES.len() {
+    for metric in 0..metrics::decision_scores::NAMES.len() {
         let scores = surface.of(metric);
         bytes.extend(scores.iter().flat_map(|score| score.to_le_bytes()));
         bytes.extend(format!("{:?}", threshold_search::best_point(&scores, 19)).into_bytes());

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use timbre_core::labels::{Labels, Task};
 use timbre_evaluation::metrics::{
-    ClassScores, DecisionRule, Scores, multi_label, names, probability_scores, single_label, tally, weighted_metric,
+    ClassScores, DecisionRule, Scores, decision_scores, multi_label, names, probability_scores, single_label,
+    weighted_metric,
 };
 use timbre_evaluation::predictions::Predictions;
 use timbre_evaluation::threshold_search::ThresholdGrid;
@@ -119,7 +120,7 @@ fn unknown_labels_take_no_part_in_any_score() {
         for (name, value) in rule.scores(&truth, &predictions).metrics {
             let weighted = weighted_metric(Task::MultiLabel, &name, &truth, &decided, &predictions);
             assert_eq!(weighted(&once), Some(value), "{name}");
-            if let Some(at) = tally::position(&name) {
+            if let Some(at) = decision_scores::position(&name) {
                 assert_eq!(tally[at], value, "{name}");
             }
         }

@@ -5,7 +5,7 @@
 //! a case is a clip with the probability of the decided class (Guo et al. 2017); with several, a case is a pair of clip and
 //! class. Without cases the error is 0. The mean probability of a bin is summed in the order of the clips.
 
-use super::probability_scores::WeightedScore;
+use super::WeightedScore;
 use crate::predictions::{Predictions, argmax};
 use timbre_core::labels::{Labels, Task};
 

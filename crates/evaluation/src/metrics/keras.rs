@@ -4,7 +4,7 @@
 //! Conventions: a probability of exactly 0.5 is not above it, and precision is 0 if no pair is. A clip whose most likely class has at most 0.5
 //! counts as no prediction, so recall is at most the accuracy. scikit-learn's `average="micro"` of one label is the accuracy.
 
-use super::probability_scores::WeightedScore;
+use super::WeightedScore;
 use crate::predictions::Predictions;
 use timbre_core::labels::Labels;
 

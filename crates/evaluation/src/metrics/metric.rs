@@ -2,15 +2,15 @@
 //!
 //! To add a metric, add one entry. Its place in the table is its place in the tables of a run.
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::WeightedScore;
 use super::average_precision::average_precision;
 use super::brier;
 use super::calibration::calibration_error;
-use super::probability_scores::{
-    WeightedScore, macro_mean, mean_over_clips, mean_over_pairs, micro, samples_mean, weighted_mean,
-};
+use super::probability_scores::{macro_mean, mean_over_clips, mean_over_pairs, micro, samples_mean, weighted_mean};
 use super::roc_auc::roc_auc;
 use super::sorted_scores::SortedScores;
 use super::tally::{ClassCounts, Tally};
@@ -266,6 +266,21 @@ pub fn is_loss(name: &str) -> bool {
 /// A score with the sign under which larger values are better.
 pub fn gain(name: &str, score: f64) -> f64 {
     if is_loss(name) { -score } else { score }
+}
+
+/// The scores of `predictions` by name, in the order of the tables, without those that are undefined. `truth` has the classes
+/// of each clip, ascending.
+pub fn probability_scores(task: Task, truth: &[Labels], predictions: &Predictions) -> IndexMap<String, f64> {
+    let once = vec![1; truth.len()];
+    let mut scores = IndexMap::new();
+    for entry in METRICS {
+        if let Some(Probabilities(prepare)) = entry.formula(task)
+            && let Some(score) = prepare(truth, predictions)(&once)
+        {
+            scores.insert(entry.name.to_owned(), score);
+        }
+    }
+    scores
 }
 
 #[cfg(test)]

@@ -26,12 +26,16 @@ pub mod weighted_metric;
 pub mod roc_auc;
 pub mod single_label;
 pub mod tally;
+pub mod decision_scores;
+
+/// A prepared score. Its argument is the number of times that each clip counts. None where the score is undefined.
+pub type WeightedScore<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
 
 pub use bootstrap::bootstrap_interval;
 pub use decision_rule::{DecisionRule, Decisions};
-pub use metric::{Metric, gain, is_loss, is_of_probabilities, names};
+pub use metric::{Metric, gain, is_loss, is_of_probabilities, names, probability_scores};
 pub use multi_label::{multi_label, multi_label_confusion};
-pub use probability_scores::{class_score, probability_scores};
+pub use probability_scores::class_score;
 pub use single_label::{ClassScores, Scores, single_label};
 pub use trivial_baseline::{TrivialBaseline, constant_decisions, multi_label_baselines, single_label_baselines};
 pub use weighted_metric::weighted_metric;

@@ -6,33 +6,13 @@
 //! Unknown labels: a pair of a clip and a class whose label is unknown is left out of every score. A clip is scored over
 //! its known classes. A class that is unknown in every clip is left out of means over classes.
 
-use indexmap::IndexMap;
-
-use super::metric::{Formula, METRICS};
+use super::WeightedScore;
 use super::sorted_scores::SortedScores;
 use crate::predictions::Predictions;
-use timbre_core::labels::{Labels, Task};
-
-/// A prepared score. Its argument is the number of times that each clip counts. None where the score is undefined.
-pub type WeightedScore<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
+use timbre_core::labels::Labels;
 
 /// A score of clips in the order of their scores; the second argument is the number of times that a clip counts.
 type Curve = fn(&SortedScores, &dyn Fn(usize) -> u32) -> Option<f64>;
-
-/// The scores of `predictions` by name, in the order of the tables, without those that are undefined. `truth` has the classes
-/// of each clip, ascending.
-pub fn probability_scores(task: Task, truth: &[Labels], predictions: &Predictions) -> IndexMap<String, f64> {
-    let once = vec![1; truth.len()];
-    let mut scores = IndexMap::new();
-    for entry in METRICS {
-        if let Some(Formula::Probabilities(prepare)) = entry.formula(task)
-            && let Some(score) = prepare(truth, predictions)(&once)
-        {
-            scores.insert(entry.name.to_owned(), score);
-        }
-    }
-    scores
-}
 
 /// The score of all pairs of clip and class.
 pub fn micro<'a>(curve: Curve, truth: &'a [Labels], predictions: &'a Predictions) -> WeightedScore<'a> {

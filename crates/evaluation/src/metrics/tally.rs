@@ -13,21 +13,7 @@
 //! scikit-learn on the rows whose label is known. A recording is scored over its known classes. A class that is unknown in every
 //! recording is left out of macro means.
 
-use indexmap::IndexMap;
-
-use super::metric::{DECISIONS, Formula, METRICS};
-use timbre_core::labels::{Labels, Task};
-
-/// The names of the metrics of multi-label decisions, in the order of the tables.
-pub const NAMES: [&str; DECISIONS.len()] = {
-    let mut names = [""; DECISIONS.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = DECISIONS[at].name;
-        at += 1;
-    }
-    names
-};
+use timbre_core::labels::Labels;
 
 /// The counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +98,7 @@ impl Tally {
         self.samples.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
     }
 
-    /// [`Self::count`] without the sums over recordings, which only [`Formula::Recordings`] needs.
+    /// [`Self::count`] without the sums over recordings, which only scores of recordings need.
     pub(crate) fn count_classes(&mut self, truth: &Labels, decided: &[usize], times: u32) {
         self.count_known(truth, &truth.known_of(decided), times);
         self.count_unknown(truth, times);
@@ -130,29 +116,6 @@ impl Tally {
         self.n += weight;
         let both = decided.iter().filter(|class| truth.contains(class));
         both.inspect(|&&class| self.classes[class].hits += weight).count() as u64
-    }
-
-    /// The scores in the order of [`NAMES`].
-    pub fn scores(&self) -> [f64; NAMES.len()] {
-        std::array::from_fn(|metric| self.score(metric))
-    }
-
-    /// The score at that position of [`NAMES`].
-    pub fn score(&self, metric: usize) -> f64 {
-        match DECISIONS[metric].formula(Task::MultiLabel) {
-            Some(Formula::Classes(formula) | Formula::Recordings(formula)) => formula(self),
-            _ => unreachable!("DECISIONS has metrics of decisions only"),
-        }
-    }
-
-    /// All metrics of decisions of a task by name, in the order of the tables.
-    pub(super) fn metrics(&self, task: Task) -> IndexMap<String, f64> {
-        let score = |formula| match formula {
-            Formula::Classes(formula) | Formula::Recordings(formula) => Some(formula(self)),
-            Formula::Probabilities(_) => None,
-        };
-        let named = METRICS.iter().filter_map(|entry| Some((entry.name.to_owned(), score(entry.formula(task)?)?)));
-        named.collect()
     }
 
     /// The counts of all classes together.
@@ -234,16 +197,6 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// The position of a metric in [`NAMES`].
-pub fn position(metric: &str) -> Option<usize> {
-    NAMES.iter().position(|name| *name == metric)
-}
-
-/// Whether a score needs sums over single recordings and not only the counts of the classes.
-pub fn is_of_recordings(metric: usize) -> bool {
-    matches!(DECISIONS[metric].formula(Task::MultiLabel), Some(Formula::Recordings(_)))
 }
 
 #[cfg(test)]

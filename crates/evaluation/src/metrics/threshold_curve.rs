@@ -64,6 +64,25 @@ mod tests {
     use super::super::sorted_scores::SortedScores;
     use super::*;
 
+    #[test]
+    fn f1_is_the_harmonic_mean_of_precision_and_recall() {
+        let cases = [(0.9, true), (0.8, false), (0.7, true), (0.7, true), (0.1, false)];
+        let steps = threshold_curve(cases.into_iter());
+        let harmonic = |step: &ThresholdPoint| 2.0 * step.precision * step.recall / (step.precision + step.recall);
+        assert!(steps.iter().all(|step| (step.f1 - harmonic(step)).abs() < 1e-15));
+        assert_eq!(steps.iter().map(|step| step.f1).collect::<Vec<_>>(), [0.5, 0.4, 6.0 / 7.0, 0.75]);
+    }
+
+    #[test]
+    fn a_thinned_curve_keeps_every_nth_point_the_first_and_the_last() {
+        let steps = |n: u16| threshold_curve((0..n).map(|score| (f32::from(score), score % 2 == 0)));
+        let named = |n, most| thinned(&steps(n), most).map(|step| step.named).collect::<Vec<_>>();
+        assert_eq!(named(10, 4), [1, 4, 7, 10]);
+        assert_eq!(named(9, 4), [1, 4, 7, 9]);
+        assert_eq!(named(3, 4), [1, 2, 3]);
+        assert_eq!(named(0, 4), []);
+    }
+
     proptest! {
         #[test]
         fn the_area_under_the_steps_is_the_average_precision(

@@ -9,8 +9,8 @@
 
 use indexmap::IndexMap;
 
+use super::metric::probability_scores;
 use super::multi_label::multi_label;
-use super::probability_scores::probability_scores;
 use super::single_label::single_label;
 use crate::predictions::Predictions;
 use timbre_core::labels::{Labels, Task};

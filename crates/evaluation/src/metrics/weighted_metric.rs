@@ -1,7 +1,7 @@
 //! A prepared metric that can be evaluated for any weights of the clips: a bootstrap evaluates it a thousand times.
 
+use super::WeightedScore;
 use super::metric::{Formula, formula};
-use super::probability_scores::WeightedScore;
 use super::tally::Tally;
 use crate::predictions::Predictions;
 use timbre_core::labels::{Labels, Task};

@@ -6,7 +6,7 @@
 //! global optimum, for other metrics not always. The score only rises, so the ascent ends.
 
 use super::threshold_grid::{ThresholdGrid, values};
-use crate::metrics::tally::{self, Tally};
+use crate::metrics::{decision_scores, tally::Tally};
 use timbre_core::labels::Labels;
 
 /// Thresholds by class, as positions on the axis.
@@ -81,7 +81,7 @@ impl Ascent<'_> {
     /// Visits the tally at every threshold of one class.
     fn for_each_threshold(&self, class: usize, mut on: impl FnMut(&Tally)) {
         let levels = self.grid.cutoffs.len() + 1;
-        let of_recordings = tally::is_of_recordings(self.metric);
+        let of_recordings = decision_scores::is_of_recordings(self.metric);
         let mut counts = vec![[0u64; 2]; levels];
         let mut steps = vec![[0i64; 5]; levels];
         let mut tally = self.tally.clone();

@@ -141,7 +141,7 @@ pub fn selection_bias<G: Ord + Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::tally;
+    use crate::metrics::decision_scores;
     use crate::predictions::Predictions;
     use crate::threshold_search::parse_axis;
     use timbre_core::{labels::Labels, seed::uniform};
@@ -166,7 +166,7 @@ mod tests {
 
     fn of(skill: f64, metric: &str, per_class: bool) -> (SelectionBias, Vec<f64>) {
         let (grid, songs) = grid(skill);
-        let metric = tally::position(metric).unwrap();
+        let metric = decision_scores::position(metric).unwrap();
         let scores = grid.one_metric(&[1; 60], metric);
         (selection_bias(&grid, metric, &songs, &scores, per_class, 100, Seed::new(1)).unwrap(), scores)
     }

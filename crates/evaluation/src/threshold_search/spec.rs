@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{Metric, tally};
+use crate::metrics::{Metric, decision_scores};
 use timbre_core::registry::Fault;
 
 /// Search for threshold and window fraction. It is tuned on one named split and needs no model.
@@ -74,7 +74,7 @@ const MOST_POINTS: usize = 250_000;
 impl SearchSpec {
     /// The metric to optimize, given the headline metric of `[evaluate]`.
     pub fn metric(&self, headline: Metric) -> Metric {
-        let searchable = |metric: &Metric| tally::position(metric.name()).is_some();
+        let searchable = |metric: &Metric| decision_scores::position(metric.name()).is_some();
         self.metric.or(Some(headline).filter(searchable)).unwrap_or(Metric::F1Micro)
     }
 
@@ -123,9 +123,12 @@ impl SearchSpec {
                     .to_owned(),
             );
         }
-        if let Some(metric) = self.metric.filter(|metric| tally::position(metric.name()).is_none()) {
-            let sentence =
-                format!("`{}` is not a metric of decisions; choose one of {}", metric.name(), tally::NAMES.join(", "));
+        if let Some(metric) = self.metric.filter(|metric| decision_scores::position(metric.name()).is_none()) {
+            let sentence = format!(
+                "`{}` is not a metric of decisions; choose one of {}",
+                metric.name(),
+                decision_scores::NAMES.join(", ")
+            );
             fault("metric", sentence);
         }
         faults

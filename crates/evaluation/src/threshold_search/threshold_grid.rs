@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::best_point::Point;
 use crate::aggregation::{is_above, reaches, votes_needed};
+use crate::metrics::decision_scores;
 use crate::metrics::tally::{self, Tally};
 use crate::predictions::{Predictions, WindowPredictions};
 use timbre_core::labels::Labels;
@@ -51,13 +52,13 @@ pub(super) struct Step {
 pub struct Surface {
     /// The number of thresholds.
     pub cutoffs: usize,
-    /// Every metric of [`tally::NAMES`] at each point.
-    pub scores: Vec<[f64; tally::NAMES.len()]>,
+    /// Every metric of [`decision_scores::NAMES`] at each point.
+    pub scores: Vec<[f64; decision_scores::NAMES.len()]>,
 }
 
 impl Surface {
     /// Every metric at one point.
-    pub fn at(&self, point: Point) -> &[f64; tally::NAMES.len()] {
+    pub fn at(&self, point: Point) -> &[f64; decision_scores::NAMES.len()] {
         &self.scores[point.fraction * self.cutoffs + point.cutoff]
     }
 
@@ -141,7 +142,7 @@ impl ThresholdGrid {
     /// One metric at every point, equal to [`surface`](Self::surface); cheaper.
     pub fn one_metric(&self, times: &[u32], metric: usize) -> Vec<f64> {
         let mut scores = Vec::with_capacity(self.points());
-        self.each_point(times, tally::is_of_recordings(metric), |tally| scores.push(tally.score(metric)));
+        self.each_point(times, decision_scores::is_of_recordings(metric), |tally| scores.push(tally.score(metric)));
         scores
     }
 
@@ -434,7 +435,7 @@ mod tests {
                     prop_assert_eq!(grid.tally_at(point, &once).scores(), *plain.at(point));
                 }
             }
-            for metric in 0..tally::NAMES.len() {
+            for metric in 0..decision_scores::NAMES.len() {
                 prop_assert_eq!(grid.one_metric(&case.times, metric), weighted.of(metric));
             }
         }

@@ -18,7 +18,7 @@
 use rayon::prelude::*;
 
 use timbre_core::seed::{Seed, uniform, uniform_below};
-use timbre_evaluation::metrics::{bootstrap, probability_scores::WeightedScore};
+use timbre_evaluation::metrics::{WeightedScore, bootstrap};
 
 const TOLERANCE: f64 = 1e-12;
 

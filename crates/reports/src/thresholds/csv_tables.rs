@@ -7,7 +7,7 @@ use anyhow::Result;
 use polars_core::prelude::{Column, DataFrame};
 
 use super::{DecisionScores, ThresholdSearch, TrialThresholds, best_trial};
-use timbre_evaluation::{metrics::tally::NAMES, threshold_search::Point};
+use timbre_evaluation::{metrics::decision_scores::NAMES, threshold_search::Point};
 use timbre_runs::{
     run_dir::{RunDir, ThresholdFile},
     tables::{frame, keys, mark_leaky, write_csv},

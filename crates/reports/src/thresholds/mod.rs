@@ -12,10 +12,7 @@ use timbre_evaluation::threshold_search::{
 };
 use timbre_evaluation::{
     aggregation::Aggregate,
-    metrics::{
-        DecisionRule, Metric,
-        tally::{self, Tally},
-    },
+    metrics::{DecisionRule, Metric, decision_scores, tally::Tally},
 };
 use timbre_runs::{
     run_dir::{RunDir, SplitRecord, Trial},
@@ -41,8 +38,8 @@ pub struct ThresholdSearch<'a> {
     pub is_leaky: bool,
 }
 
-/// The decision metrics, in the order of [`tally::NAMES`].
-pub type DecisionScores = [f64; tally::NAMES.len()];
+/// The decision metrics, in the order of [`decision_scores::NAMES`].
+pub type DecisionScores = [f64; decision_scores::NAMES.len()];
 
 /// The result of a search for one trial.
 pub struct TrialThresholds {
@@ -92,9 +89,9 @@ impl ThresholdSearch<'_> {
         self.spec.tune_on.name()
     }
 
-    /// Index in [`tally::NAMES`] of the metric that is optimized.
+    /// Index in [`decision_scores::NAMES`] of the metric that is optimized.
     pub fn metric_at(&self) -> usize {
-        tally::position(self.metric.name()).expect("the configuration allows only decision metrics")
+        decision_scores::position(self.metric.name()).expect("the configuration allows only decision metrics")
     }
 
     /// Searches on one split and scores all splits.

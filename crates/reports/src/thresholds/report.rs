@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{DecisionScores, ThresholdSearch, TrialThresholds};
 use timbre_core::text::count;
 use timbre_evaluation::{
-    metrics::{Metric, tally::NAMES},
+    metrics::{Metric, decision_scores::NAMES},
     threshold_search::{Point, SearchSpec, SelectionBias},
 };
 use timbre_runs::{
