@@ -16,7 +16,7 @@ use timbre::execution::run::augmentation_preview::{AugmentationPreview, preview_
 use timbre::execution::run::{NoArtifacts, Settings};
 use timbre_core::progress::Printer;
 use timbre_experiment::{Request, resolve};
-use timbre_inputs::dataset::feature_set::ExampleGenerator;
+use timbre_inputs::dataset::row_source::ExampleGenerator;
 use timbre_models::device::Device;
 
 const PASSES: usize = 5;

@@ -57,7 +57,7 @@ fn main() {
     for kind in ModelSpec::KINDS.iter().filter(|kind| named.is_empty() || named.iter().any(|name| name == **kind)) {
         // An ensemble needs members.
         let Ok(spec) = serde_json::from_value::<ModelSpec>(json!({ "kind": kind })) else { continue };
-        let (spec, sizes, rows) = match spec.as_kind().as_network() {
+        let (spec, sizes, rows) = match spec.as_network() {
             None => (spec, SIZES, rows.clone()),
             Some(network) => {
                 let rows = clips(&cache, smallest_image(network), 2 * NETWORK_SIZES[1]);

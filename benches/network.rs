@@ -136,7 +136,7 @@ fn fit(case: &Case, clips: usize, device: &Device) -> (Box<dyn Classifier>, f64)
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.
 fn training_operations(case: &Case) -> f64 {
     let input = InputShape { channels: 1, height: case.shape[0], width: case.shape[1] };
-    let network = case.spec.as_kind().as_network().expect("a network");
+    let network = case.spec.as_network().expect("a network");
     let rows = network.layers(input, CLASSES).expect("the image is large enough");
     let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))

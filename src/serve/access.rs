@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
-use super::state::AppState;
 use super::upload::refuse;
 
 /// The origin that stands for every site, as in the header `Access-Control-Allow-Origin`.
@@ -123,10 +122,10 @@ pub fn is_guarded(path: &str) -> bool {
 }
 
 /// Middleware of every request: checks host, origin and token, adds the security headers.
-pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(policy): State<Arc<AccessPolicy>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let host = check_host(&request, &state.access_policy);
-    let (allowed, problem) = match origin(headers, &state.access_policy) {
+    let host = check_host(&request, &policy);
+    let (allowed, problem) = match origin(headers, &policy) {
         _ if host.is_err() => (None, host.err()),
         Origin::Same => (None, None),
         Origin::Allowed(origin) => (Some(origin), None),
@@ -141,7 +140,7 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
     let mut response = match (problem, &allowed) {
         (Some(problem), _) => refused(problem, request).await,
         (None, Some(_)) if is_preflight => preflight(),
-        _ if is_guarded(request.uri().path()) && !state.access_policy.authorizes(headers) => {
+        _ if is_guarded(request.uri().path()) && !policy.authorizes(headers) => {
             let detail = "this server requires a token: send it as `Authorization: Bearer TOKEN`";
             refused(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail), request).await
         }

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
@@ -17,36 +17,11 @@ use serde_json::json as object;
 
 use super::access;
 use super::assets::{ASSETS, Asset, HTML, NOT_FOUND};
-use super::metrics;
 use super::openapi;
+use super::operation::{Operation, ResponseBody};
 use super::problem::Problem;
 use super::responses::{ModelsResponse, PredictResponse, decision_rule_for, instruments};
 use super::state::{AppState, InputSpec};
-
-/// A route of the API.
-pub struct Operation {
-    pub method: Method,
-    pub path: &'static str,
-    pub summary: &'static str,
-    pub handler: MethodRouter<Arc<AppState>>,
-    pub response: ResponseBody,
-    /// The input, if the route takes a recording.
-    pub input: Option<InputSpec>,
-}
-
-/// The body of a successful response.
-#[derive(Clone, Copy)]
-pub enum ResponseBody {
-    Text(&'static str),
-    /// [`PredictResponse`]
-    Prediction,
-    /// [`ModelsResponse`]
-    Models,
-    /// A list of class codes.
-    Codes,
-    /// Any JSON object.
-    Object,
-}
 
 const PREDICT: InputSpec = InputSpec { parameters: &["model", "cutoff", "fraction", "timeline"], form_only: false };
 const LUMEN: InputSpec = InputSpec { parameters: &["model", "cutoff", "fraction"], form_only: true };
@@ -112,7 +87,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         // `upload.rs` limits the size of bodies.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(method_problem))
-        .layer(from_fn_with_state(state.clone(), access::guard))
+        .layer(from_fn_with_state(Arc::clone(&state.access_policy), access::guard))
         .with_state(state)
 }
 
@@ -244,7 +219,7 @@ async fn readyz(State(state): State<Arc<AppState>>) -> Result<Response, Problem>
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 async fn prometheus(State(state): State<Arc<AppState>>) -> Response {
-    content(METRICS, metrics::text(&state))
+    content(METRICS, state.metrics.text(&state.figures()))
 }
 
 async fn description(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {

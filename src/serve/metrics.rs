@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::responses::RequestTimings;
-use super::state::AppState;
 use crate::inference::{BatchStats, Prediction};
 use timbre_runs::memory;
 
@@ -38,6 +37,17 @@ struct Durations {
     count: u64,
 }
 
+/// What a server does now.
+pub struct ServerFigures<'a> {
+    pub places: usize,
+    pub places_in_use: usize,
+    pub jobs: usize,
+    pub jobs_in_use: usize,
+    pub is_open: bool,
+    /// Each model with the batches that it ran.
+    pub models: Vec<(&'a str, BatchStats)>,
+}
+
 impl Metrics {
     pub fn count_request(&self, route: &'static str, status: u16, took: Duration) {
         let mut inner = self.inner.lock().expect("no code panics while it holds the lock");
@@ -58,80 +68,79 @@ impl Metrics {
         let stages = [timings.receive, timings.wait, timings.decode, timings.features, timings.model];
         inner.stages.iter_mut().zip(stages).for_each(|(sum, stage)| *sum += stage);
     }
-}
 
-/// The text of `/metrics`.
-pub fn text(state: &AppState) -> String {
-    let mut out = Text(String::new());
-    let build = [("version", env!("CARGO_PKG_VERSION"))];
-    out.family("timbre_build_info", "gauge", "The version of the program.").line("timbre_build_info", &build, 1.0);
-    let (places, jobs) = state.in_use();
-    for (name, help, value) in [
-        (
-            "timbre_places",
-            "Limit of recordings that are received, wait, or are predicted at once.",
-            state.limits.places,
-        ),
-        ("timbre_places_in_use", "Recordings that are being received, wait, or are being predicted.", places),
-        ("timbre_jobs", "Limit of recordings that are predicted at once.", state.limits.jobs),
-        ("timbre_jobs_in_use", "Recordings that are being predicted.", jobs),
-        ("timbre_ready", "1 until the server begins to stop.", usize::from(state.is_open())),
-    ] {
-        out.family(name, "gauge", help).line(name, &[], value as f64);
-    }
-    if let Some(bytes) = memory::resident() {
-        let name = "process_resident_memory_bytes";
-        out.family(name, "gauge", "Resident memory.").line(name, &[], bytes as f64);
-    }
-    type Count = fn(&BatchStats) -> u64;
-    let per_model: [(&str, &str, Count); 3] = [
-        ("timbre_model_windows_total", "Windows or clips that the model predicted.", |stats| stats.windows),
-        ("timbre_model_questions_total", "Requests to the model, each with windows of one recording.", |stats| {
-            stats.requests
-        }),
-        ("timbre_model_batches_total", "Batches that the model ran.", |stats| stats.batches),
-    ];
-    for (name, help, count) in per_model {
-        out.family(name, "counter", help);
-        for model in state.models.iter().filter(|model| !model.is_ensemble()) {
-            out.line(name, &[("model", &model.id)], count(&model.primary().batch_stats()) as f64);
+    /// The text of `/metrics`.
+    pub fn text(&self, server: &ServerFigures) -> String {
+        let mut out = Text(String::new());
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        out.family("timbre_build_info", "gauge", "The version of the program.").line("timbre_build_info", &build, 1.0);
+        for (name, help, value) in [
+            ("timbre_places", "Limit of recordings that are received, wait, or are predicted at once.", server.places),
+            (
+                "timbre_places_in_use",
+                "Recordings that are being received, wait, or are being predicted.",
+                server.places_in_use,
+            ),
+            ("timbre_jobs", "Limit of recordings that are predicted at once.", server.jobs),
+            ("timbre_jobs_in_use", "Recordings that are being predicted.", server.jobs_in_use),
+            ("timbre_ready", "1 until the server begins to stop.", usize::from(server.is_open)),
+        ] {
+            out.family(name, "gauge", help).line(name, &[], value as f64);
         }
-    }
-    let inner = state.metrics.inner.lock().expect("no code panics while it holds the lock");
-    let totals = [
-        ("timbre_recordings_total", "Predicted recordings.", inner.recordings as f64),
-        ("timbre_audio_seconds_total", "Total length of the predicted recordings in seconds.", inner.audio_seconds),
-    ];
-    for (name, help, value) in totals {
-        out.family(name, "counter", help).line(name, &[], value);
-    }
-    let name = "timbre_stage_seconds_total";
-    out.family(name, "counter", "Seconds in each stage, summed over predicted recordings.");
-    for (stage, seconds) in STAGES.into_iter().zip(inner.stages) {
-        out.line(name, &[("stage", stage)], seconds);
-    }
-    let name = "timbre_requests_total";
-    out.family(name, "counter", "Requests by route and status.");
-    for ((route, status), count) in &inner.requests {
-        out.line(name, &[("route", *route), ("status", &status.to_string())], *count as f64);
-    }
-    out.family(
-        "timbre_request_seconds",
-        "histogram",
-        "Seconds from the head of a request to the head of its response.",
-    );
-    for (route, durations) in &inner.durations {
-        let mut below = 0;
-        for (end, count) in BUCKETS.iter().zip(durations.buckets) {
-            below += count;
-            out.line("timbre_request_seconds_bucket", &[("route", *route), ("le", &end.to_string())], below as f64);
+        if let Some(bytes) = memory::resident() {
+            let name = "process_resident_memory_bytes";
+            out.family(name, "gauge", "Resident memory.").line(name, &[], bytes as f64);
         }
-        let count = durations.count as f64;
-        out.line("timbre_request_seconds_bucket", &[("route", route), ("le", "+Inf")], count);
-        out.line("timbre_request_seconds_sum", &[("route", route)], durations.sum);
-        out.line("timbre_request_seconds_count", &[("route", route)], count);
+        type Count = fn(&BatchStats) -> u64;
+        let per_model: [(&str, &str, Count); 3] = [
+            ("timbre_model_windows_total", "Windows or clips that the model predicted.", |stats| stats.windows),
+            ("timbre_model_questions_total", "Requests to the model, each with windows of one recording.", |stats| {
+                stats.requests
+            }),
+            ("timbre_model_batches_total", "Batches that the model ran.", |stats| stats.batches),
+        ];
+        for (name, help, count) in per_model {
+            out.family(name, "counter", help);
+            for (model, stats) in &server.models {
+                out.line(name, &[("model", *model)], count(stats) as f64);
+            }
+        }
+        let inner = self.inner.lock().expect("no code panics while it holds the lock");
+        let totals = [
+            ("timbre_recordings_total", "Predicted recordings.", inner.recordings as f64),
+            ("timbre_audio_seconds_total", "Total length of the predicted recordings in seconds.", inner.audio_seconds),
+        ];
+        for (name, help, value) in totals {
+            out.family(name, "counter", help).line(name, &[], value);
+        }
+        let name = "timbre_stage_seconds_total";
+        out.family(name, "counter", "Seconds in each stage, summed over predicted recordings.");
+        for (stage, seconds) in STAGES.into_iter().zip(inner.stages) {
+            out.line(name, &[("stage", stage)], seconds);
+        }
+        let name = "timbre_requests_total";
+        out.family(name, "counter", "Requests by route and status.");
+        for ((route, status), count) in &inner.requests {
+            out.line(name, &[("route", *route), ("status", &status.to_string())], *count as f64);
+        }
+        out.family(
+            "timbre_request_seconds",
+            "histogram",
+            "Seconds from the head of a request to the head of its response.",
+        );
+        for (route, durations) in &inner.durations {
+            let mut below = 0;
+            for (end, count) in BUCKETS.iter().zip(durations.buckets) {
+                below += count;
+                out.line("timbre_request_seconds_bucket", &[("route", *route), ("le", &end.to_string())], below as f64);
+            }
+            let count = durations.count as f64;
+            out.line("timbre_request_seconds_bucket", &[("route", route), ("le", "+Inf")], count);
+            out.line("timbre_request_seconds_sum", &[("route", route)], durations.sum);
+            out.line("timbre_request_seconds_count", &[("route", route)], count);
+        }
+        out.0
     }
-    out.0
 }
 
 struct Text(String);

@@ -29,6 +29,7 @@ mod multipart;
 mod state;
 mod metrics;
 mod openapi;
+mod operation;
 mod write_timeout;
 mod problem;
 mod upload;
@@ -117,7 +118,8 @@ pub fn serve(mut service: Service, address: &str, printer: Printer) -> Result<()
         let stop = stop_signal(printer)?;
         let local = listener.local_addr()?;
         let state = Arc::get_mut(&mut service.0).expect("the server has not started");
-        state.access_policy.check_hosts_on(local.ip());
+        let policy = Arc::get_mut(&mut state.access_policy).expect("the server has not started");
+        policy.check_hosts_on(local.ip());
         // Stdout may be closed; that must not stop the server.
         let _ = writeln!(std::io::stdout(), "listening on http://{local}");
         printer.message(&format!("models: {}; stop with Ctrl-C", service.described().join(", ")));

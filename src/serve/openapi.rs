@@ -4,7 +4,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::access;
-use super::api::{Operation, ResponseBody};
+use super::operation::{Operation, ResponseBody};
 use super::problem::{self, ProblemBody};
 use super::query::PredictQuery;
 use super::responses::{ModelsResponse, PredictResponse};

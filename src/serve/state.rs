@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Limits;
 use super::access::AccessPolicy;
 use super::examples::{Example, examples};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, ServerFigures};
 use super::problem::Problem;
 use super::query::PredictQuery;
 use super::responses::RequestTimings;
@@ -25,7 +25,7 @@ use timbre_signal::audio::DecodeLimits;
 pub struct AppState {
     pub models: Vec<ServedModel>,
     pub limits: Limits,
-    pub access_policy: AccessPolicy,
+    pub access_policy: Arc<AccessPolicy>,
     pub metrics: Metrics,
     /// Recordings to try on the page.
     pub examples: Vec<Example>,
@@ -70,7 +70,7 @@ impl AppState {
             jobs: Semaphore::new(limits.jobs).into(),
             memory: Semaphore::new((limits.memory / MEMORY_UNIT).min(Semaphore::MAX_PERMITS)).into(),
             limits,
-            access_policy,
+            access_policy: access_policy.into(),
             metrics: Metrics::default(),
             is_open: AtomicBool::new(true),
         })
@@ -85,9 +85,17 @@ impl AppState {
         self.is_open.store(false, Ordering::Relaxed);
     }
 
-    /// Permits of `places` and `jobs` in use.
-    pub fn in_use(&self) -> (usize, usize) {
-        (self.limits.places - self.places.available_permits(), self.limits.jobs - self.jobs.available_permits())
+    /// What the server does now.
+    pub fn figures(&self) -> ServerFigures<'_> {
+        let models = self.models.iter().filter(|model| !model.is_ensemble());
+        ServerFigures {
+            places: self.limits.places,
+            places_in_use: self.limits.places - self.places.available_permits(),
+            jobs: self.limits.jobs,
+            jobs_in_use: self.limits.jobs - self.jobs.available_permits(),
+            is_open: self.is_open(),
+            models: models.map(|model| (model.id.as_str(), model.primary().batch_stats())).collect(),
+        }
     }
 
     /// Receives the recording of a request and predicts it.

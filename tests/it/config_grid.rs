@@ -196,7 +196,7 @@ fn halving_has_one_round_per_budget_and_never_selects_on_the_test_split() {
     let grid = expanded(&format!("{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"));
     assert_eq!(grid.points[0].rounds.len(), 3);
     let epochs = |round: usize| {
-        grid.points[1].rounds[round].experiment.models["cnn_small"].as_kind().as_network().unwrap().training().epochs
+        grid.points[1].rounds[round].experiment.models["cnn_small"].as_network().unwrap().training().epochs
     };
     assert_eq!([0, 1, 2].map(epochs), [1, 3, 9]);
     let none = Project::new(&[(

@@ -10,11 +10,9 @@ use timbre_inputs::{dataset::feature_set::FeatureSet, features::mel::Mel};
 use timbre_models::{
     Epoch, FitContext, ModelKind, TrainingCallback,
     device::{Device, DeviceChoice},
+    hyperparameters::{Schedule, Training},
     networks::{CnnSmall, cnn_small},
-    training::{
-        device_mel::DeviceMel,
-        hyperparameters::{Schedule, Training},
-    },
+    training::device_mel::DeviceMel,
 };
 
 fn device() -> Device {

@@ -51,6 +51,7 @@ mod gpu_stub;
 mod grids;
 mod hostile_recordings;
 mod housekeeping;
+mod import_cycles;
 mod inspect;
 mod latest;
 mod listing;

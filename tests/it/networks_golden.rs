@@ -35,12 +35,12 @@ fn spec_of(case: &Value) -> ModelSpec {
 }
 
 fn network_of(spec: &ModelSpec) -> &dyn NetworkKind {
-    spec.as_kind().as_network().expect("a network").kind()
+    spec.as_network().expect("a network").kind()
 }
 
 fn is_network(kind: &str) -> bool {
     let spec = serde_json::from_value::<ModelSpec>(serde_json::json!({ "kind": kind }));
-    spec.is_ok_and(|spec| spec.as_kind().as_network().is_some())
+    spec.is_ok_and(|spec| spec.as_network().is_some())
 }
 
 fn input_of(case: &Value) -> InputShape {

@@ -44,7 +44,7 @@ fn networks() -> Vec<(String, ModelSpec)> {
         let Ok(spec) = serde_json::from_value::<ModelSpec>(table) else { continue };
         let is_heavy =
             matches!((*kind, head), ("vgg16_bn", "linear") | ("resnet34" | "resnet50", "concat" | "per_class"));
-        let is_network = spec.as_kind().as_network().is_some();
+        let is_network = spec.as_network().is_some();
         if is_network && spec.as_kind().faults().is_empty() && !is_heavy {
             all.push((format!("{kind}-{head}"), spec));
         }
@@ -67,7 +67,7 @@ fn noise(count: usize, seed: usize) -> impl Iterator<Item = f32> {
 
 /// Writes a network with weights that no initialization leaves at 0 or 1, and two clips; the logits of burn.
 fn write(folder: &Path, name: &str, spec: &ModelSpec) -> Vec<f32> {
-    let (network, device) = (spec.as_kind().as_network().unwrap(), Device::flex());
+    let (network, device) = (spec.as_network().unwrap(), Device::flex());
     let input = smallest_image(network.kind());
     let built = network.kind().build(input, CLASSES, Seed::new(1), &device).unwrap();
     let mut tensors = state_dict::tensors(&built);
@@ -123,7 +123,7 @@ fn onnx_runtime_computes_the_logits_of_every_network() {
     let kinds: std::collections::BTreeSet<&str> = networks.iter().map(|(_, spec)| spec.kind()).collect();
     let registered = ModelSpec::KINDS.iter().filter(|kind| {
         let spec = serde_json::from_value::<ModelSpec>(json!({ "kind": kind }));
-        spec.is_ok_and(|spec| spec.as_kind().as_network().is_some())
+        spec.is_ok_and(|spec| spec.as_network().is_some())
     });
     assert_eq!(kinds, registered.copied().collect());
     let ours: Vec<Vec<f32>> = networks.iter().map(|(name, spec)| write(dir.path(), name, spec)).collect();

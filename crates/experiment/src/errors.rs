@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::read::source::{Origin, Sources};
+use crate::source::{Origin, Sources};
 
 /// One error of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

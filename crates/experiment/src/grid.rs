@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::Experiment;
-use crate::axes::{Grid, HalvingSpec, TpeSpec};
+use crate::axes::Grid;
 use crate::errors::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
+use crate::grid_spec::{HalvingSpec, TpeSpec};
 use crate::read::merge::{Removal, merge_at};
-use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Table, Value, name_of};
 use crate::resolve::{Merged, Request, ResolvedExperiment};
+use crate::source::Origin;
 use timbre_core::suggest;
 use timbre_models::ModelSpec;
 
@@ -111,7 +112,7 @@ fn fits_again(experiment: &Experiment, keys: &[String]) -> Option<String> {
     let decides = |key: &&String| DECISIONS.iter().any(|of| *key == of || key.starts_with(&format!("{of}.")));
     let key = keys.iter().find(decides).filter(|_| experiment.models_from.is_none())?;
     let monitored = |(name, spec): (&String, &ModelSpec)| {
-        let training = spec.as_kind().as_network()?.training();
+        let training = spec.as_network()?.training();
         training.monitors_decisions().then(|| (name.clone(), training.monitor.clone()))
     };
     let (name, monitor) = experiment.models.iter().find_map(monitored)?;

@@ -14,14 +14,20 @@ use timbre_inputs::{
 use timbre_models::ModelSpec;
 use timbre_signal::audio::AudioSpec;
 
+// Where the values of an experiment come from: files, arguments, lines.
+mod source;
+// All errors of an experiment at once.
+mod errors;
 // TOML files and their parents to one tree with positions.
 mod read;
-// `[grid]`: axes over the keys.
-mod axes;
+// The keys of `[grid]` that are not axes.
+mod grid_spec;
 // `[evaluate]`.
 mod evaluate;
 // The tree against the schema, then across tables.
 mod check;
+// `[grid]`: axes over the keys.
+mod axes;
 // The tree to an `Experiment`.
 mod resolve;
 // The points of a grid, each an `Experiment`.
@@ -32,13 +38,11 @@ pub mod members;
 pub mod shapes;
 // The reference of every key.
 pub mod reference;
-// All errors of an experiment at once.
-mod errors;
 
-pub use axes::{HalvingSpec, TpeSpec};
 pub use errors::{ConfigError, ConfigErrors};
 pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
+pub use grid_spec::{HalvingSpec, TpeSpec};
 pub use read::loader::is_valid_name;
 pub use resolve::{
     Arguments, Request, ResolvedExperiment, data_set, data_set_and_audio, data_set_names, load_for_rerun,

@@ -53,7 +53,7 @@ pub fn models_on_features<'a>(
         places.extend(models.iter().filter(|(_, spec)| trained_on(spec)).map(|(model, _)| place(features, model)));
     }
     let mut open: Vec<(&str, &Ensemble)> =
-        models.iter().filter_map(|(name, spec)| Some((*name, spec.as_kind().as_ensemble()?))).collect();
+        models.iter().filter_map(|(name, spec)| Some((*name, spec.as_ensemble()?))).collect();
     while !open.is_empty() {
         let names: Vec<ModelOnFeature> = open.iter().map(|(name, _)| place(ENSEMBLE_FEATURES, name)).collect();
         let waits = |spec: &Ensemble| spec.members.iter().any(|m| names.iter().any(|name| name.matches(m)));
@@ -81,7 +81,7 @@ pub fn cycle(from: &str, models: &IndexMap<&str, &ModelSpec>) -> Option<Vec<Stri
     let mut known: Vec<String> = Vec::new();
     while let Some(way) = ways.pop() {
         let last = way.last().expect("a way has a beginning");
-        let Some(spec) = models.get(last.as_str()).and_then(|spec| spec.as_kind().as_ensemble()) else { continue };
+        let Some(spec) = models.get(last.as_str()).and_then(|spec| spec.as_ensemble()) else { continue };
         for member in &spec.members {
             let name = member.strip_prefix(ENSEMBLE_FEATURES).and_then(|rest| rest.strip_prefix('.')).unwrap_or(member);
             let mut longer = way.clone();

@@ -15,8 +15,8 @@ use crate::read::loader::{self, Loader};
 use crate::read::merge::{Removal, kinds_by_name, merge, merge_section};
 use crate::read::parts::insert_parts;
 use crate::read::presets::insert_presets;
-use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
+use crate::source::Origin;
 use timbre_inputs::data::{DataSpec, split::SplitSpec};
 use timbre_signal::audio::AudioSpec;
 

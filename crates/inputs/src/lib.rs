@@ -1,5 +1,7 @@
 //! Inputs of models: recordings become feature matrices, feature sets and training examples.
 
+// Hashes of contents and recipes.
+pub mod hash;
 // Recordings by URL: their mirrors on this machine.
 pub mod remote;
 // Data sets and splits: `ClipRecord`s.

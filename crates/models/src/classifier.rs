@@ -10,12 +10,11 @@ use timbre_core::{labels::Classes, progress::Printer, registry::Fault, seed::See
 use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-use crate::classic::{ensemble::Ensemble, grid_search::SearchResults};
+use crate::callback::{NoCallback, TrainingCallback};
 use crate::device::Device;
 use crate::feature_choice::FeatureChoice;
-use crate::networks::NetworkModel;
+use crate::search_results::SearchResults;
 use crate::tensor::Tensor;
-use crate::training::callback::{NoCallback, TrainingCallback};
 
 /// A fitted model.
 pub trait Classifier: Send + Sync {
@@ -114,7 +113,7 @@ pub trait ModelKind {
 
     /// Whether the fit takes the weights of clips; otherwise every clip counts the same.
     fn uses_weights(&self) -> bool {
-        self.as_network().is_some()
+        self.is_network()
     }
 
     /// Whether the fitted model has [`Classifier::importances`].
@@ -133,14 +132,9 @@ pub trait ModelKind {
         false
     }
 
-    /// The network, if this is one: it computes on a [`Device`] and sees new training examples in each epoch.
-    fn as_network(&self) -> Option<&dyn NetworkModel> {
-        None
-    }
-
-    /// The ensemble, if this is one: it combines other models of the experiment and is fitted to no feature.
-    fn as_ensemble(&self) -> Option<&Ensemble> {
-        None
+    /// Whether this is a network: it computes on a [`Device`] and sees new training examples in each epoch.
+    fn is_network(&self) -> bool {
+        false
     }
 }
 
@@ -196,4 +190,27 @@ pub(crate) fn ensure_trainable(kind: &dyn ModelKind, train: &FeatureSet) -> Resu
     ensure!(!train.is_empty(), "fit a model: the training split has no clips; change the split of the data set");
     ensure!(train.dims() > 0, "fit a model: the feature has no columns");
     Ok(())
+}
+
+/// Shares as f32 probabilities in which `winner` is the largest, even where rounding to f32 made several equal: the
+/// decision that is read from the table is the one that was taken in f64.
+pub(crate) fn probability_row(shares: &[f64], winner: usize) -> Vec<f32> {
+    let mut row: Vec<f32> = shares.iter().map(|&p| p as f32).collect();
+    let rival = row.iter().enumerate().filter(|&(i, _)| i != winner).map(|(_, &p)| p).fold(0.0, f32::max);
+    if row[winner] <= rival {
+        row[winner] = rival.next_up();
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_winner_keeps_the_largest_probability_when_f32_makes_a_tie() {
+        let row = probability_row(&[0.5 - 1e-12, 0.5 + 1e-12], 1);
+        assert!(row[1] > row[0] && row[1] - row[0] < 1e-6);
+        assert_eq!(probability_row(&[0.25, 0.75], 1), [0.25, 0.75]);
+    }
 }

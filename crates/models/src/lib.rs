@@ -6,14 +6,20 @@
 
 #![allow(unsafe_code, reason = "SIMD kernels, disjoint writes of parallel loops, queries of the GPU drivers")]
 
-// What every model does: `ModelKind`, `Classifier`.
-mod classifier;
 // The features that a model is fitted on.
 mod feature_choice;
+// What a fit reports while it trains.
+mod callback;
+// What a search within a model found.
+mod search_results;
+// What every model does: `ModelKind`, `Classifier`.
+mod classifier;
 // Models that are no networks.
 pub mod classic;
 // Network architectures.
 pub mod networks;
+// The training keys of networks.
+pub mod hyperparameters;
 // The training loop of networks.
 pub mod training;
 // Pretrained networks as a feature.
@@ -39,18 +45,20 @@ use anyhow::{Context, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
+use classic::ensemble::Ensemble;
 use classic::{
     bagging, decision_tree, ensemble, extra_trees, gmm, grid_search::GridSearch, hist_gradient_boosting, knn,
     known_rows, linear_svm, logistic, mlp, naive_bayes, nearest_centroid, pretrained, random_forest, svm,
 };
 use device::Device;
+use networks::NetworkModel;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-pub use classic::grid_search::{CandidateScores, SearchResults};
+pub use callback::{Epoch, NoCallback, RateCurve, TrainingCallback};
 pub use classifier::{Classifier, FitContext, Importances, ModelColumn, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
+pub use search_results::{CandidateScores, SearchResults, mean_and_deviation};
 pub use tensor::{Tensor, TensorValues};
-pub use training::callback::{Epoch, NoCallback, RateCurve, TrainingCallback};
 
 networks::model_registry! {
     {
@@ -127,7 +135,7 @@ impl JsonSchema for ModelSpec {
             let kind = serde_json::json!({ "kind": keys["kind"]["const"] });
             // An ensemble needs members, so it cannot be made of its kind alone.
             let Ok(spec) = serde_json::from_value::<SingleModel>(kind) else { continue };
-            if spec.as_kind().as_network().is_some() || !spec.as_kind().learns() {
+            if spec.as_network().is_some() || !spec.as_kind().learns() {
                 continue;
             }
             keys.iter_mut()
@@ -162,6 +170,25 @@ impl ModelSpec {
         match self {
             ModelSpec::Single(single) => single.as_kind(),
             ModelSpec::Search(search) => search.as_ref(),
+        }
+    }
+
+    /// The network, if this is one: it computes on a [`Device`] and sees new training examples in each epoch.
+    pub fn as_network(&self) -> Option<&dyn NetworkModel> {
+        match self {
+            ModelSpec::Single(single) => single.as_network(),
+            ModelSpec::Search(_) => None,
+        }
+    }
+
+    /// The ensemble, if this is one: it combines other models of the experiment and is fitted to no feature.
+    pub fn as_ensemble(&self) -> Option<&Ensemble> {
+        match self {
+            ModelSpec::Single(single) => match single.as_ref() {
+                SingleModel::Ensemble(ensemble) => Some(ensemble),
+                _ => None,
+            },
+            ModelSpec::Search(_) => None,
         }
     }
 

@@ -36,7 +36,7 @@ fn every_spec() -> Vec<ModelSpec> {
     let spec = |kind: &str, keys: &str| toml::from_str::<ModelSpec>(&format!("kind = \"{kind}\"\n{keys}"));
     let mut specs = Vec::new();
     for kind in ModelSpec::KINDS.iter().filter(|kind| !["ensemble", "pretrained"].contains(kind)) {
-        let keys = match (spec(kind, "").unwrap().as_kind().as_network().is_some(), *kind) {
+        let keys = match (spec(kind, "").unwrap().as_network().is_some(), *kind) {
             // Their own heads have 50 to 120 million parameters.
             (true, "vgg16_bn" | "alexnet") => "epochs = 1\nbatch_size = 3\nhead = \"per_class\"",
             // burn multiplies a row of 1506 values alone in another order than several of them (docs/networks.md).
@@ -89,7 +89,7 @@ fn every_spec() -> Vec<ModelSpec> {
 /// more rows than columns; for networks a few small images.
 fn sets(spec: &ModelSpec, task: Task) -> Vec<[FeatureSet; 2]> {
     let set = |rows: usize, shape: [usize; 2]| noisy_set(rows, shape, task);
-    if let Some(network) = spec.as_kind().as_network() {
+    if let Some(network) = spec.as_network() {
         let accepts = |height, width| network.layers(InputShape { channels: 1, height, width }, CLASSES).is_ok();
         let width = if accepts(20, 20) { 20 } else { (96..).find(|&width| accepts(96, width)).expect("some width") };
         let shape = if width == 20 { [20, 20] } else { [96, width] };
@@ -105,7 +105,7 @@ fn context(task: Task) -> FitContext<'static> {
 
 /// Whether to test the model with that task. Networks take both alike, so one is enough for them.
 fn suits(spec: &ModelSpec, task: Task) -> bool {
-    let is_network = spec.as_kind().as_network().is_some();
+    let is_network = spec.as_network().is_some();
     spec.as_kind().task_faults(&context(task).decision_rule).is_empty() && !(is_network && task == Task::MultiLabel)
 }
 
@@ -148,7 +148,7 @@ fn every_model_is_restored_to_the_bit_and_threads_do_not_change_a_bit() {
 
 #[test]
 fn a_missing_tensor_is_named() {
-    for spec in every_spec().into_iter().filter(|spec| spec.as_kind().as_network().is_none()) {
+    for spec in every_spec().into_iter().filter(|spec| spec.as_network().is_none()) {
         let fitted =
             spec.as_kind().fit(&noisy_set(90, [1, 37], Task::SingleLabel), &context(Task::SingleLabel)).unwrap();
         let tensors = fitted.tensors().unwrap();

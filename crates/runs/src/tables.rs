@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
 use timbre_core::{labels::Classes, text::csv_text};
 use timbre_evaluation::metrics::replicates;
-use timbre_models::{CandidateScores, Epoch, SearchResults, classic::grid_search::mean_and_deviation};
+use timbre_models::{CandidateScores, Epoch, SearchResults, mean_and_deviation};
 use timbre_signal::audio::Excerpt;
 
 mod score_grid;

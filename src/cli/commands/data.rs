@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use super::{ExitStatus, print, print_data, print_list, settings, start_threads};
-use crate::cli::args::{DataCommand, GlobalArgs};
+use super::{ExitStatus, print, print_data, print_list, settings};
+use crate::cli::args::GlobalArgs;
 use crate::cli::colours::eprint_coloured;
 use crate::execution::run::prepare::{download, generate};
 use timbre_core::{error::UserError, files, text::count};
@@ -18,22 +18,6 @@ use timbre_inputs::sound_survey;
 use timbre_reports::data_report::{self, Described};
 use timbre_runs::tables::aligned;
 use timbre_signal::audio;
-
-pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
-    match command {
-        DataCommand::List => list(common),
-        DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
-        DataCommand::Get(args) => super::get::get(common, &args),
-        DataCommand::Check { name, json, html, deny, pool } => {
-            start_threads(&pool)?;
-            check(common, &name, json, html.as_deref(), &deny)
-        }
-        DataCommand::Describe { name, html, measure } => describe(common, &name, html.as_deref(), measure),
-        DataCommand::Suspects(wanted) => super::relabel::suspects(common, &wanted),
-        DataCommand::LabelStudio(command) => super::relabel::label_studio(common, &command),
-        DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
-    }
-}
 
 pub(super) fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
     timbre_experiment::data_set(Path::new("."), name, &common.set)
@@ -109,7 +93,7 @@ pub(super) fn data_set_statuses(common: &GlobalArgs) -> Vec<DataSetStatus> {
 }
 
 /// Lists every set, then the errors of those whose files cannot be used.
-fn list(common: &GlobalArgs) -> Result<ExitStatus> {
+pub(super) fn list(common: &GlobalArgs) -> Result<ExitStatus> {
     let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
     let mut ended = ExitStatus::Done;
     let mut errors = Vec::new();
@@ -125,7 +109,12 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
     Ok(ended)
 }
 
-fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
+pub(super) fn make(
+    common: &GlobalArgs,
+    name: &str,
+    out: Option<PathBuf>,
+    clips_per_class: Option<usize>,
+) -> Result<ExitStatus> {
     let clips = clips_per_class.map(|clips| format!("data.clips_per_class={clips}"));
     let changes: Vec<String> = common.set.iter().cloned().chain(clips).collect();
     let spec = timbre_experiment::data_set(Path::new("."), name, &changes)?;
@@ -205,7 +194,7 @@ pub(super) fn check(
     Ok(ExitStatus::DataFindings)
 }
 
-fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize) -> Result<ExitStatus> {
+pub(super) fn describe(common: &GlobalArgs, name: &str, html: Option<&Path>, measure: usize) -> Result<ExitStatus> {
     let about = spec(common, name)?.as_kind().common_keys().about.clone();
     let set = load(common, name)?;
     let counts = data::describe(&set);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{ExitStatus, is_named, listen_for_signals, run, settings, start_threads};
+use super::{ExitStatus, device, is_named, listen_for_signals, run, settings, start_threads};
 use crate::cli::args::{EvaluateArgs, GlobalArgs};
 use crate::execution::run::Settings;
 use timbre_core::error::UserError;
@@ -15,7 +15,7 @@ use timbre_runs::run_dir;
 pub fn evaluate(common: &GlobalArgs, wanted: &EvaluateArgs) -> Result<ExitStatus> {
     let resolved = experiment_of(common, wanted)?;
     let settings = settings(common, wanted.fresh);
-    let device = run::choose(std::iter::once(&resolved.experiment), wanted.device, settings.printer)?;
+    let device = device::choose(std::iter::once(&resolved.experiment), wanted.device, settings.printer)?;
     let settings = Settings { device, ..settings };
     start_threads(&wanted.pool)?;
     listen_for_signals(&settings.stop)?;

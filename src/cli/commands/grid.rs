@@ -5,9 +5,9 @@ use std::fs;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use super::device::{choose, first_rounds};
 use super::latest::{RunIdentity, SweepIdentity};
 use super::report::known;
-use super::run::{choose, first_rounds};
 use super::{ExitStatus, arguments_text, print, print_data};
 use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::{ExitStatus, again, expand_grid, listen_for_signals, print, print_data, run, settings, start_threads};
+use super::{
+    ExitStatus, again, device, expand_grid, listen_for_signals, print, print_data, run, settings, start_threads,
+};
 use crate::cli::args::{CollectArgs, ExperimentArgs, GlobalArgs, GridArgs, MergeArgs, PartsArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::execution::scale_out::merge::{Merged, merge as merge_parts};
@@ -142,7 +144,8 @@ pub fn only_trial(
 ) -> Result<ExitStatus> {
     let grid = expand_grid(common, target)?;
     let settings = settings(common, false);
-    let settings = Settings { device: run::choose(run::first_rounds(&grid), device, settings.printer)?, ..settings };
+    let settings =
+        Settings { device: device::choose(device::first_rounds(&grid), device, settings.printer)?, ..settings };
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     let done = trials::run_one(&grid, &settings, id)?;

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 
 use crate::cli::args::{
-    Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, PartsArgs, ThreadArgs,
+    Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, DataCommand, ExperimentArgs, GlobalArgs, Listed, PartsArgs, ThreadArgs,
 };
 use crate::cli::colours::{self, eprint_coloured};
 use crate::cli::wrapping::{terminal_width, wrapped_lines};
@@ -38,6 +38,7 @@ mod cache;
 mod compare;
 mod completions;
 mod data;
+mod device;
 mod diff;
 mod doctor;
 mod evaluate;
@@ -146,7 +147,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         }
         Command::Man { markdown: true, .. } => manual::markdown(),
         Command::Man { out, .. } => manual::man(out.as_deref()),
-        Command::Data(command) => data::data(common, command),
+        Command::Data(command) => data_command(common, command),
         Command::Cache(command) => cache::cache(common, command),
         Command::Doctor { json } => doctor::doctor(common, json),
     }
@@ -328,6 +329,23 @@ fn start_threads(pool: &ThreadArgs) -> Result<()> {
     let of_slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok();
     let threads = pool.jobs.map(usize::from).or_else(of_slurm).unwrap_or(0);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}
+
+/// `timbre data`.
+fn data_command(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
+    match command {
+        DataCommand::List => data::list(common),
+        DataCommand::Make { name, out, clips_per_class } => data::make(common, &name, out, clips_per_class),
+        DataCommand::Get(args) => get::get(common, &args),
+        DataCommand::Check { name, json, html, deny, pool } => {
+            start_threads(&pool)?;
+            data::check(common, &name, json, html.as_deref(), &deny)
+        }
+        DataCommand::Describe { name, html, measure } => data::describe(common, &name, html.as_deref(), measure),
+        DataCommand::Suspects(wanted) => relabel::suspects(common, &wanted),
+        DataCommand::LabelStudio(command) => relabel::label_studio(common, &command),
+        DataCommand::Augment { what, pool } => augment::augment(common, &what, &pool),
+    }
 }
 
 #[cfg(test)]

@@ -189,7 +189,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let settings = settings(common, false);
     let classes = experiment.data.load_listed_planned(&settings.data_dirs())?.classes.len();
     for (model, spec) in &experiment.models {
-        let Some(network) = spec.as_kind().as_network() else { continue };
+        let Some(network) = spec.as_network() else { continue };
         for (name, feature) in &experiment.features {
             if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
                 continue;

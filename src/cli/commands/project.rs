@@ -70,7 +70,7 @@ pub fn list(common: &GlobalArgs, what: Listed) -> Result<ExitStatus> {
         Listed::Models => reference::kinds("models"),
         Listed::Augmentations => reference::kinds("augment"),
         Listed::Metrics => reference::metric_names(),
-        Listed::Data => return super::data::data(common, crate::cli::args::DataCommand::List),
+        Listed::Data => return super::data::list(common),
     };
     let lines: String = rows.into_iter().map(|(name, about)| format!("{name}\t{about}\n")).collect();
     print_list(&reference::columns(&lines))?;

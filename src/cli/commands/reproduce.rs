@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::run::choose;
+use super::device::choose;
 use super::{ExitStatus, listen_for_signals, print, print_data, settings, start_threads};
 use crate::cli::args::{GlobalArgs, ReproduceArgs};
 use crate::execution::reproduce::{Reproduction, StoredRun};

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::device::{choose, first_rounds};
 use super::latest::RunIdentity;
 use super::{
     ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, resolve, settings, start_threads,
@@ -17,8 +18,8 @@ use crate::execution::run::feature_plot::{self, PlottedFeature};
 use crate::execution::run::{self, FeatureFormat, RunOutcome, Settings};
 use crate::inference;
 use timbre_core::{error::UserError, files, progress::Printer, text::count};
-use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
-use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_experiment::{ExpandedGrid, ResolvedExperiment};
+use timbre_models::device::DeviceChoice;
 use timbre_reports::plot::feature_view::{FeatureView, feature_view};
 use timbre_reports::plot::{self, ImageFormat};
 use timbre_reports::run_report;
@@ -80,33 +81,6 @@ pub(super) fn run_one(resolved: &ResolvedExperiment, settings: &Settings, json: 
         Status::Failed => ExitStatus::Failed,
         _ => ExitStatus::Done,
     })
-}
-
-pub(super) fn first_rounds(expanded: &ExpandedGrid) -> impl Iterator<Item = &Experiment> {
-    expanded.points.iter().map(|point| &point.rounds[0].experiment)
-}
-
-/// The device for the networks of one or more experiments. Without networks no device is opened, unless a GPU is requested by
-/// name: it must exist then.
-pub(super) fn choose<'a>(
-    mut experiments: impl Iterator<Item = &'a Experiment>,
-    device: DeviceChoice,
-    printer: Printer,
-) -> Result<Device, DeviceUnavailable> {
-    let is_network =
-        |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().as_network().is_some());
-    let has_networks = experiments.any(is_network);
-    let is_named = matches!(device, DeviceChoice::Gpu(..));
-    if !has_networks && !is_named {
-        return Ok(Device::cpu());
-    }
-    let chosen = device.choose()?;
-    if has_networks {
-        printer.message(&chosen.message);
-    } else {
-        printer.message(&format!("no model is a network: all models use the CPU, not {device}"));
-    }
-    Ok(chosen.device)
 }
 
 /// The object of `--json`.

@@ -15,7 +15,7 @@ use timbre_inputs::{
         tags::TagValues,
     },
 };
-use timbre_models::training::hyperparameters::TrainingCrop;
+use timbre_models::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 
 /// The training examples of one trial.
@@ -47,14 +47,14 @@ pub fn preview_augmentation(
     let data = TrialData { experiment, extraction, dataset, trial: &trial, selection, tags };
     let train = data.with_copies(&splits.train, &data.copies())?;
     let examples = data.training_examples(&train, &splits.train)?.context("the chosen trial generates examples")?;
-    let epochs = experiment.models[&trial.model].as_kind().as_network().map_or(0, |network| network.training().epochs);
+    let epochs = experiment.models[&trial.model].as_network().map_or(0, |network| network.training().epochs);
     let (classes, sample_rate) = (dataset.set.classes.names().to_vec(), experiment.audio.sample_rate);
     Ok(AugmentationPreview { examples, classes, sample_rate, shape: train.shape(), epochs, trial })
 }
 
 fn chosen(experiment: &Experiment, model: Option<&str>, seed: Option<u64>) -> Result<Trial> {
     let generates_examples = |trial: &Trial| {
-        let Some(network) = experiment.models[&trial.model].as_kind().as_network() else { return false };
+        let Some(network) = experiment.models[&trial.model].as_network() else { return false };
         let training = network.training();
         let augments = !Chain::select(&experiment.augment, training.augment.as_deref()).is_empty();
         augments || training.crop == TrainingCrop::Random || training.replay.is_some()

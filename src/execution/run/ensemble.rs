@@ -66,7 +66,7 @@ impl Run<'_> {
     /// later start if this one is killed. They come after the trial in `trials`.
     pub(super) fn forget_ensembles_of(&self, trial: &Trial, trials: &[Trial]) -> Result<()> {
         let holds = |other: &&Trial| {
-            let spec = self.experiment.models[&other.model].as_kind().as_ensemble();
+            let spec = self.experiment.models[&other.model].as_ensemble();
             spec.is_some_and(|spec| self.member_trials(other, spec).contains(trial))
         };
         trials.iter().filter(holds).try_for_each(|other| self.dir.forget_trial(other))

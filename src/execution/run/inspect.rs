@@ -46,7 +46,7 @@ pub struct Inspection {
 impl Inspection {
     /// Why the run is not worth starting: every model would fail.
     pub fn hopeless(&self, experiment: &Experiment) -> Option<&str> {
-        let fitted = |trial: &Trial| experiment.models[&trial.model].as_kind().as_ensemble().is_none();
+        let fitted = |trial: &Trial| experiment.models[&trial.model].as_ensemble().is_none();
         let all = trials_of(experiment).iter().filter(|trial| fitted(trial)).count();
         (self.failures.len() == all).then(|| self.failures.first().map(|(_, why)| why.as_str()))?
     }
@@ -164,7 +164,7 @@ impl PreparedDataset {
         if self.models_from.is_some() || trained.all(|&row| self.set.records[clips[row]].weight == 1.0) {
             return None;
         }
-        let ignores = |spec: &ModelSpec| spec.as_kind().as_ensemble().is_none() && !spec.as_kind().uses_weights();
+        let ignores = |spec: &ModelSpec| spec.as_ensemble().is_none() && !spec.as_kind().uses_weights();
         let names = experiment.models.iter().filter(|(_, spec)| ignores(spec)).map(|(name, _)| name.as_str());
         let names: Vec<&str> = names.collect();
         (!names.is_empty()).then(|| {
@@ -205,7 +205,7 @@ impl PreparedDataset {
         spec: &ModelSpec,
         train: impl Fn() -> C,
     ) -> Option<String> {
-        let training = spec.as_kind().as_network()?.training();
+        let training = spec.as_network()?.training();
         let seen = self.without_recordings(&format!("models.{model}.tags"), training.tags.iter(), train());
         let learnt =
             || self.without_recordings(&format!("models.{model}.auxiliary"), training.auxiliary.keys(), train());
@@ -247,7 +247,7 @@ impl PreparedDataset {
 
     /// Why a network cannot start from the weights of its `init`.
     fn foreign_weights(&self, model: &str, spec: &ModelSpec, input: InputShape) -> Option<String> {
-        let network = spec.as_kind().as_network()?;
+        let network = spec.as_network()?;
         network.training().init.as_ref()?;
         let (mut keys, training) = (json!(spec), json!(network.training()));
         // The training does not change which weights the network has.

@@ -1,11 +1,12 @@
 //! The lengths of recordings by their headers: which are too short or too long, and which clips are mostly padding.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
+use super::headers::{Headers, Length};
 use super::prepare::PreparedDataset;
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::Experiment;
@@ -20,17 +21,6 @@ use timbre_signal::{
     audio::{self, Unusable},
     windows::Short,
 };
-
-/// The length of every recording of a set according to its header, or why it is unusable.
-pub(super) type Headers = HashMap<usize, Result<Length, RecordingError>>;
-
-/// The length of a recording according to its header.
-pub(super) struct Length {
-    seconds: f64,
-    sample_rate: u32,
-    /// Whether the header counts the samples. MPEG headers do not: their length is an estimate.
-    is_exact: bool,
-}
 
 /// Why a feature has several shapes.
 pub(super) struct UnequalLengths {

@@ -26,6 +26,7 @@ use timbre_runs::run_dir::{
 };
 
 mod settings;
+mod headers;
 pub mod prepare;
 mod importances;
 pub mod inspect;
@@ -386,7 +387,7 @@ impl Run<'_> {
                 continue;
             }
             self.forget_ensembles_of(trial, &trials)?;
-            let result = match self.experiment.models[&trial.model].as_kind().as_ensemble() {
+            let result = match self.experiment.models[&trial.model].as_ensemble() {
                 Some(spec) => self.fuse(trial, spec, &done),
                 None => self.run_trial(trial, selection, &splits[&trial.seed], &done),
             };

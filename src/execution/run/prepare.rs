@@ -9,7 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::lengths::Headers;
+use super::headers::Headers;
 use super::model_source::ModelSource;
 use super::settings::Settings;
 use super::teacher::Teachers;
@@ -307,7 +307,7 @@ impl PreparedDataset {
         }
         // Whether a data set declares a validation subset is not known from the configuration alone.
         let needs = |(name, spec): (&String, &ModelSpec)| {
-            let (key, word) = spec.as_kind().as_ensemble()?.needs_validation()?;
+            let (key, word) = spec.as_ensemble()?.needs_validation()?;
             Some(format!(
                 "models.{name}.{key} is {word:?}, which needs a validation split, and `{}` declares none: hold some of the \
                  training recordings out with `validation = 0.1` in [split]",

@@ -75,7 +75,7 @@ impl PreparedDataset {
     /// The signature of a fit: a hash of everything that decides the fitted model, and of nothing that only scores it. None for ensembles,
     /// which are made of finished trials.
     pub fn fit_signature(&self, experiment: &Experiment, trial: &Trial) -> Option<String> {
-        let spec = experiment.models[&trial.model].as_kind();
+        let spec = &experiment.models[&trial.model];
         if spec.as_ensemble().is_some() || self.models_from.is_some() {
             return None;
         }

@@ -30,7 +30,7 @@ pub fn names(experiment: &Experiment) -> impl Iterator<Item = (&str, &str)> {
     experiment
         .models
         .iter()
-        .filter_map(|(model, spec)| Some((model.as_str(), spec.as_kind().as_network()?.training().teacher.as_deref()?)))
+        .filter_map(|(model, spec)| Some((model.as_str(), spec.as_network()?.training().teacher.as_deref()?)))
 }
 
 impl Teachers {

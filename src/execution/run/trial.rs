@@ -120,7 +120,7 @@ impl Run<'_> {
 
     /// The training subset with what the teacher of the network predicts for its recordings, if it has one.
     fn with_teacher(&self, train: FeatureSet, data: &TrialData, rows: &[usize]) -> Result<FeatureSet> {
-        let Some(network) = self.experiment.models[&data.trial.model].as_kind().as_network() else { return Ok(train) };
+        let Some(network) = self.experiment.models[&data.trial.model].as_network() else { return Ok(train) };
         let Some(teacher) = &network.training().teacher else { return Ok(train) };
         let (set, clips) = (&self.data.set, &data.selection.clips);
         let records: Vec<&ClipRecord> = rows.iter().map(|&row| &set.records[clips[row]]).collect();
@@ -148,7 +148,7 @@ impl Run<'_> {
             metric: self.experiment.evaluate.metric().name(),
             validation,
             device: &self.settings.device,
-            checkpoints: spec.as_network().is_some().then_some(&checkpoints),
+            checkpoints: spec.is_network().then_some(&checkpoints),
             stop: &self.settings.stop,
             printer: self.settings.printer,
             callback,

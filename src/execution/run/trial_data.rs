@@ -16,7 +16,7 @@ use timbre_inputs::dataset::examples::{ExampleSpec, Replay, TrainingExamples};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_inputs::dataset::tags::{self, AuxiliaryTargets, TagRows, TagValues};
 use timbre_inputs::features::extraction::Extraction;
-use timbre_models::training::hyperparameters::{Training, TrainingCrop};
+use timbre_models::hyperparameters::{Training, TrainingCrop};
 use timbre_runs::run_dir::Trial;
 
 pub struct TrialData<'a> {
@@ -44,7 +44,7 @@ impl TrialData<'_> {
 
     /// The values that the tags which the network of the trial sees have in these recordings.
     pub fn tag_values(&self, rows: &[usize]) -> Result<TagValues> {
-        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else {
+        let Some(network) = self.experiment.models[&self.trial.model].as_network() else {
             return Ok(TagValues::default());
         };
         self.ensure_values(tags::values_of(&network.training().tags, &self.tags_of(rows)))
@@ -145,14 +145,14 @@ impl TrialData<'_> {
             Some(examples) => train.with_generator(Arc::new(examples)),
             None => train,
         };
-        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else { return Ok(train) };
+        let Some(network) = self.experiment.models[&self.trial.model].as_network() else { return Ok(train) };
         let Training { tag_dropout, auxiliary, .. } = network.training();
         self.with_auxiliary(self.with_tags(train, &all, *tag_dropout), &all, auxiliary)
     }
 
     /// The places of the copies that the model trains on among those of the experiment.
     pub(super) fn copies(&self) -> Vec<usize> {
-        let chosen = self.experiment.models[&self.trial.model].as_kind().as_network();
+        let chosen = self.experiment.models[&self.trial.model].as_network();
         let chosen = chosen.and_then(|network| network.training().augment.as_ref());
         let is_chosen = |copy: &FixedCopy| chosen.is_none_or(|names| names.contains(&copy.name));
         let copies = self.extraction.copies().iter().enumerate();
@@ -173,7 +173,7 @@ impl TrialData<'_> {
 
     /// The generator of training examples; None for a model that trains on the cached features alone.
     pub fn training_examples(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
-        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else { return Ok(None) };
+        let Some(network) = self.experiment.models[&self.trial.model].as_network() else { return Ok(None) };
         let training = network.training();
         let chain = Chain::select(&self.experiment.augment, training.augment.as_deref());
         let replay = training.replay.as_ref().map(|path| Replay::read(Path::new(path), self.trial.seed)).transpose()?;

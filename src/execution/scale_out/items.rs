@@ -237,7 +237,7 @@ fn last_item(
 }
 
 fn is_network(experiment: &Experiment, trial: &Trial) -> bool {
-    experiment.models[&trial.model].as_kind().as_network().is_some()
+    experiment.models[&trial.model].as_network().is_some()
 }
 
 /// Thrice the features of all recordings: a model that is its training set holds them, its rows while it sorts them, and its file.

@@ -17,7 +17,7 @@ pub fn trial_id(grid: &ExpandedGrid, point: usize, trial: &Trial) -> String {
 
 /// The trials that are fitted by themselves. Ensembles need the others, and cost little: the run that writes the tables fuses them.
 pub fn fitted(experiment: &Experiment) -> Vec<Trial> {
-    let is_fitted = |trial: &Trial| experiment.models[&trial.model].as_kind().as_ensemble().is_none();
+    let is_fitted = |trial: &Trial| experiment.models[&trial.model].as_ensemble().is_none();
     run::trials_of(experiment).into_iter().filter(is_fitted).collect()
 }
 

@@ -125,7 +125,7 @@ impl PastRuns {
         let mut whole = Estimate { seconds: 0.0, past: usize::MAX, likeness: Likeness::Same };
         for trial in run::trials_of(experiment) {
             // An ensemble is not fitted.
-            if experiment.models[&trial.model].as_kind().as_ensemble().is_some() {
+            if experiment.models[&trial.model].as_ensemble().is_some() {
                 continue;
             }
             let (likeness, shares) = self.shares(experiment, &trial)?;
@@ -161,7 +161,7 @@ impl PastRuns {
 
 /// The amount of work: recordings, times the epochs of a network.
 fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
-    let network = experiment.models[model].as_kind().as_network();
+    let network = experiment.models[model].as_network();
     let epochs = network.map_or(1, |network| network.training().epochs.max(1));
     clips.max(1) as f64 * epochs as f64
 }

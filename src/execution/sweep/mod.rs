@@ -524,7 +524,7 @@ impl Sweep<'_> {
         on_start()?;
         let (dataset, _) = point.dataset.as_ref().expect("only readable points are run");
         // The features are in the cache: points without networks are too quick for a progress bar of their own.
-        let has_networks = point.experiment().models.values().any(|spec| spec.as_kind().as_network().is_some());
+        let has_networks = point.experiment().models.values().any(|spec| spec.as_network().is_some());
         let printer = if has_networks { settings.printer } else { Printer::Quiet };
         let settings = Settings { printer, ..settings };
         let clock = Instant::now();

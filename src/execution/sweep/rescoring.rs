@@ -36,7 +36,7 @@ pub fn applies(grid: &ExpandedGrid) -> bool {
         && grid.halving.is_none()
         && grid.tpe.is_none()
         && grid.axes.iter().all(|axis| DECISION_KEYS.contains(&axis.key.as_str()))
-        && models.values().all(|spec| spec.as_kind().as_ensemble().is_none())
+        && models.values().all(|spec| spec.as_ensemble().is_none())
 }
 
 /// Whether the models of one point are those of the other: their fits did not see the decisions.

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::Experiment;
-use crate::axes::GridSpec;
+use crate::grid_spec::GridSpec;
 use crate::read::merge::kinds_by_name;
 use crate::read::presets::{PRESET, PRESETS};
 use crate::read::tree::{Node, kind_of};

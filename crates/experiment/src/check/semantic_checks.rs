@@ -17,7 +17,7 @@ use timbre_inputs::{
     data::{DataSpec, split::SplitSpec},
     features::FeatureSpec,
 };
-use timbre_models::{ModelSpec, networks::InputShape, training::hyperparameters::TrainingCrop};
+use timbre_models::{ModelSpec, hyperparameters::TrainingCrop, networks::InputShape};
 use timbre_signal::audio::AudioSpec;
 
 /// Checks references between tables, and runs the checks of every kind that can be parsed.
@@ -130,7 +130,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
     for entry in tables(root, "models") {
         let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
         let kind = model.as_kind();
-        if kind.as_network().is_some() {
+        if kind.is_network() {
             let (sentence, help) = match audio.clip_seconds {
                 None => (
                     format!(
@@ -186,7 +186,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
 
 /// A random crop needs a clip length.
 fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, errors: &mut ErrorCollector) {
-    let crops = spec.as_kind().as_network().is_some_and(|network| network.training().crop == TrainingCrop::Random);
+    let crops = spec.as_network().is_some_and(|network| network.training().crop == TrainingCrop::Random);
     if crops && audio.clip_seconds.is_none() {
         let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
         report(entry, vec![Fault::new("crop", sentence)], errors);
@@ -200,7 +200,7 @@ fn network_inputs(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) 
     for entry in tables(root, "models") {
         let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
         let kind = model.as_kind();
-        let Some(network) = kind.as_network() else { continue };
+        let Some(network) = model.as_network() else { continue };
         if !kind.faults().is_empty() {
             continue;
         }
@@ -308,7 +308,7 @@ fn ensembles(root: &Table, errors: &mut ErrorCollector) {
         let model = member.rsplit('.').next().unwrap_or(member);
         written.contains_key(model) && !specs.contains_key(model)
     };
-    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().as_ensemble()?))) {
+    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_ensemble()?))) {
         let entry = &written[name];
         let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
         let Value::List(nodes) = &list.node.value else { continue };
@@ -389,7 +389,7 @@ fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
     let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
-    let networks = || models.iter().filter_map(|model| model.as_kind().as_network());
+    let networks = || models.iter().filter_map(|model| model.as_network());
     let longest = networks().map(|network| network.training().epochs).max();
     let (mut copies, mut per_epoch) = (false, false);
     for (node, _) in &all {

@@ -1,8 +1,8 @@
 //! Merges one file over another: tables merge key by key, all other values are replaced.
 
 use crate::errors::ErrorCollector;
-use crate::read::source::Origin;
 use crate::read::tree::{Node, Table, Value, kind_of, name_of, path_of_key};
+use crate::source::Origin;
 use timbre_core::suggest;
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;

@@ -5,5 +5,4 @@ pub(crate) mod loader;
 pub(crate) mod merge;
 pub(crate) mod parts;
 pub(crate) mod presets;
-pub(crate) mod source;
 pub(crate) mod tree;

@@ -112,7 +112,7 @@ fn insert(feature: &mut Node, errors: &mut ErrorCollector) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::source::Origin;
+    use crate::source::Origin;
 
     #[test]
     fn every_preset_sets_keys_that_its_kinds_have() {

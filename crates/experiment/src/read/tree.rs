@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::errors::ErrorCollector;
-use crate::read::source::Origin;
+use crate::source::Origin;
 
 #[derive(Clone, Debug)]
 pub struct Node {

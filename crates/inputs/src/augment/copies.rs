@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{AugmentContext, AugmentSpec, Backgrounds, Chain, ClipInfo, ClipPool, Draw, chain};
-use crate::features::cache::{Hash, hex};
+use crate::hash::{Hash, hex};
 use timbre_core::seed::Seed;
 
 /// One copy of each training clip.

@@ -77,6 +77,11 @@ impl AboutFile {
 }
 
 impl About {
+    /// Whether every published file has an address.
+    pub fn can_be_downloaded(&self) -> bool {
+        !self.files.is_empty() && self.files.iter().all(|file| file.url.is_some())
+    }
+
     pub(super) fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         for file in &self.files {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::walk::entries;
 use super::{About, CommonKeys, some_of};
-use crate::download::sources;
 
 /// The recordings of a set are not on disk. The message says where to get them, where to put them, and what runs without them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +27,7 @@ impl MissingData {
         let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
         found.sort();
         let found = some_of(5, found.iter().map(String::as_str));
-        let can_be_fetched = common.name.is_some() && sources(&common.about, None).is_some();
+        let can_be_fetched = common.name.is_some() && common.about.can_be_downloaded();
         MissingData { name: name.to_owned(), missing, root, found, about: common.about.clone(), can_be_fetched }
     }
 }

@@ -3,4 +3,5 @@
 pub mod examples;
 pub mod feature_set;
 mod recordings;
+pub mod row_source;
 pub mod tags;

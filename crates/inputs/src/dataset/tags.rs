@@ -8,7 +8,7 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use timbre_core::seed::{Seed, uniform};
 
-use super::feature_set::{ExampleGenerator, RowSource};
+use super::row_source::{ExampleGenerator, RowSource};
 
 /// The values of tags that a network knows, by the name of the tag.
 pub type TagValues = IndexMap<String, Vec<String>>;

@@ -66,10 +66,6 @@ impl ModelKind for Ensemble {
         bail!(NOT_FITTED)
     }
 
-    fn as_ensemble(&self) -> Option<&Ensemble> {
-        Some(self)
-    }
-
     fn depends_on_metric(&self) -> bool {
         self.weights == EnsembleWeights::Search
     }
@@ -176,7 +172,7 @@ mod tests {
             toml::from_str(&format!("kind = \"ensemble\"\nmembers = [\"a\", \"b\"]\n{text}")).unwrap();
         let again: ModelSpec = toml::from_str(&toml::to_string(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
-        spec.as_kind().as_ensemble().unwrap().clone()
+        spec.as_ensemble().unwrap().clone()
     }
 
     #[test]

@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::newton::sigmoid;
-use super::probability_row;
+use crate::classifier::probability_row;
 use crate::tensor::{Tensor, take_shaped, take_tensor};
 use timbre_core::labels::Task;
 use timbre_evaluation::predictions::{Predictions, argmax};

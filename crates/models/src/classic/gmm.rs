@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::naive_bayes::shares_of_logs;
-use super::preparation::Rows;
 use super::row_model::{Problem, RowClassifier, RowModel};
+use super::rows::Rows;
 use crate::Tensor;
 use crate::products::squared_distance;
 use crate::tensor::{take_matrix, take_tensor};

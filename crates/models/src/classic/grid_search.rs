@@ -16,10 +16,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::device::Device;
+use crate::search_results::{CandidateScores, SearchResults};
 use crate::tensor::take_tensor;
 use crate::{
     Classifier, FeatureChoice, FitContext, Importances, ModelKind, ModelSpec, SingleModel, Tensor, ValidationCurve,
@@ -53,57 +53,6 @@ struct Candidate {
 
 /// The score of a fit on its fold, with the seconds of the fit and of the prediction.
 type Scored = (Option<f64>, f64, f64);
-
-/// What a search found: `cv_results.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SearchResults {
-    pub metric: String,
-    pub candidates: Vec<CandidateScores>,
-    /// The number of the chosen one.
-    pub chosen: usize,
-}
-
-/// A combination of values and its scores on the folds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CandidateScores {
-    pub params: IndexMap<String, Value>,
-    /// None where the metric is undefined.
-    pub scores: Vec<Option<f64>>,
-    pub fit_seconds: Vec<f64>,
-    pub score_seconds: Vec<f64>,
-}
-
-impl CandidateScores {
-    /// Mean and standard deviation over the folds; None if the metric is undefined in one.
-    pub fn mean(&self) -> Option<(f64, f64)> {
-        self.scores.iter().copied().collect::<Option<Vec<f64>>>().map(|scores| mean_and_deviation(&scores))
-    }
-
-    /// The values as text: `k = 3, weights = distance`.
-    pub fn text(&self) -> String {
-        let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        self.params.iter().map(|(key, value)| format!("{key} = {}", word(value))).collect::<Vec<_>>().join(", ")
-    }
-}
-
-pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt())
-}
-
-impl SearchResults {
-    /// The rank of each combination, from 1; equal means share the smallest.
-    pub fn ranks(&self) -> Vec<usize> {
-        let mean = |own: &CandidateScores| own.mean().map_or(f64::NEG_INFINITY, |(mean, _)| mean);
-        let means: Vec<f64> = self.candidates.iter().map(mean).collect();
-        means.iter().map(|own| 1 + means.iter().filter(|&other| other > own).count()).collect()
-    }
-
-    pub fn chosen(&self) -> &CandidateScores {
-        &self.candidates[self.chosen]
-    }
-}
 
 /// Whether the value of a key is several: a list, or a range.
 fn is_several(value: &Value) -> bool {
@@ -246,8 +195,7 @@ impl GridSearch {
 
 /// Whether a model is fitted to rows of features: no network, no ensemble.
 fn is_classic(spec: &SingleModel) -> bool {
-    let kind = spec.as_kind();
-    kind.as_network().is_none() && kind.as_ensemble().is_none() && kind.learns()
+    spec.as_network().is_none() && !matches!(spec, SingleModel::Ensemble(_)) && spec.as_kind().learns()
 }
 
 fn score(rule: &DecisionRule, metric: &str, set: &FeatureSet, predictions: &Predictions) -> Option<f64> {

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 
 use super::naive_bayes::shares_of_logs;
 use super::newton::sigmoid;
-use super::preparation::Rows;
 use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel};
+use super::rows::Rows;
 use super::trees::between;
 use crate::Tensor;
 use crate::tensor::take_tensor;

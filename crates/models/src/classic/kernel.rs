@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preparation::Rows;
+use super::rows::Rows;
 use crate::products::{PANEL_COLUMNS, View, add_product, dot, squared_distance};
 use crate::tensor::chunk_ranges;
 

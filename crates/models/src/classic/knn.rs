@@ -17,13 +17,14 @@ use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ensure_columns;
 pub use super::neighbours::Distance;
 use super::neighbours::{Neighbour, nearest};
 use super::reduced;
 use super::row_model::{ClassWeight, Prepared};
 use super::scaling::Scaler;
-use super::{ensure_columns, probability_row};
 use crate::classifier::ensure_trainable;
+use crate::classifier::probability_row;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_shaped};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve};

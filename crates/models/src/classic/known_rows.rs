@@ -23,7 +23,7 @@ fn prefix_of(class: usize) -> String {
 
 /// Whether a model of this kind is fitted class by class.
 pub fn applies(kind: &dyn ModelKind, train: &FeatureSet, task: Task) -> bool {
-    task == Task::MultiLabel && kind.as_network().is_none() && kind.learns() && train.has_unknown_labels()
+    task == Task::MultiLabel && !kind.is_network() && kind.learns() && train.has_unknown_labels()
 }
 
 pub fn fit(kind: &dyn ModelKind, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {

@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::newton::sigmoid;
-use super::preparation::Rows;
+use super::rows::Rows;
 use super::scaling::{Scaler, Scaling};
 use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;

@@ -14,8 +14,8 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::naive_bayes::shares_of_logs;
-use super::preparation::Rows;
 use super::row_model::{Problem, RowClassifier, RowModel};
+use super::rows::Rows;
 use crate::Tensor;
 use crate::products::{View, add_product};
 use crate::tensor::{take_matrix, take_tensor};

@@ -37,6 +37,7 @@ mod neighbours;
 mod newton;
 mod primal;
 mod reduced;
+mod rows;
 mod scaling;
 mod smo;
 
@@ -76,27 +77,4 @@ fn predict_row_by_row(
         probabilities.extend(rows.into_iter().flatten());
     }
     Ok(Predictions { n_classes, probabilities })
-}
-
-/// Shares as f32 probabilities in which `winner` is the largest, even where rounding to f32 made several equal: the
-/// decision that is read from the table is the one that was taken in f64.
-pub(crate) fn probability_row(shares: &[f64], winner: usize) -> Vec<f32> {
-    let mut row: Vec<f32> = shares.iter().map(|&p| p as f32).collect();
-    let rival = row.iter().enumerate().filter(|&(i, _)| i != winner).map(|(_, &p)| p).fold(0.0, f32::max);
-    if row[winner] <= rival {
-        row[winner] = rival.next_up();
-    }
-    row
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_winner_keeps_the_largest_probability_when_f32_makes_a_tie() {
-        let row = probability_row(&[0.5 - 1e-12, 0.5 + 1e-12], 1);
-        assert!(row[1] > row[0] && row[1] - row[0] < 1e-6);
-        assert_eq!(probability_row(&[0.25, 0.75], 1), [0.25, 0.75]);
-    }
 }

@@ -9,8 +9,6 @@
 //! Memory: the training rows in f32; for the components also half of them in f64 and a square matrix of the smaller side. Their
 //! time grows with the cube of that side: select columns first if there are thousands of both.
 
-use std::sync::Arc;
-
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -19,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::eigen::symmetric_eigen;
 use super::l1::{ByColumn, l1_weights};
 use super::mutual_information::{Digamma, mutual_information};
+use super::rows::Rows;
 use super::scaling::Scaler;
 use crate::ModelColumn;
 use crate::products::{View, add_product, dot64};
@@ -188,41 +187,6 @@ impl Preparing {
         };
         let components = self.pca.map(|_| Components::take(tensors, width)).transpose()?;
         Ok(Preparation { columns, scaler, selected, components })
-    }
-}
-
-/// Rows in memory, row-major.
-pub struct Rows {
-    pub dims: usize,
-    pub values: Arc<Vec<f32>>,
-}
-
-#[expect(clippy::len_without_is_empty, reason = "a fit without rows is refused before")]
-impl Rows {
-    pub fn new(dims: usize, values: Vec<f32>) -> Rows {
-        Rows { dims, values: Arc::new(values) }
-    }
-
-    pub fn len(&self) -> usize {
-        self.values.len() / self.dims
-    }
-
-    pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dims..(row + 1) * self.dims]
-    }
-
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
-        self.values.chunks_exact(self.dims)
-    }
-
-    fn select(&self, columns: &[usize]) -> Rows {
-        let values = self.iter().flat_map(|row| columns.iter().map(|&column| row[column])).collect();
-        Rows::new(columns.len(), values)
-    }
-
-    /// The rows of these numbers.
-    pub fn subset(&self, rows: &[usize]) -> Rows {
-        Rows::new(self.dims, rows.iter().flat_map(|&row| self.row(row)).copied().collect())
     }
 }
 

@@ -16,8 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ensure_columns, predict_row_by_row, probability_row};
+use super::{ensure_columns, predict_row_by_row};
 use crate::classifier::ensure_trainable;
+use crate::classifier::probability_row;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_tensor};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};

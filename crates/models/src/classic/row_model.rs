@@ -14,9 +14,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preparation::{Preparation, Preparing, Rows};
-use super::{ensure_columns, probability_row};
+use super::ensure_columns;
+use super::preparation::{Preparation, Preparing};
+use super::rows::Rows;
 use crate::classifier::ensure_trainable;
+use crate::classifier::probability_row;
 use crate::tensor::{chunk_ranges, take_shaped};
 use crate::{Classifier, FitContext, Importances, ModelKind, Tensor};
 use timbre_core::{labels::Task, registry::Fault, seed::Seed};
@@ -454,6 +456,16 @@ mod tests {
 
     fn predict(model: &dyn Classifier) -> Predictions {
         model.predict(&FeatureSet::from_memory(vec![0.0, 0.0, 11.0, 2.0], 2, vec![0; 2], 4)).unwrap()
+    }
+
+    #[test]
+    fn no_kind_of_rows_is_missing_here() {
+        let others = ["average", "knn", "logistic", "pretrained", "ensemble"];
+        for kind in ModelSpec::KINDS.iter().filter(|kind| !others.contains(kind)) {
+            let is_network = |spec: ModelSpec| spec.as_network().is_some();
+            let is_here = KINDS.iter().any(|(here, _)| here == kind);
+            assert!(is_here || toml::from_str(&format!("kind = \"{kind}\"")).is_ok_and(is_network), "{kind}");
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn clamped(a: f64, cost: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::kernel::{Kernel, Similarity};
-    use super::super::preparation::Rows;
+    use super::super::rows::Rows;
     use super::*;
     use proptest::prelude::*;
 

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preparation::Rows;
+use super::rows::Rows;
 use timbre_core::seed::{uniform, uniform_below};
 
 /// How mixed the classes of a node are.

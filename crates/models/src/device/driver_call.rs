@@ -5,14 +5,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::failure;
+use super::failure::{self, short};
 
 /// The first kernel of a process can take a driver some seconds; no working driver takes this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The name of the thread that calls the driver.
 const THREAD: &str = "driver call";
-/// The longest part of a panic message to show: enough to search for it.
-const LONGEST: usize = 240;
 
 /// One call at a time: the Vulkan loader crashes when instances are created and dropped on several threads.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -58,15 +56,6 @@ fn call_with_timeout<T: Send + 'static>(
     }
 }
 
-/// The first line that is not empty.
-pub(super) fn short(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,12 +79,5 @@ mod tests {
             Err::<(), _>("no driver".to_owned())
         };
         assert_eq!(call_driver(meanwhile), Err("no driver".to_owned()));
-    }
-
-    #[test]
-    fn a_long_message_is_cut_between_characters() {
-        let long = "é".repeat(LONGEST + 5);
-        assert_eq!(short(&long).chars().count(), LONGEST + 1);
-        assert_eq!(short(""), "no message");
     }
 }

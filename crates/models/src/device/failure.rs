@@ -22,11 +22,14 @@ const DEVICE_CRATES: [&str; 6] = ["burn-", "cubecl-", "cudarc-", "wgpu-", "naga-
 const OUT_OF_MEMORY: [&str; 5] =
     ["out of device memory", "out of memory", "out_of_memory", "allocate buffer of size", "can't allocate"];
 
+/// The longest part of a panic message to show: enough to search for it.
+const LONGEST: usize = 240;
+
 /// The messages of panics of the device crates that are not reported yet.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// Whether this thread is within [`super::driver_call::call_driver`]; then every panic is one of the driver.
+    /// Whether this thread is within `call_driver`; then every panic is one of the driver.
     static CALLS_DRIVER: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread is within [`guarded`].
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
@@ -93,7 +96,16 @@ pub fn guarded<T>(device: &Device, batch_size: usize, work: impl FnOnce() -> Res
         Some(hardware) => format!("{} ({hardware})", device.name()),
         None => device.name().to_owned(),
     };
-    Err(DeviceFailure { device, batch_size, reason: super::driver_call::short(cause(&reason)) }.into())
+    Err(DeviceFailure { device, batch_size, reason: short(cause(&reason)) }.into())
+}
+
+/// The first line that is not empty.
+pub(super) fn short(message: &str) -> String {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// The innermost cause in the text of an error of burn.
@@ -157,6 +169,13 @@ mod tests {
 
     fn failure(work: impl FnOnce() -> Result<()>) -> String {
         guarded(&gpu(), 64, work).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let long = "é".repeat(LONGEST + 5);
+        assert_eq!(short(&long).chars().count(), LONGEST + 1);
+        assert_eq!(short(""), "no message");
     }
 
     #[test]

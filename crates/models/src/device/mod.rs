@@ -17,8 +17,7 @@ use std::fmt;
 use anyhow::ensure;
 use burn::tensor::{DType, Tensor};
 
-use crate::training::device_mel::MatmulPrecision;
-use crate::training::hyperparameters::Precision;
+use crate::hyperparameters::Precision;
 
 pub use choice::{DeviceChoice, DeviceInventory, DeviceUnavailable, ProbedDevice, SelectedDevice, UnknownDevice};
 
@@ -26,6 +25,15 @@ pub use failure::DeviceFailure;
 pub(crate) use failure::{guarded, read};
 
 use driver_call::call_driver;
+
+/// The precision of the factors of an f32 matrix product on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatmulPrecision {
+    /// Full f32.
+    F32,
+    /// The device may round them to eleven significant bits.
+    Tf32,
+}
 
 /// A device and its name.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ use super::transformer::{self, Block, EXTRA, HeadLayer, PatchEmbed, Size};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::Tensor as Named;
-use crate::training::hyperparameters::{Normalize, Training};
+use crate::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// The audio spectrogram transformer: attention over patches of the image.

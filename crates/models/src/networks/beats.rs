@@ -31,7 +31,7 @@ use super::transformer::{PATCH, attention_row, linear_row, norm_row};
 use super::onnx::{Graph, Value};
 use super::precision::product;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Normalize, Training};
+use crate::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// BEATs: a transformer over patches in the order of time, with a gated bias by distance.

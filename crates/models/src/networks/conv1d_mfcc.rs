@@ -25,7 +25,7 @@ use super::layer_table::LayerTable;
 use super::layers::{Conv1d, Conv1dConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, Training};
+use crate::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// A small network over time, made for 20 MFCCs in 20 frames.

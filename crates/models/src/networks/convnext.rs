@@ -24,7 +24,7 @@ use super::layer_table::{LayerTable, Window};
 use super::layers::{Conv2d, Conv2dConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, gelu};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph, sequential};
-use crate::training::hyperparameters::Training;
+use crate::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
 /// ConvNeXt-Tiny: torchvision's layout, for images of one channel or more.

@@ -28,7 +28,7 @@ use super::onnx::{Graph, Value};
 use super::training_pass::TrainingPass;
 use super::transformer::{self, Block, EXTRA, PATCH, Size, linear_row};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Normalize, Training};
+use crate::hyperparameters::{Normalize, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// A masked autoencoder: learns to reconstruct hidden patches of the image, as a start for an `ast`.
@@ -309,7 +309,7 @@ mod tests {
 
     use super::*;
     use crate::networks::{ast::Ast, pretrained, state_dict};
-    use crate::training::parameters;
+    use crate::networks::parameters;
 
     fn tiny() -> MaskedAutoencoder {
         let keys = json!({ "embed_dim": 24, "depth": 2, "heads": 3, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2,

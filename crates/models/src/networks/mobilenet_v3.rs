@@ -25,7 +25,7 @@ use super::layer_table::LayerTable;
 use super::layers::{Linear, LinearConfig};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph, sequential};
-use crate::training::hyperparameters::Training;
+use crate::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
 /// MobileNetV3-Large: torchvision's layout, for images of one channel or more.

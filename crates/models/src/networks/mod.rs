@@ -8,6 +8,7 @@ pub mod dropout;
 pub mod head;
 pub mod layers;
 pub mod onnx;
+mod onnx_layers;
 pub mod precision;
 pub mod pretrained;
 pub mod state_dict;
@@ -18,6 +19,7 @@ mod init;
 mod inverted_residual;
 mod layer_table;
 mod sequential;
+pub mod parameters;
 mod spec;
 mod transformer;
 
@@ -26,7 +28,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use crate::training::hyperparameters::Training;
+use crate::hyperparameters::Training;
 use timbre_core::{registry::Fault, seed::Seed};
 use timbre_inputs::features::FeatureSpec;
 use training_pass::TrainingPass;
@@ -60,6 +62,16 @@ macro_rules! networks {
             pub fn graph(&self, graph: &mut onnx::Graph, images: &onnx::Value) -> onnx::Value {
                 match self {
                     $($(Network::$Name(net) => net.graph(graph, images),)+)+
+                }
+            }
+        }
+
+        impl crate::SingleModel {
+            /// The network, if this is one.
+            pub fn as_network(&self) -> Option<&dyn NetworkModel> {
+                match self {
+                    $($(crate::SingleModel::$Name(spec) => Some(spec),)+)+
+                    _ => None,
                 }
             }
         }

@@ -27,7 +27,7 @@ use super::layers::{LayerNorm, Linear, LinearConfig};
 use super::transformer::{self, Block, EXTRA, HeadLayer, PATCH, PatchEmbed, Size};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Normalize, Training};
+use crate::hyperparameters::{Normalize, Training};
 use timbre_core::{
     registry::Fault,
     seed::{Seed, uniform},

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use burn::tensor::{DType, Tensor};
 
-use crate::training::hyperparameters::Precision;
+use crate::hyperparameters::Precision;
 
 thread_local! {
     static FACTORS: Cell<Precision> = const { Cell::new(Precision::F32) };

@@ -27,7 +27,7 @@ use super::layers::{
 };
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels, repeat_channels_graph};
-use crate::training::hyperparameters::Training;
+use crate::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
 /// ResNet18: torchvision's layout, for images of one channel or more.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, from_value, json, to_value};
 use super::{InputShape, LayerRow, NetworkKind, pretrained};
 use crate::FeatureChoice;
 use crate::device::Device;
-use crate::training::hyperparameters::{Preset, Training, with_default};
+use crate::hyperparameters::{Preset, Training, with_default};
 use timbre_core::seed::Seed;
 
 /// A network as a model of an experiment.

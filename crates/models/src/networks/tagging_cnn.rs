@@ -28,7 +28,7 @@ use super::layers::{
 use super::sequential::padding_of;
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, Training};
+use crate::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::seed::Seed;
 
 /// Choi's convolutional network for music tagging; made for mel spectrograms of 96 × 1366.

@@ -27,7 +27,7 @@ use super::layer_table::LayerTable;
 use super::tagging_cnn::{Backbone, BlockSpec, backbone_rows};
 use super::onnx::{Graph, Value};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, Training};
+use crate::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::{registry::Fault, seed::Seed};
 
 /// Choi's convolutional recurrent network for music tagging; made for mel spectrograms of 96 × 1366.

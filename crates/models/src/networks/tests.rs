@@ -21,7 +21,7 @@ struct Case {
 
 impl Case {
     fn kind(&self) -> &dyn NetworkKind {
-        self.spec.as_kind().as_network().expect("a network").kind()
+        self.spec.as_network().expect("a network").kind()
     }
 }
 
@@ -49,7 +49,7 @@ fn every_network() -> Vec<Case> {
         };
         table.as_object_mut().unwrap().extend(small.as_object().unwrap().clone());
         let Ok(spec) = serde_json::from_value::<ModelSpec>(table) else { continue };
-        if let Some(network) = spec.as_kind().as_network().filter(|_| spec.as_kind().faults().is_empty()) {
+        if let Some(network) = spec.as_network().filter(|_| spec.as_kind().faults().is_empty()) {
             let input = smallest_image(network.kind());
             cases.push(Case { name: format!("{kind}, {head:?}"), spec, input });
         }

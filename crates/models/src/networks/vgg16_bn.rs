@@ -18,7 +18,7 @@ use super::init::{self, Fans, InitDistribution};
 use super::layer_table::Window;
 use super::sequential::{self, LayerSpec, Plan};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::Training;
+use crate::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
 pub use super::sequential::Net;

@@ -14,9 +14,9 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerState;
-use super::parameters;
 use super::weight_ema::WeightEma;
 use crate::networks::Network;
+use crate::networks::parameters;
 use crate::tensor_file::write_safetensors;
 use crate::{Epoch, RateCurve, Tensor};
 use timbre_core::files;

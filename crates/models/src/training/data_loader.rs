@@ -278,7 +278,7 @@ mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use timbre_inputs::dataset::feature_set::{ExampleGenerator, RowSource};
+    use timbre_inputs::dataset::row_source::{ExampleGenerator, RowSource};
 
     const DIMS: usize = 6;
 

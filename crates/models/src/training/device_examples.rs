@@ -9,9 +9,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::inputs::Normalization;
-use crate::training::device_mel::{DeviceMel, MatmulPrecision};
+use crate::device::MatmulPrecision;
+use crate::training::device_mel::DeviceMel;
 use timbre_inputs::{
-    dataset::feature_set::{FeatureSet, WaveformSource},
+    dataset::{feature_set::FeatureSet, row_source::WaveformSource},
     features::FeatureSpec,
 };
 
@@ -110,7 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::training::hyperparameters::Normalize;
+    use crate::hyperparameters::Normalize;
     use timbre_core::seed::{Seed, uniform};
     use timbre_inputs::{
         augment::Chain,

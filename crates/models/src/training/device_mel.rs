@@ -12,18 +12,10 @@
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::device::MatmulPrecision;
 use timbre_core::registry::Kind;
 use timbre_inputs::features::{ensure_valid, mel::Mel, stft::top_db};
 use timbre_signal::dsp::{mel::MelBank, resize, stft::StftSpec};
-
-/// The precision of the factors of an f32 matrix product on a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MatmulPrecision {
-    /// Full f32.
-    F32,
-    /// The device may round them to eleven significant bits.
-    Tf32,
-}
 
 /// The feature `mel` on a device, for clips of one length.
 pub struct DeviceMel {

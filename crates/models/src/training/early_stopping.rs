@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::Epoch;
+use crate::hyperparameters::LOSS;
 use timbre_evaluation::metrics::{self, DecisionRule};
 
 /// The value that decides which epoch is best, and when to stop.
@@ -101,9 +102,6 @@ impl Monitor {
         history.iter().map(|epoch| self.value(epoch)).collect()
     }
 }
-
-/// The name of the loss among the names of metrics.
-pub const LOSS: &str = "loss";
 
 #[cfg(test)]
 mod tests {

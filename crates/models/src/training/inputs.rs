@@ -4,9 +4,9 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
+use crate::hyperparameters::Normalize;
 use crate::networks::{InputShape, onnx};
 use crate::tensor::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
-use crate::training::hyperparameters::Normalize;
 use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
 
 /// The input shape for the images of a set.

@@ -10,12 +10,12 @@ use indexmap::IndexMap;
 use super::batch_source::DeviceBatch;
 use super::loss::Objective;
 use super::optimizer::{Optimizer, StepSettings};
-use super::parameters;
 use super::schedule::UnfrozenGroups;
 use super::weight_ema::WeightEma;
+use crate::hyperparameters::Precision;
+use crate::networks::parameters;
 use crate::networks::{Network, NetworkKind};
 use crate::networks::{precision, training_pass::TrainingPass};
-use crate::training::hyperparameters::Precision;
 use timbre_core::seed::Seed;
 
 /// Devices other than the CPU have one random generator that all trainings share.

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::training::hyperparameters::{Loss, Training};
+use crate::hyperparameters::{Loss, Training};
 use timbre_core::labels::Task;
 use timbre_evaluation::predictions::argmax;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -314,7 +314,7 @@ impl OutputActivation {
             }
         };
         let total: f64 = shares.iter().sum();
-        crate::classic::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
+        crate::classifier::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
     }
 }
 

@@ -3,10 +3,8 @@
 //! `training_loop.rs` is the loop over epochs. The parts that it uses have a file each: loss, optimizer, learning-rate schedule,
 //! sampler, moving average of weights, early stopping, checkpoints, learning-rate finder, data loader.
 
-pub mod callback;
 pub mod data_loader;
 pub mod device_mel;
-pub mod hyperparameters;
 
 mod batch_source;
 mod checkpoint;
@@ -20,7 +18,6 @@ mod learning_rate_finder;
 mod loss;
 mod nonfinite_batch;
 mod optimizer;
-pub(crate) mod parameters;
 mod sampler;
 mod schedule;
 mod trained_network;
@@ -40,10 +37,10 @@ use anyhow::Result;
 
 use crate::classifier::ensure_trainable;
 use crate::device::{Device, guarded};
-use crate::networks::{NetworkKind, NetworkModel, NetworkSpec};
+use crate::hyperparameters::Training;
+use crate::networks::{NetworkKind, NetworkSpec};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use early_stopping::Monitor;
-use hyperparameters::Training;
 use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -73,8 +70,8 @@ impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
         Ok(Box::new(guarded(device, self.training.batch_size, work)?))
     }
 
-    fn as_network(&self) -> Option<&dyn NetworkModel> {
-        Some(self)
+    fn is_network(&self) -> bool {
+        true
     }
 
     fn faults(&self) -> Vec<Fault> {

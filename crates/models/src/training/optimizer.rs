@@ -11,9 +11,9 @@ use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::parameters::{self, ParameterInfo, flat_tensor, in_place};
+use crate::hyperparameters::{self, Training};
 use crate::networks::Network;
-use crate::training::hyperparameters::{self, Training};
+use crate::networks::parameters::{self, ParameterInfo, flat_tensor, in_place};
 
 /// Values per task of a thread. Sums of a norm are also split here, whatever the number of threads.
 const CHUNK: usize = 1 << 15;

@@ -1,6 +1,6 @@
 //! The sampler: which clips an epoch uses, in which order. Pure functions of a seed and the epoch.
 
-use crate::training::hyperparameters::Sampling;
+use crate::hyperparameters::Sampling;
 use timbre_core::labels::Labels;
 use timbre_core::seed::{Seed, shuffle, uniform, uniform_below};
 

@@ -13,7 +13,7 @@
 use std::f64::consts::PI;
 
 use super::optimizer::StepSettings;
-use crate::training::hyperparameters::{Preset, Schedule, Training};
+use crate::hyperparameters::{Preset, Schedule, Training};
 
 const HIGH_MOMENTUM: f64 = 0.95;
 const LOW_MOMENTUM: f64 = 0.85;

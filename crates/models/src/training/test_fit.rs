@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::device::Device;
+use crate::hyperparameters::Training;
 use crate::networks::{CnnSmall, cnn_small};
-use crate::training::hyperparameters::Training;
 use crate::{Classifier, Epoch, FitContext, ModelKind, RateCurve, TrainingCallback};
 use timbre_core::{
     labels::Task,

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::test_fit::{TestFit, bits, note, one_label, small};
+use crate::hyperparameters::{Optimizer, Preset, Sampling, Schedule, Training};
 use crate::networks::{CnnSmall, cnn_small};
-use crate::training::hyperparameters::{Optimizer, Preset, Sampling, Schedule, Training};
 use timbre_core::cancel::Cancelled;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

@@ -9,21 +9,22 @@ use burn::tensor::Tensor;
 use super::test_fit::{TestFit, bits, note, one_label, several_labels, small};
 use crate::ModelKind;
 use crate::device::Device;
+use crate::hyperparameters::{Loss, Normalize, Optimizer, Precision, Schedule, Training};
 use crate::networks::NetworkKind;
+use crate::networks::parameters;
 use crate::networks::{CnnSmall, cnn_small};
 use crate::training::batch_source::DeviceBatch;
-use crate::training::hyperparameters::{Loss, Normalize, Optimizer, Precision, Schedule, Training};
 use crate::training::learner::{GradientSum, Learner, TrainingSetup};
 use crate::training::loss::Objective;
 use crate::training::schedule::UnfrozenGroups;
-use crate::training::{checkpoint, inputs, optimizer, parameters};
+use crate::training::{checkpoint, inputs, optimizer};
 use timbre_core::{
     cancel::Cancelled,
     labels::Task,
     seed::{Seed, uniform},
 };
 use timbre_evaluation::metrics::DecisionRule;
-use timbre_inputs::dataset::feature_set::{ExampleGenerator, FeatureSet};
+use timbre_inputs::dataset::{feature_set::FeatureSet, row_source::ExampleGenerator};
 
 #[test]
 fn a_network_overfits_eight_clips_to_near_zero_loss() {

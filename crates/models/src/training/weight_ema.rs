@@ -7,8 +7,8 @@
 use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 
-use super::parameters::{self, flat_tensor};
 use crate::networks::Network;
+use crate::networks::parameters::{self, flat_tensor};
 
 #[derive(Clone)]
 pub struct WeightEma {

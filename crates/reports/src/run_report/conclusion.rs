@@ -178,7 +178,7 @@ fn notes(run: &ReportData) -> Vec<String> {
     let mut notes: Vec<String> = choice(run).into_iter().collect();
     if let Some(best) = run.ranked.first()
         && best.rows.len() == 1
-        && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().as_network().is_some())
+        && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_network().is_some())
     {
         notes.push("A single seed does not show the variation between training runs.".to_owned());
     }

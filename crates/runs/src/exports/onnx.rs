@@ -19,7 +19,7 @@ pub fn file(run: &Path, name: &str) -> Result<Vec<u8>> {
     }
     let (record, tensors) = run_dir::read_model(run, name)?;
     let ModelRecord { classes, audio, feature, model, decision_rule, window, tags, .. } = &record;
-    let network = model.as_kind().as_network().ok_or_else(|| {
+    let network = model.as_network().ok_or_else(|| {
         let kind = model.kind();
         UserError::usage(format!("`{name}` is of the kind {kind}, and only networks are exported to ONNX; docs/saved-models.md says how to read it"))
     })?;

@@ -24,7 +24,8 @@ use timbre_signal::audio::{AudioSpec, Clip, Recording};
 use super::recordings::Recordings;
 use crate::augment::copies::FixedCopy;
 use crate::augment::{AugmentContext, Backgrounds, Chain, Draw, Image, TempoAndKey, chain};
-use crate::dataset::feature_set::{ExampleGenerator, FeatureSet, WaveformSource};
+use crate::dataset::feature_set::FeatureSet;
+use crate::dataset::row_source::{ExampleGenerator, WaveformSource};
 use crate::features::cache::Hash;
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
 

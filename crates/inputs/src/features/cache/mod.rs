@@ -20,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::features::FeatureMatrix;
+pub use crate::hash::{Hash, hex};
 use timbre_core::{dotted_keys, files};
 
 pub mod content_hashes;
@@ -28,8 +29,6 @@ pub mod parts;
 pub mod shared;
 
 use pack::{PackWriter, RecordHeader};
-
-pub type Hash = [u8; 32];
 
 /// A pack is closed at this size, so that `gc` can drop old packs and keep the rest.
 const PACK_BYTES: u64 = 512 << 20;
@@ -270,10 +269,6 @@ fn entry_of(file: &Arc<File>, header: RecordHeader) -> Option<CacheEntry> {
 
 fn recipe_name(hash: &Hash) -> String {
     hex(hash)[..16].to_owned()
-}
-
-pub fn hex(hash: &Hash) -> String {
-    blake3::Hash::from_bytes(*hash).to_hex().to_string()
 }
 
 /// The size of a cache.

@@ -3,6 +3,7 @@
 //! A pack is a sequence of records: a 104-byte header, then the payload (f32 little-endian, or text). The index repeats
 //! the headers with the offsets of the payloads. Checksums are the first 8 bytes of BLAKE3.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -12,13 +13,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::{Hash, shared};
+use super::Hash;
 use timbre_core::files;
+
+/// The beginning of the names of downloaded packs, and of the lists of uploaded keys, in the folder of this machine.
+pub const SHARED_PREFIX: &str = "shared-";
 
 const MAGIC: [u8; 4] = *b"TIM1";
 const HEADER_BYTES: usize = 104;
 pub const MATRIX: u8 = 1;
 pub const UNUSABLE: u8 = 2;
+
+/// Whether a pack came from a shared cache.
+fn is_shared(pack: &Path) -> bool {
+    pack.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(SHARED_PREFIX))
+}
 
 /// The header of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +203,7 @@ impl PackWriter {
     /// share a pack: each pack costs every later run an open file.
     pub fn open(folder: &Path, room: u64) -> Result<PackWriter> {
         // What another machine computed stays as it was downloaded.
-        let own = packs_in(folder)?.into_iter().rfind(|path| !shared::is_shared(path));
+        let own = packs_in(folder)?.into_iter().rfind(|path| !is_shared(path));
         if let Some(path) = own
             && let Ok(file) = File::options().read(true).write(true).open(&path)
             && file.metadata()?.len() < room

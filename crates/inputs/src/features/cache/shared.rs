@@ -5,7 +5,6 @@
 //! downloads the packs of its recipes, works in its own folder, and uploads the records that no pack had.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -14,14 +13,6 @@ use anyhow::Result;
 use super::{Hash, Recipe};
 use crate::remote::Url;
 use timbre_core::error::UserError;
-
-/// The beginning of the names of downloaded packs, and of the lists of uploaded keys, in the folder of this machine.
-const PREFIX: &str = "shared-";
-
-/// Whether a pack came from a shared cache.
-pub(super) fn is_shared(pack: &Path) -> bool {
-    pack.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(PREFIX))
-}
 
 /// A feature cache by URL.
 #[derive(Clone, Debug)]
@@ -80,7 +71,11 @@ mod cloud {
     use anyhow::Context;
 
     use super::*;
-    use crate::features::cache::{CacheEntry, FeatureCache, pack, recipe_name};
+    use crate::features::cache::{
+        CacheEntry, FeatureCache,
+        pack::{self, SHARED_PREFIX},
+        recipe_name,
+    };
     use crate::remote::store::{Store, Wanted};
     use timbre_core::files;
 
@@ -110,7 +105,7 @@ mod cloud {
     /// The folder of a recipe below the URL, and what the names of its packs in the local folder begin with.
     fn names_of(recipe: &Hash) -> (String, String) {
         let name = recipe_name(recipe);
-        (format!("features/{name}/"), format!("{PREFIX}{name}-"))
+        (format!("features/{name}/"), format!("{SHARED_PREFIX}{name}-"))
     }
 
     fn bring(store: &Store, folder: &Path, recipes: impl IntoIterator<Item = Hash>) -> Result<usize> {

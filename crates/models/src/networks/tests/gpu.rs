@@ -4,7 +4,7 @@ use burn::tensor::TensorData;
 
 use super::*;
 use crate::device::{Device, DeviceChoice, guarded, read};
-use crate::training::parameters;
+use crate::networks::parameters;
 
 const CLASSES: usize = 3;
 

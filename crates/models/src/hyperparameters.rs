@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use timbre_core::{labels::Task, registry::Fault};
 use timbre_evaluation::metrics::is_of_probabilities;
 
-use super::early_stopping::LOSS;
+/// The name of the loss among the names of metrics.
+pub const LOSS: &str = "loss";
 
 /// The defaults of `teacher_weight` and `temperature`. Written out they would change the signatures of runs from before these keys existed.
 const TEACHER_WEIGHT: f64 = 0.5;
