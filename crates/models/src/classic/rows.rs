@@ -8,7 +8,6 @@ pub struct Rows {
     pub values: Arc<Vec<f32>>,
 }
 
-#[expect(clippy::len_without_is_empty, reason = "a fit without rows is refused before")]
 impl Rows {
     pub fn new(dims: usize, values: Vec<f32>) -> Rows {
         Rows { dims, values: Arc::new(values) }

@@ -167,7 +167,7 @@ fn clip_of(stream: Stream, spec: &AudioSpec) -> Result<Clip, Unusable> {
     Ok(clip.expect("never cancelled").0)
 }
 
-/// [`probe`] of a regular file; of an excerpt, with its length.
+/// [`probe()`] of a regular file; of an excerpt, with its length.
 pub fn probe_file(path: &Path, excerpt: Option<&Excerpt>) -> Result<Header, Unusable> {
     let whole = probe::probe_source(&source::ByteSource::open_regular(path)?, extension(path))?;
     Ok(match excerpt {
