@@ -53,6 +53,7 @@ mod manual;
 mod merge;
 mod plan;
 mod predict;
+mod predict_inputs;
 mod project;
 mod relabel;
 mod report;
