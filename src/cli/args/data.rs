@@ -187,12 +187,12 @@ pub struct AugmentPreviewArgs {
 pub enum CacheCommand {
     /// Show the size of the cache.
     Show,
-    /// Remove features that no run has written for some days.
+    /// Remove features that no run has written for some days, and mirrors of recordings by URL that none has used.
     Gc {
-        /// Keep features written within N days.
+        /// Keep features written, and mirrors used, within N days.
         #[arg(long, value_name = "N", default_value_t = 30)]
         days: u64,
-        /// Remove everything that no process is writing.
+        /// Remove everything that no process is using.
         #[arg(long, conflicts_with = "days")]
         all: bool,
     },

@@ -9,6 +9,7 @@ use super::{ExitStatus, print, settings};
 use crate::cli::args::{CacheCommand, GlobalArgs};
 use timbre_core::text::count;
 use timbre_inputs::features::cache;
+use timbre_inputs::remote::{self, MirrorUsage};
 
 pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
     let home = settings(common, false).cache;
@@ -26,6 +27,9 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
             for set in generated_sets(&home) {
                 print(&format!("{}: a generated data set\n", set.display()))?;
             }
+            for MirrorUsage { folder, bytes } in remote::mirrors(&home) {
+                print(&format!("{}: a mirror of recordings by URL, {}\n", folder.display(), size(bytes)))?;
+            }
         }
         CacheCommand::Gc { days, all } => {
             let now = SystemTime::now();
@@ -38,6 +42,9 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
                     std::fs::remove_dir_all(&set).with_context(|| format!("cannot remove {}", set.display()))?;
                     print(&format!("{} removed\n", set.display()))?;
                 }
+            }
+            for MirrorUsage { folder, bytes } in remote::remove_mirrors_before(&home, keep_after)? {
+                print(&format!("{}: {} removed\n", folder.display(), size(bytes)))?;
             }
             print(&format!("{} of features freed\n", size(freed)))?;
         }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use super::Url;
 use super::journal::{self, Version};
 use super::store::{Store, Wanted};
+use super::usage;
 use timbre_core::{error::UserError, files::remove_temp_files};
 use timbre_signal::audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS};
 
@@ -101,6 +102,8 @@ struct Mirror {
     store: Store,
     folder: PathBuf,
     state: Mutex<State>,
+    /// Locked while this process may use the mirror.
+    _lock: File,
 }
 
 #[derive(Default)]
@@ -114,11 +117,12 @@ struct State {
 
 impl Mirror {
     fn open(store: Store, folder: PathBuf) -> Result<Mirror> {
-        fs::create_dir_all(folder.join("files"))
-            .with_context(|| format!("cannot create {}: choose another cache with --cache", folder.display()))?;
+        let lock = usage::lock(&folder).and_then(|lock| fs::create_dir_all(folder.join("files")).map(|()| lock));
+        let lock =
+            lock.with_context(|| format!("cannot create {}: choose another cache with --cache", folder.display()))?;
         remove_temp_files(&folder);
         let here = journal::read(&folder.join(JOURNAL));
-        Ok(Mirror { store, folder, state: Mutex::new(State { here, ..State::default() }) })
+        Ok(Mirror { store, folder, _lock: lock, state: Mutex::new(State { here, ..State::default() }) })
     }
 
     fn files(&self) -> PathBuf {

@@ -17,6 +17,9 @@ mod journal;
 mod mirror;
 #[cfg(feature = "cloud")]
 pub(crate) mod store;
+mod usage;
+
+pub use usage::{MirrorUsage, mirrors, remove_mirrors_before};
 
 /// The schemes of URLs.
 pub const SCHEMES: [&str; 5] = ["s3", "gs", "az", "http", "https"];
