@@ -65,7 +65,7 @@ test-peers: ## run the tests that need PyTorch, TensorFlow, MLflow, TensorBoard,
 	@$(CARGO) test --release --workspace --features onnx onnx
 
 test-web: build ## test the web page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
-	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
+	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1 --test-timeout=600000
 
 test-wheel: ## build the wheel, install it into a fresh environment and run a first experiment (needs Python and PyPI)
 	@tests/wheel/run

@@ -8,11 +8,14 @@ const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe
 const WIDTHS = [1280, 390];
 const THEMES = ["light", "dark"];
 
-/// Waits until transitions to the colours of another theme have ended.
+/// Waits until transitions to the colours of another theme have ended. A browser that does not draw would never say so.
 const settled = (tab) =>
   tab.evaluate(async () => {
-    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-    await Promise.allSettled(document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished));
+    const ended = async () => {
+      await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+      await Promise.allSettled(document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished));
+    };
+    await Promise.race([ended(), new Promise((late) => setTimeout(late, 5000))]);
   });
 
 /// What axe finds in the page as it is: the rule, and the elements.
