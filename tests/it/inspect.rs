@@ -360,8 +360,9 @@ fn copies_in_two_official_subsets_are_blamed_and_not_the_songs() {
 fn nothing_is_generated_to_check_to_plan_or_to_report() {
     let experiment = "[data]\nuse = \"demo\"\nclips_per_class = 4\ntest_recordings = 4\n[audio]\nclip_seconds = 1.0\n\
                       [split]\ntest = 0.3\n[features.centroid]\n[models.average]\n";
-    let dir =
-        TestDir::with(&[("x.toml", experiment), ("y.toml", &format!("{experiment}[grid]\nseeds = [[1], [2]]\n"))]);
+    let dir = TestDir::new();
+    fs::write(dir.path("x.toml"), experiment).unwrap();
+    fs::write(dir.path("y.toml"), format!("{experiment}[grid]\nseeds = [[1], [2]]\n")).unwrap();
     let is_made = || {
         let cache = fs::read_dir(dir.path("data/.cache")).into_iter().flatten().flatten();
         cache

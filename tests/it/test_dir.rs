@@ -1,8 +1,10 @@
 //! A folder of its own in which the program is started, as a person would start it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use timbre_inputs::data::{DataDirs, DataSpec, generated};
 
 /// The folder that `TIMBRE_TEST_DATA` names: published recordings, in a folder for each data set.
 pub fn test_data() -> PathBuf {
@@ -98,7 +100,10 @@ impl TestDir {
     /// With these files: names and texts.
     pub fn with(files: &[(&str, &str)]) -> TestDir {
         let dir = TestDir::new();
-        files.iter().for_each(|(name, text)| fs::write(dir.path(name), text).unwrap());
+        for (name, text) in files {
+            fs::write(dir.path(name), text).unwrap();
+            bring_demo_set(text, &dir.path("data/.cache"));
+        }
         dir
     }
 
@@ -153,6 +158,35 @@ impl TestDir {
     pub fn recordings(&self) -> PathBuf {
         let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
         made.filter(|path| path.is_dir()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap()
+    }
+}
+
+/// Copies the demo set that an experiment reads into a cache. All tests share it: each set is generated once. None if the
+/// experiment reads another, or the folder of the build is not there.
+fn bring_demo_set(experiment: &str, cache: &Path) -> Option<()> {
+    let experiment: toml::Table = toml::from_str(experiment).ok()?;
+    let mut data = experiment.get("data")?.as_table()?.clone();
+    if data.remove("use")?.as_str()? != "demo" {
+        return None;
+    }
+    data.insert("kind".to_owned(), "demo".into());
+    let spec: DataSpec = data.try_into().ok()?;
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo_sets");
+    let dirs = DataDirs { data_dir: shared.clone(), cache_dir: shared };
+    let made = generated::ensure_in_cache(spec.as_kind().generator()?, &dirs, &|| Ok(())).ok()?;
+    copy_folder(&made, &cache.join(made.file_name()?));
+    Some(())
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
     }
 }
 
