@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::MIRRORS;
 
 /// The file that is locked. It is written anew when the mirror is opened, so its time is that of the last use.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// A mirror in the cache.
 #[derive(Debug, PartialEq, Eq)]
