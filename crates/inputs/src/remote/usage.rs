@@ -18,20 +18,30 @@ pub struct MirrorUsage {
     pub bytes: u64,
 }
 
+impl MirrorUsage {
+    fn of(folder: PathBuf) -> MirrorUsage {
+        MirrorUsage { bytes: bytes_below(&folder), folder }
+    }
+}
+
 /// The mirrors in a cache, by name.
 pub fn mirrors(cache: &Path) -> Vec<MirrorUsage> {
+    folders(cache).into_iter().map(MirrorUsage::of).collect()
+}
+
+fn folders(cache: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(cache.join(MIRRORS)).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     folders.sort();
-    folders.into_iter().map(|folder| MirrorUsage { bytes: bytes_below(&folder), folder }).collect()
+    folders
 }
 
 /// Removes the mirrors that were last used before `keep_after` and that no process has open. Returns them.
 pub fn remove_mirrors_before(cache: &Path, keep_after: SystemTime) -> Result<Vec<MirrorUsage>> {
     let mut removed = Vec::new();
-    for mirror in mirrors(cache) {
-        let lock = mirror.folder.join(LOCK);
-        let used = fs::metadata(&lock).or_else(|_| fs::metadata(&mirror.folder))?.modified()?;
+    for folder in folders(cache) {
+        let lock = folder.join(LOCK);
+        let used = fs::metadata(&lock).or_else(|_| fs::metadata(&folder))?.modified()?;
         if used >= keep_after {
             continue;
         }
@@ -41,6 +51,7 @@ pub fn remove_mirrors_before(cache: &Path, keep_after: SystemTime) -> Result<Vec
         if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) {
             continue;
         }
+        let mirror = MirrorUsage::of(folder);
         fs::remove_dir_all(&mirror.folder).with_context(|| format!("cannot remove {}", mirror.folder.display()))?;
         removed.push(mirror);
     }
